@@ -1,0 +1,67 @@
+"""aunet_sdk: facial Action Units (FACS) from video, in real time.
+
+`import aunet_sdk` needs numpy alone; the names below load what they need when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Detector": "detector",
+    "DetectorOptions": "options",
+    "Face": "results",
+    "FrameResult": "results",
+    "AUNetError": "errors",
+    "BackendUnavailable": "errors",
+    "BundleMismatch": "errors",
+    "EngineMismatch": "errors",
+    "InvalidInput": "errors",
+    "ModelError": "errors",
+    "SourceLost": "errors",
+}
+
+if TYPE_CHECKING:
+    from .detector import Detector
+    from .errors import (
+        AUNetError,
+        BackendUnavailable,
+        BundleMismatch,
+        EngineMismatch,
+        InvalidInput,
+        ModelError,
+        SourceLost,
+    )
+    from .options import DetectorOptions
+    from .results import Face, FrameResult
+
+__all__ = [
+    "AUNetError",
+    "BackendUnavailable",
+    "BundleMismatch",
+    "Detector",
+    "DetectorOptions",
+    "EngineMismatch",
+    "Face",
+    "FrameResult",
+    "InvalidInput",
+    "ModelError",
+    "SourceLost",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_HOME))
