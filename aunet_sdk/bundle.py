@@ -1,0 +1,328 @@
+"""The model file: one .onnx with its contract in its metadata (docs/architecture.md, "Bundle").
+
+`Bundle.load` reads that metadata straight from the file's outer protobuf fields and skips over the weights. It needs
+numpy alone, builds no session, and takes well under a millisecond for a file of any size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from .errors import BundleMismatch, InvalidInput, ModelError
+
+__all__ = ["KEY", "MANIFEST", "SCHEMA", "Bundle", "StateSpec", "default_path", "read_metadata", "sha256_of"]
+
+SCHEMA = 1
+KEY = "aunet_sdk"
+MANIFEST = "MANIFEST.json"
+ROLES = ("former", "due", "later")
+_EXPORT_HINT = "write it with `python -m export`"
+
+# protobuf: ModelProto.ir_version, .graph and .metadata_props; the value types of the wire format
+_IR_VERSION, _GRAPH, _METADATA = 1, 7, 14
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """One state tensor of the `stream` graph, kept per frame on the engine's device.
+
+    name: graph output of the new frame's state; its ring is the input `ring_{name}`
+    shape: of one row, without the batch axis, e.g. (64, 32, 32)
+    dtype: "float32" or "float16"
+    roles: frames of a query that read it, out of "former", "due", "later"
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """What a model file says about itself. Arrays are read-only.
+
+    kind "stream" | "clip"; head "aunet" | "points"; precision "fp32" | "fp16" (storage of the weights)
+    au_numbers ascending FACS numbers; thresholds probabilities in [0, 1], one per AU
+    interval_s distance of the neighbouring frames; width channels; resolution side of the crop in px
+    crop_scale, template (5, 2) float64 normalised: the crop geometry
+    points3d (68, 3) float64: mean face, any unit, y up, z towards the camera
+    min_confidence landmark confidence in [0, 1] under which a face counts as lost
+    path, sha256: where the file lies and its hash (the hash only where a MANIFEST.json beside it names it)
+    """
+
+    kind: str
+    name: str
+    au_numbers: tuple[int, ...]
+    thresholds: tuple[float, ...]
+    interval_s: float
+    width: int
+    resolution: int
+    precision: str
+    head: str
+    crop_scale: float
+    template: np.ndarray
+    points3d: np.ndarray
+    min_confidence: float
+    state: tuple[StateSpec, ...]
+    producer: str = ""
+    training_data: str = ""
+    licence: str = ""
+    created: str = ""
+    checkpoint_sha256: str = ""
+    path: Path | None = None
+    sha256: str | None = None
+    schema: int = field(default=SCHEMA)
+
+    @property
+    def au_names(self) -> tuple[str, ...]:
+        """("AU1", "AU2", ...), in the order of every AU array."""
+        return tuple(f"AU{number}" for number in self.au_numbers)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> Bundle:
+        """The bundle at `path`, or the default one.
+
+        Raises InvalidInput (no such file), ModelError (no ONNX file, cut short, or its hash differs from MANIFEST.json)
+        and BundleMismatch (no metadata of aunet_sdk, a newer schema, a field missing or wrong).
+        """
+        file = default_path() if path is None else Path(path)
+        if not file.is_file():
+            raise InvalidInput(
+                f"expected a bundle (.onnx file), got {str(file)!r}, which is not a file; {_EXPORT_HINT}"
+            )
+        digest = _check_manifest(file)
+        metadata = read_metadata(file)
+        if KEY not in metadata:
+            raise BundleMismatch(
+                f"expected a bundle of aunet_sdk, got {file.name}, an ONNX file without the metadata {KEY!r}; {_EXPORT_HINT}"
+            )
+        return cls.from_json(metadata[KEY], path=file, sha256=digest)
+
+    @classmethod
+    def from_json(cls, text: str, *, path: Path | None = None, sha256: str | None = None) -> Bundle:
+        """The bundle described by the JSON `text`. Raises BundleMismatch with the name of the field that is wrong."""
+        where = path.name if path else "the metadata"
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise BundleMismatch(
+                f"expected JSON in the metadata {KEY!r} of {where}, got {error}; export it again"
+            ) from error
+        if not isinstance(data, dict):
+            raise BundleMismatch(f"expected a JSON object in {where}, got {type(data).__name__}; export it again")
+        schema = data.get("schema")
+        if type(schema) is not int or schema < 1:
+            raise BundleMismatch(f"expected schema {SCHEMA} in {where}, got {schema!r}; export it again")
+        if schema > SCHEMA:
+            raise BundleMismatch(
+                f"expected schema {SCHEMA} or older, got {schema} in {where}, which is newer; update aunet_sdk to use this bundle"
+            )
+        try:
+            bundle = cls(path=path, sha256=sha256, **_parse(data))
+            _check(bundle)
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"no field {error}" if isinstance(error, KeyError) else str(error)
+            raise BundleMismatch(
+                f"expected a bundle of schema {schema}, got {what} in {where}; export it again"
+            ) from error
+        return bundle
+
+    def to_json(self) -> str:
+        """The metadata text; `from_json` reads it back. Raises BundleMismatch if a field is wrong."""
+        try:
+            _check(self)
+        except (TypeError, ValueError) as error:
+            raise BundleMismatch(f"this bundle cannot be written: {error}; mend the export's configuration") from error
+        data = {
+            "schema": self.schema,
+            "kind": self.kind,
+            "name": self.name,
+            "au_numbers": list(self.au_numbers),
+            "thresholds": [float(value) for value in self.thresholds],
+            "interval_s": self.interval_s,
+            "width": self.width,
+            "resolution": self.resolution,
+            "precision": self.precision,
+            "head": self.head,
+            "crop_scale": self.crop_scale,
+            "template": np.asarray(self.template).round(6).tolist(),
+            "points3d": np.asarray(self.points3d).round(6).tolist(),
+            "min_confidence": self.min_confidence,
+            "state": [
+                {"name": s.name, "shape": list(s.shape), "dtype": s.dtype, "roles": list(s.roles)} for s in self.state
+            ],
+            "producer": self.producer,
+            "training_data": self.training_data,
+            "licence": self.licence,
+            "created": self.created,
+            "checkpoint_sha256": self.checkpoint_sha256,
+        }
+        return json.dumps(data)
+
+
+def default_path() -> Path:
+    """Where the default bundle of the installed package lies."""
+    return Path(__file__).parent / "models" / "default.onnx"
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hex SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_manifest(file: Path) -> str | None:
+    """The hash of `file` if a MANIFEST.json beside it names it. Raises ModelError where the two differ."""
+    manifest = file.parent / MANIFEST
+    if not manifest.is_file():
+        return None
+    try:
+        entry = json.loads(manifest.read_text(encoding="utf-8"))["files"].get(file.name)
+        expected = None if entry is None else str(entry["sha256"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ModelError(
+            f"expected {{'files': {{name: {{'sha256': hex}}}}}} in {manifest}, got {error!r}; reinstall aunet_sdk"
+        ) from error
+    if expected is None:
+        return None
+    got = sha256_of(file)
+    if got != expected:
+        raise ModelError(
+            f"expected {file} with SHA-256 {expected} ({MANIFEST}), got {got}: the file is damaged or was replaced; reinstall aunet_sdk"
+        )
+    return got
+
+
+def _parse(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor arguments out of the JSON object; KeyError, TypeError or ValueError where it is wrong."""
+    text = ("kind", "name", "precision", "head", "producer", "training_data", "licence", "created", "checkpoint_sha256")
+    fields: dict[str, Any] = {key: str(data[key]) for key in text}
+    fields["au_numbers"] = tuple(int(number) for number in data["au_numbers"])
+    fields["thresholds"] = tuple(float(value) for value in data["thresholds"])
+    for key in ("interval_s", "crop_scale", "min_confidence"):
+        fields[key] = float(data[key])
+    for key in ("width", "resolution", "schema"):
+        fields[key] = int(data[key])
+    for key in ("template", "points3d"):
+        array = np.array(data[key], dtype=np.float64)
+        array.flags.writeable = False
+        fields[key] = array
+    fields["state"] = tuple(
+        StateSpec(str(s["name"]), tuple(int(n) for n in s["shape"]), str(s["dtype"]), tuple(str(r) for r in s["roles"]))
+        for s in data["state"]
+    )
+    return fields
+
+
+def _check(bundle: Bundle) -> None:
+    """ValueError that names the first field that is wrong."""
+
+    def need(condition: bool, message: str) -> None:
+        if not condition:
+            raise ValueError(message)
+
+    for name, allowed in (("kind", ("stream", "clip")), ("precision", ("fp32", "fp16")), ("head", ("aunet", "points"))):
+        need(getattr(bundle, name) in allowed, f"{name} {getattr(bundle, name)!r} (one of {', '.join(allowed)})")
+    numbers = bundle.au_numbers
+    need(len(numbers) > 0 and all(n > 0 for n in numbers), f"au_numbers {numbers} (positive FACS numbers)")
+    need(list(numbers) == sorted(set(numbers)), f"au_numbers {numbers} (ascending, each once)")
+    need(len(bundle.thresholds) == len(numbers), f"{len(bundle.thresholds)} thresholds for {len(numbers)} AUs")
+    need(all(0 <= value <= 1 for value in bundle.thresholds), f"thresholds {bundle.thresholds} (in [0, 1])")
+    need(0 <= bundle.min_confidence <= 1, f"min_confidence {bundle.min_confidence} (in [0, 1])")
+    for name in ("interval_s", "crop_scale", "width"):
+        value = getattr(bundle, name)
+        need(np.isfinite(value) and value > 0, f"{name} {value} (above 0)")
+    need(bundle.resolution > 0 and bundle.resolution % 4 == 0, f"resolution {bundle.resolution} (a multiple of 4)")
+    for name, shape in (("template", (5, 2)), ("points3d", (68, 3))):
+        array = np.asarray(getattr(bundle, name))
+        need(
+            array.shape == shape and bool(np.isfinite(array).all()), f"{name} of shape {array.shape} ({shape}, finite)"
+        )
+    need(
+        (bundle.kind == "stream") == (len(bundle.state) > 0),
+        f"{len(bundle.state)} state tensors in a {bundle.kind} bundle",
+    )
+    need(len({s.name for s in bundle.state}) == len(bundle.state), "state tensors with the same name")
+    for s in bundle.state:
+        need(all(n > 0 for n in s.shape) and len(s.shape) > 0, f"state {s.name} of shape {s.shape} (positive)")
+        need(s.dtype in ("float32", "float16"), f"state {s.name} of dtype {s.dtype!r} (float32 or float16)")
+        need(len(s.roles) > 0 and set(s.roles) <= set(ROLES), f"state {s.name} with roles {s.roles} (of {ROLES})")
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """`metadata_props` of an ONNX file, read without its weights. Raises ModelError if this is no whole ONNX file."""
+    path = Path(path)
+    metadata: dict[str, str] = {}
+    seen = set()
+    try:
+        with path.open("rb") as file:
+            for number, payload in _fields(file, path.stat().st_size, keep=_METADATA):
+                seen.add(number)
+                if number == _METADATA:
+                    entry = dict(_entry(payload))
+                    metadata[entry[1].decode("utf-8")] = entry.get(2, b"").decode("utf-8")
+    except (ValueError, KeyError, EOFError) as error:
+        raise ModelError(
+            f"expected an ONNX file, got {path.name}, which is damaged, cut short or something else ({error}); fetch or export it again"
+        ) from error
+    if not {_IR_VERSION, _GRAPH} <= seen:
+        raise ModelError(f"expected an ONNX file, got {path.name} without a graph; fetch or export it again")
+    return metadata
+
+
+def _entry(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """The fields of a StringStringEntryProto: 1 key, 2 value."""
+    for number, value in _fields(io.BytesIO(payload), len(payload), keep=None):
+        yield number, value
+
+
+def _fields(file: IO[bytes], size: int, keep: int | None) -> Iterator[tuple[int, bytes]]:
+    """(field number, payload) of one protobuf message; payloads other than field `keep` are skipped (None keeps all)."""
+    while file.tell() < size:
+        tag = _varint(file)
+        number, wire = tag >> 3, tag & 7
+        if number == 0:
+            raise ValueError("field number 0")
+        payload = b""
+        if wire == _VARINT:
+            _varint(file)
+        elif wire in (_FIXED64, _FIXED32):
+            file.seek(8 if wire == _FIXED64 else 4, 1)
+        elif wire == _BYTES:
+            length = _varint(file)
+            if file.tell() + length > size:
+                raise EOFError(f"field {number} ends after the file does")
+            if keep is None or number == keep:
+                payload = file.read(length)
+            else:
+                file.seek(length, 1)
+        else:
+            raise ValueError(f"wire type {wire}")
+        if file.tell() > size:
+            raise EOFError(f"field {number} ends after the file does")
+        yield number, payload
+
+
+def _varint(file: IO[bytes]) -> int:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = file.read(1)
+        if not byte:
+            raise EOFError("the end of the file in the middle of a number")
+        value |= (byte[0] & 0x7F) << shift
+        if not byte[0] & 0x80:
+            return value
+    raise ValueError("a number of more than 10 bytes")
