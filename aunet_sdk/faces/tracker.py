@@ -1,0 +1,190 @@
+"""Following faces: which track a box or a set of landmarks belongs to, when a track begins and when it ends.
+
+Between the finder's runs a track is carried by its landmarks alone. The tracker holds no picture and runs no network:
+it is told what the finder and the network saw, and decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .finder import FoundFace
+from .geometry import Drift, box_of, distance, iou, plausible, size_of
+
+MATCH_IOU = 0.3
+MATCH_DISTANCE = 0.45
+SAME_FACE_IOU = 0.5
+REVIVE_S = 1.5
+REVIVE_DISTANCE = 1.2
+REVIVE_RATIO = 1.8
+UNCONFIRMED_S = 1.0
+RECHECK_S = 0.2
+DISPLACE_RATIO = 1.5
+CONFIRMED_FRACTION = 0.6
+SCORE_HALF_LIFE_S = 1.0
+
+
+@dataclass(eq=False)
+class Track:
+    """One face that is followed."""
+
+    id: int
+    box: np.ndarray
+    """(4,) px: from the landmarks, or from the finder where `restart` is set"""
+    finder_score: float
+    confirmed_s: float
+    """when the finder last saw it"""
+    seen_s: float
+    """when it last had a row"""
+    landmarks: np.ndarray | None = None
+    """(68, 2) float64 px of the last frame"""
+    confidence: float = 0.0
+    face: FoundFace | None = None
+    """what the finder saw last"""
+    restart: bool = True
+    """the next crop is to be taken from the box, not from the landmarks"""
+    denied_s: float | None = None
+    """since when the finder runs without seeing it"""
+
+    def score(self, now_s: float) -> float:
+        """0..1: geometric mean of the finder's last score, halved for every second that the finder has denied the face,
+        and of the mean landmark confidence."""
+        denied = 0.0 if self.denied_s is None else max(0.0, now_s - self.denied_s)
+        return float(np.sqrt(self.finder_score * 0.5 ** (denied / SCORE_HALF_LIFE_S) * min(1.0, self.confidence)))
+
+
+@dataclass(eq=False)
+class Tracker:
+    """The tracks of one stream. Ids start at 1 and are never used again."""
+
+    min_confidence: float
+    """mean landmark confidence under which a face needs the finder's word"""
+    detect_interval_s: float = 0.5
+    max_faces: int = 8
+    min_face_px: float = 24
+    live: list[Track] = field(default_factory=list)
+    lost: list[Track] = field(default_factory=list)
+    left_out: int = 0
+    """faces that were seen but not followed since max_faces was reached, over all runs of the finder"""
+    _next_id: int = 1
+    _found_s: float | None = None
+
+    def finder_due(self, now_s: float) -> bool:
+        """Whether the finder should look at the frame of this time: nothing is followed, a face was lost a moment
+        ago, the interval has passed, or a face that it did not see the last time is to be looked at again."""
+        self.lost = [track for track in self.lost if now_s - track.seen_s <= REVIVE_S]
+        if not self.live or self.lost or self._found_s is None:
+            return True
+        denied = any(track.denied_s is not None for track in self.live)
+        wait_s = min(RECHECK_S, self.detect_interval_s) if denied else self.detect_interval_s
+        return now_s - self._found_s >= wait_s - 1e-6
+
+    def found(self, faces: Sequence[FoundFace], now_s: float) -> set[int]:
+        """Take in what the finder saw in the frame of this time; returns the ids of the tracks that it saw.
+
+        Known faces are confirmed; where the finder's box is elsewhere the track starts anew from it. Other boxes
+        revive a track that was lost nearby, or begin one.
+        """
+        self._found_s = now_s
+        faces = [face for face in faces if max(face.box[2:]) >= self.min_face_px]
+        pairs = sorted(
+            (
+                (-iou(track.box, face.box), distance(track.box, face.box), track.id, index)
+                for track in self.live
+                for index, face in enumerate(faces)
+            ),
+        )
+        by_id = {track.id: track for track in self.live}
+        taken: set[int] = set()
+        seen: set[int] = set()
+        for minus_iou, gap, track_id, index in pairs:
+            if track_id in seen or index in taken or not (-minus_iou >= MATCH_IOU or gap <= MATCH_DISTANCE):
+                continue
+            seen.add(track_id)
+            taken.add(index)
+            self._confirm(by_id[track_id], faces[index], now_s, moved=-minus_iou < MATCH_IOU)
+        for track in self.live:
+            if track.id not in seen and track.denied_s is None:
+                track.denied_s = now_s
+        rest = [face for index, face in enumerate(faces) if index not in taken and not self._covered(face)]
+        for face in sorted(rest, key=lambda face: -size_of(face.box)):
+            begun = self._begin(face, now_s)
+            if begun is not None:
+                seen.add(begun.id)
+        return seen
+
+    def _covered(self, face: FoundFace) -> bool:
+        return any(iou(track.box, face.box) > SAME_FACE_IOU for track in self.live)
+
+    @staticmethod
+    def _confirm(track: Track, face: FoundFace, now_s: float, moved: bool) -> None:
+        track.finder_score, track.confirmed_s, track.denied_s = face.score, now_s, None
+        track.face = face
+        if moved:
+            track.box, track.restart = face.box, True
+
+    def _begin(self, face: FoundFace, now_s: float) -> Track | None:
+        if len(self.live) >= self.max_faces:
+            self.left_out += 1
+            smallest = min(self.live, key=lambda track: (size_of(track.box), -track.id))
+            if size_of(face.box) < DISPLACE_RATIO * size_of(smallest.box):
+                return None
+            self.live.remove(smallest)
+        near = [
+            (distance(track.box, face.box), track.id, track)
+            for track in self.lost
+            if distance(track.box, face.box) <= REVIVE_DISTANCE
+            and 1 / REVIVE_RATIO <= size_of(track.box) / size_of(face.box) <= REVIVE_RATIO
+        ]
+        if near:
+            track = min(near)[2]
+            self.lost.remove(track)
+            self._confirm(track, face, now_s, moved=True)
+        else:
+            track = Track(self._next_id, face.box, face.score, now_s, now_s, face=face)
+            self._next_id += 1
+        self.live.append(track)
+        self.live.sort(key=lambda track: track.id)
+        return track
+
+    def sure(self, landmarks: np.ndarray, confidence: float, drift: Drift, width: int, height: int) -> bool:
+        """Whether what the network saw in a crop counts as a face without the finder's word."""
+        return confidence >= self.min_confidence and plausible(landmarks, drift, width, height)
+
+    def passable(self, landmarks: np.ndarray, confidence: float, drift: Drift, width: int, height: int) -> bool:
+        """Whether it counts as a face together with the finder's word in this very frame."""
+        return confidence >= CONFIRMED_FRACTION * self.min_confidence and plausible(landmarks, drift, width, height)
+
+    def accept(self, track: Track, landmarks: np.ndarray, confidence: float, now_s: float) -> None:
+        """The track goes on with these landmarks (68, 2) px of the frame of this time."""
+        track.landmarks, track.confidence = np.asarray(landmarks, np.float64), confidence
+        track.box, track.restart, track.seen_s = box_of(track.landmarks), False, now_s
+
+    def denied_too_long(self, track: Track, now_s: float) -> bool:
+        """The finder has run without seeing this face for a second."""
+        return track.denied_s is not None and now_s - track.denied_s >= UNCONFIRMED_S - 1e-6
+
+    def lose(self, track: Track) -> None:
+        """The face is gone for now; found again nearby and soon, it keeps its id."""
+        self.live.remove(track)
+        if track.landmarks is not None:
+            track.restart = True
+            self.lost.append(track)
+
+    def merge(self) -> list[Track]:
+        """Drop the younger of two tracks that sit on one face; returns those dropped."""
+        dropped: list[Track] = []
+        for older in list(self.live):
+            for younger in list(self.live):
+                if younger.id > older.id and older not in dropped and younger not in dropped:
+                    if iou(older.box, younger.box) > SAME_FACE_IOU:
+                        dropped.append(younger)
+        self.live = [track for track in self.live if track not in dropped]
+        return dropped
+
+    def reset(self) -> None:
+        """Forget all faces; the ids go on."""
+        self.live, self.lost, self._found_s = [], [], None

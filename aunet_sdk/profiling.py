@@ -1,0 +1,92 @@
+"""Stage times of a frame, and percentiles over many frames."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+STAGES = ("decode", "find", "align", "network", "points", "total")
+
+
+class StageTimer:
+    """Adds up the computing time of named stages of one frame, by time.perf_counter.
+
+    `total` is the time from the making of the timer to `stop`, plus what `add` brought in from outside.
+    """
+
+    def __init__(self) -> None:
+        self._start_s = time.perf_counter()
+        self._outside_ms = 0.0
+        self._ms: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the time inside the block to a stage; blocks must not be nested."""
+        start_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._ms[name] = self._ms.get(name, 0.0) + 1e3 * (time.perf_counter() - start_s)
+
+    def add(self, name: str, ms: float) -> None:
+        """Adds the time, in milliseconds, of something that was done before the timer began."""
+        self._ms[name] = self._ms.get(name, 0.0) + ms
+        self._outside_ms += ms
+
+    def stop(self) -> dict[str, float]:
+        """The stages in milliseconds, with `total`."""
+        self._ms["total"] = 1e3 * (time.perf_counter() - self._start_s) + self._outside_ms
+        return dict(self._ms)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Statistics of one stage, in milliseconds."""
+
+    count: int
+    min_ms: float
+    mean_ms: float
+    median_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class LatencyLog:
+    """Latencies of the last `capacity` frames by stage; bounded memory."""
+
+    def __init__(self, capacity: int = 10_000) -> None:
+        self._capacity = capacity
+        self._values: dict[str, deque[float]] = {}
+
+    def add(self, latency_ms: Mapping[str, float]) -> None:
+        """Take in one frame, for instance `FrameResult.latency_ms`."""
+        for name, value in latency_ms.items():
+            self._values.setdefault(name, deque(maxlen=self._capacity)).append(float(value))
+
+    def summary(self) -> dict[str, Summary]:
+        """Statistics by stage, in the order in which the stages first came."""
+        return {name: summarise(values) for name, values in self._values.items()}
+
+
+def summarise(values_ms: Iterator[float] | deque[float] | list[float] | np.ndarray) -> Summary:
+    """Statistics of at least one time in milliseconds; percentiles by linear interpolation. Raises ValueError if
+    empty."""
+    values = np.asarray(list(values_ms), np.float64)
+    if not values.size:
+        raise ValueError("expected at least one time, got none")
+    median, p95, p99 = np.percentile(values, [50, 95, 99])
+    return Summary(
+        count=int(values.size),
+        min_ms=float(values.min()),
+        mean_ms=float(values.mean()),
+        median_ms=float(median),
+        p95_ms=float(p95),
+        p99_ms=float(p99),
+        max_ms=float(values.max()),
+    )
