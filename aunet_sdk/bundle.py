@@ -104,7 +104,7 @@ class Bundle:
         metadata = read_metadata(file)
         if KEY not in metadata:
             raise BundleMismatch(
-                f"expected a bundle of aunet_sdk, got {file.name}, an ONNX file without the metadata {KEY!r}; {_EXPORT_HINT}"
+                f"expected a bundle of aunet_sdk, got {file.name}, an ONNX file without {KEY!r} in it; {_EXPORT_HINT}"
             )
         return cls.from_json(metadata[KEY], path=file, sha256=digest)
 
@@ -125,7 +125,7 @@ class Bundle:
             raise BundleMismatch(f"expected schema {SCHEMA} in {where}, got {schema!r}; export it again")
         if schema > SCHEMA:
             raise BundleMismatch(
-                f"expected schema {SCHEMA} or older, got {schema} in {where}, which is newer; update aunet_sdk to use this bundle"
+                f"expected schema {SCHEMA} or older, got {schema} in {where}, which is newer; update aunet_sdk"
             )
         try:
             bundle = cls(path=path, sha256=sha256, **_parse(data))
@@ -201,7 +201,8 @@ def _check_manifest(file: Path) -> str | None:
     got = sha256_of(file)
     if got != expected:
         raise ModelError(
-            f"expected {file} with SHA-256 {expected} ({MANIFEST}), got {got}: the file is damaged or was replaced; reinstall aunet_sdk"
+            f"expected {file} with SHA-256 {expected} ({MANIFEST}), got {got}: the file is damaged or was replaced; "
+            "reinstall aunet_sdk"
         )
     return got
 
@@ -276,7 +277,8 @@ def read_metadata(path: str | Path) -> dict[str, str]:
                     metadata[entry[1].decode("utf-8")] = entry.get(2, b"").decode("utf-8")
     except (ValueError, KeyError, EOFError) as error:
         raise ModelError(
-            f"expected an ONNX file, got {path.name}, which is damaged, cut short or something else ({error}); fetch or export it again"
+            f"expected an ONNX file, got {path.name}, which is damaged, cut short or something else ({error}); "
+            "fetch or export it again"
         ) from error
     if not {_IR_VERSION, _GRAPH} <= seen:
         raise ModelError(f"expected an ONNX file, got {path.name} without a graph; fetch or export it again")
@@ -285,12 +287,11 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 def _entry(payload: bytes) -> Iterator[tuple[int, bytes]]:
     """The fields of a StringStringEntryProto: 1 key, 2 value."""
-    for number, value in _fields(io.BytesIO(payload), len(payload), keep=None):
-        yield number, value
+    yield from _fields(io.BytesIO(payload), len(payload), keep=None)
 
 
 def _fields(file: IO[bytes], size: int, keep: int | None) -> Iterator[tuple[int, bytes]]:
-    """(field number, payload) of one protobuf message; payloads other than field `keep` are skipped (None keeps all)."""
+    """(field number, payload) of one protobuf message; payloads other than of `keep` are skipped (None: none)."""
     while file.tell() < size:
         tag = _varint(file)
         number, wire = tag >> 3, tag & 7

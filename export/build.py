@@ -47,7 +47,7 @@ def describe(
     config = model.config
     if len(config.points3d) != 68:
         raise ValueError(
-            "points3d: expected the mean shape of 68 points in the model's configuration, got none; put it there when training"
+            "points3d: expected 68 points (x, y, z) in the model's configuration, got none; put them there in training"
         )
     provenance = config.provenance
     stamp = os.environ.get("SOURCE_DATE_EPOCH")

@@ -1,7 +1,7 @@
 """FP16 storage: weights lie in the file as float16, and one Cast per tensor brings them back to float32.
 
-ONNX Runtime folds those casts when the session is made, so that the CPU computes in float32 at full speed from a file of
-half the size. Biases, scales and shifts (vectors) stay float32.
+ONNX Runtime folds those casts when the session is made, so that the CPU computes in float32 at full speed from a file
+of half the size. Biases, scales and shifts (vectors) stay float32.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def _into_linear(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm1d | nn.BatchNo
 
 
 def _standard(norm: nn.BatchNorm2d) -> None:
-    """Mean 0, variance 1, eps 0: the same scale and shift; still one BatchNormalization node, which runtimes fuse best."""
+    """Mean 0, variance 1, eps 0: a scale and a shift, and still one BatchNormalization, which runtimes fuse best."""
     scale, shift = _scale_shift(norm)
     norm.weight = nn.Parameter(scale.float(), requires_grad=False)
     norm.bias = nn.Parameter(shift.float(), requires_grad=False)
@@ -161,8 +161,8 @@ def _combine(model: Model, head: str, parts: Sequence[Tensor]) -> Tensor:
 class Stream(nn.Module):
     """One new crop per face and the states of earlier frames -> heatmaps, new states, logits of the queries.
 
-    Inputs crop (B, 3, R, R); per (state, role) an index (Q,) int64; per state its ring (N, *shape). An index i >= 0 is a
-    row of the ring, i < 0 the crop -1 - i of this very call. Rows are gathered and selected, never blended: whatever
+    Inputs crop (B, 3, R, R); per (state, role) an index (Q,) int64; per state its ring (N, *shape). An index i >= 0 is
+    a row of the ring, i < 0 the crop -1 - i of this very call. Rows are gathered and selected, never blended: whatever
     lies in rows that are not asked for (NaN too) has no effect. Queries and crops are independent: Q may be 0.
     """
 

@@ -26,7 +26,8 @@ def open_engine(
 ) -> StreamEngine:
     """The engine for `bundle` (None: the default bundle).
 
-    engine: "auto" (ONNX Runtime on the CPU, the only one so far) or "onnxruntime"; threads: None is the engine's own choice
+    engine: "auto" (ONNX Runtime on the CPU, the only one so far) or "onnxruntime"
+    threads: None is the engine's own choice
 
     Raises InvalidInput, ModelError or BackendUnavailable; never runs on something else than what was asked for.
     """

@@ -106,16 +106,16 @@ class StreamEngine(Protocol):
     ) -> StepResult:
         """Run the network on `crops[:n_new]`, keep the states of these faces, and answer queries.
 
-        queries: row i < n_new may use NEW for crop i; rows beyond name slots alone. None asks for nothing and costs nothing
-        causal: one former frame per crop, or None where there is none (the new frame stands in); asks for the decision about
-        the new frame itself with the new frame standing in for the later one
+        queries: row i < n_new may use NEW for crop i; rows beyond have slots alone. None asks for nothing, costs nothing
+        causal: one former frame per crop, or None where there is none (the new frame stands in); asks for the decision
+        about the new frame itself, with the new frame standing in for the later one too
 
         Raises InvalidInput (counts, NEW in a row without a crop) and EngineMismatch (a slot whose state is gone).
         """
         ...
 
     def query(self, queries: Sequence[Query]) -> np.ndarray:
-        """Logits (len(queries), n) float32 of frames that are already here (end of a video or of a track), without NEW."""
+        """Logits (len(queries), n) float32 of frames that are already here (end of a video or a track), without NEW."""
         ...
 
     def close(self) -> None:

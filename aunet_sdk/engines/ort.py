@@ -101,7 +101,7 @@ def _require(where: str, expected: dict[str, tuple[str, tuple[int | None, ...]]]
     if got != expected:
         wrong = sorted(k for k in expected.keys() | got.keys() if expected.get(k) != got.get(k))[0]
         raise BundleMismatch(
-            f"expected {where} {wrong} {expected.get(wrong)} as the metadata say, got {got.get(wrong)}; export the bundle again"
+            f"expected {where} {wrong} {expected.get(wrong)} by the metadata, got {got.get(wrong)}; export it again"
         )
 
 
@@ -125,7 +125,7 @@ class OrtStreamEngine:
         threads: of the session; None: the usable cores, at most 4.
         spinning: let idle threads spin, which lowers the latency a little and keeps the cores busy.
         device: "cpu", or "cuda" with `device_id` (not run by the authors yet).
-        fps: frame rate that the rings are first laid out for, one face; they grow on demand, up to `max_faces` at 240 fps.
+        fps: frame rate that the rings are first laid out for, one face; they grow on demand up to max_faces at 240 fps.
 
     Raises InvalidInput, ModelError, BundleMismatch, BackendUnavailable.
     """
@@ -279,8 +279,8 @@ class OrtStreamEngine:
                 row = slot.rows[i] if i < len(slot.rows) else -1
                 if not self._rings[i].holds(slot, row):
                     raise EngineMismatch(
-                        f"expected state {name} of {slot}, got a row that is another frame's by now (or another engine's): "
-                        "a frame can be due once, and slots work in the engine that made them"
+                        f"expected state {name} of {slot}, got a row given to another frame or another engine; "
+                        "ask for a frame as due once, and hand slots to the engine that made them"
                     )
                 self._indices[k, j] = row
                 reading[i].add(row)

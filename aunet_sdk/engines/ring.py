@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def initial_rows(spec: StateSpec, interval_s: float, fps: float) -> int:
-    """Frames that must be kept for one face: the interval, or twice the interval where a former frame reads the state."""
+    """Frames to keep for one face: of the interval, or of twice the interval where a former frame reads the state."""
     span_s = interval_s * (2 if "former" in spec.roles else 1)
     return math.ceil(span_s * fps) + 3
 
@@ -32,14 +32,13 @@ def initial_rows(spec: StateSpec, interval_s: float, fps: float) -> int:
 class Ring:
     """`rows` rows of `spec.shape` on "cpu" or "cuda", never more than `max_rows`.
 
-    tensor: numpy array (rows, *shape) on the CPU, else an OrtValue; pointer: its address; version: changes when it moves
+    tensor: numpy array (rows, *shape) on the CPU, else an OrtValue; pointer: its address. Both change when it grows
     """
 
     def __init__(self, spec: StateSpec, rows: int, max_rows: int, device: str = "cpu", device_id: int = 0) -> None:
         self.spec = spec
         self.dtype = np.dtype(spec.dtype)
         self.row_bytes = int(np.prod(spec.shape)) * self.dtype.itemsize
-        self.version = 0
         self._max_rows = max(rows, max_rows)
         self._device, self._device_id = device, device_id
         self._keeps = "former" in spec.roles
@@ -60,7 +59,7 @@ class Ring:
         return owner is not None and owner() is slot
 
     def take(self, count: int, reading: Collection[int] = ()) -> int:
-        """First of `count` consecutive rows to write to, none of them needed or in `reading`. May grow (`version`)."""
+        """First of `count` consecutive rows to write to, none of them needed or in `reading`. May grow."""
         start = self._find(count, reading, force=False)
         if start is None and self.rows < self._max_rows:
             start = self.rows
@@ -74,14 +73,14 @@ class Ring:
         if start is None:
             if not self._warned:
                 log.warning(
-                    "state ring %s is full: %d rows are held; the oldest are given up. Drop slots that are no longer needed",
+                    "state ring %s is full, %d rows are held: the oldest are given up; drop slots that are not needed",
                     self.spec.name, self.rows,
                 )  # fmt: skip
                 self._warned = True
             start = self._find(count, reading, force=True)
         if start is None:
             raise EngineMismatch(
-                f"expected {count} rows free of readers in ring {self.spec.name} of {self.rows}, got none; ask fewer queries at once"
+                f"expected {count} rows without readers in a ring of {self.rows}, got fewer; split the queries"
             )
         self._next = start + count
         for row in range(start, start + count):
@@ -121,4 +120,3 @@ class Ring:
 
             self.tensor = ort.OrtValue.ortvalue_from_numpy(fresh, self._device, self._device_id)
             self.pointer = self.tensor.data_ptr()
-        self.version += 1
