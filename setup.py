@@ -19,7 +19,8 @@ extensions = [
     Extension(
         f"aunet_sdk._native.{source.stem}",
         [source.as_posix()],
-        include_dirs=[numpy.get_include()],
+        include_dirs=["csrc", numpy.get_include()],
+        depends=sorted(header.as_posix() for header in Path("csrc").glob("*.h")),
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=FLAGS,
         optional=True,

@@ -1,1 +1,26 @@
-"""Compiled kernels, built from csrc/*.pyx. Which of them are there is asked by importing them; see `aunet_sdk.alignment`."""
+"""Compiled kernels, built from csrc/*.pyx. Each has a NumPy reference that runs where it is missing."""
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from types import ModuleType
+
+_warned = False
+
+
+def load(name: str) -> ModuleType | None:
+    """The extension module `aunet_sdk._native.NAME`, or None, with one warning per process, where it is not built."""
+    global _warned
+    try:
+        return import_module(f"{__name__}.{name}")
+    except ImportError as error:
+        if not _warned:
+            _warned = True
+            warnings.warn(
+                f"The compiled kernels of aunet_sdk are missing ({error}); the slower NumPy references run instead. "
+                "To build them, install a C compiler and then aunet_sdk again.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return None

@@ -1,0 +1,66 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""From heatmaps to points: the peak, and the centroid of the positive values around it.
+
+The reference in NumPy is `aunet_sdk.heatmap.decode_reference`.
+"""
+
+from libc.float cimport FLT_MAX
+from libc.math cimport INFINITY
+
+cdef enum:
+    LANES = 16               # running maxima, so that the search becomes vector code
+    REACH = 2                # the window reaches this far from the peak: 5 x 5
+
+
+cdef inline Py_ssize_t peak(const float* values, Py_ssize_t count, float* value) noexcept nogil:
+    """Index and value of the first maximum; NaN counts as minus infinity."""
+    cdef float lanes[LANES]
+    cdef float best = -INFINITY
+    cdef Py_ssize_t i, whole = count - count % <Py_ssize_t>LANES
+    cdef int k
+    for k in range(LANES):
+        lanes[k] = -INFINITY
+    for i in range(count // LANES):
+        for k in range(LANES):
+            lanes[k] = values[i * LANES + k] if values[i * LANES + k] > lanes[k] else lanes[k]
+    for k in range(LANES):
+        best = lanes[k] if lanes[k] > best else best
+    for i in range(whole, count):
+        best = values[i] if values[i] > best else best
+    value[0] = best
+    for i in range(count):
+        if values[i] == best:
+            return i
+    return 0
+
+
+cdef void decode_one(const float* values, Py_ssize_t height, Py_ssize_t width, float* point,
+                     float* confidence) noexcept nogil:
+    cdef float best
+    cdef Py_ssize_t at = peak(values, height * width, &best)
+    cdef Py_ssize_t i0 = at // width, j0 = at % width, i, j
+    cdef double total = 0.0, x = 0.0, y = 0.0, value
+    confidence[0] = min(max(best, <float>0.0), <float>1.0)
+    for i in range(max(i0 - REACH, 0), min(i0 + REACH + 1, height)):
+        for j in range(max(j0 - REACH, 0), min(j0 + REACH + 1, width)):
+            value = values[i * width + j]
+            if value > 0.0:
+                value = min(value, <double>FLT_MAX)
+                total += value
+                x += value * (j - j0)
+                y += value * (i - i0)
+    if total > 0.0:
+        x = x / total
+        y = y / total
+    point[0] = <float>(4.0 * (j0 + x) + 1.5)
+    point[1] = <float>(4.0 * (i0 + y) + 1.5)
+
+
+def decode(const float[:, :, :, ::1] heatmaps, float[:, :, ::1] points, float[:, ::1] confidence):
+    """Fill points (B, K, 2) and confidence (B, K) from heatmaps (B, K, h, w). The GIL is released."""
+    cdef Py_ssize_t i, k
+    with nogil:
+        for i in range(heatmaps.shape[0]):
+            for k in range(heatmaps.shape[1]):
+                decode_one(&heatmaps[i, k, 0, 0], heatmaps.shape[2], heatmaps.shape[3], &points[i, k, 0],
+                           &confidence[i, k])
