@@ -468,7 +468,8 @@ class Model(nn.Module):
         if problems:
             raise ModelFileError(
                 f"model: expected the {len(own)} tensors of width {self.config.width} "
-                f"with {len(self.config.au_numbers)} AUs, got from {origin}: {'; '.join(problems)}; use the configuration that the file was saved with"
+                f"with {len(self.config.au_numbers)} AUs, got from {origin}: {'; '.join(problems)}; "
+                f"use the configuration that the file was saved with"
             )
         with torch.no_grad():
             for name, tensor in own.items():

@@ -1,0 +1,175 @@
+"""The command line of the training: `python -m train fan | aunet | evaluate | calibrate | init | synthetic ...`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import inspect
+import json
+import logging
+import sys
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from train.config import AUNetOptions, FanOptions, RunOptions
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+if importlib.util.find_spec("train.data.synthetic.cli") is not None:
+    from train.data.synthetic.cli import app as synthetic_app
+
+    app.add_typer(synthetic_app, name="synthetic")
+
+
+def _register(name: str, kind: type[RunOptions], run: Callable[[Any, bool], None]) -> None:
+    """Make a command whose options are the fields of a dataclass."""
+    parameters = []
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        required = field.name in ("data", "run")
+        option = typer.Option(
+            *field.metadata["names"], help=field.metadata["help"], show_default=field.default is not None
+        )
+        parameters.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if required else field.default,
+                annotation=Annotated[hints[field.name], option],
+            )
+        )
+    resume = typer.Option("--resume", help="Go on with the run in the folder, if there is one.")
+    parameters.append(
+        inspect.Parameter("resume", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, resume])
+    )
+
+    def command(**values: Any) -> None:
+        go_on = values.pop("resume")
+        run(kind(**values), go_on)
+
+    command.__doc__ = kind.__doc__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    app.command(name)(command)
+
+
+def _run_fan(options: FanOptions, resume: bool) -> None:
+    from train.fan import FanTask
+    from train.loop import train
+
+    options.check()
+    train(FanTask(options), options, resume)
+
+
+def _run_aunet(options: AUNetOptions, resume: bool) -> None:
+    from train.aunet import AUNetTask
+    from train.loop import train
+
+    options.check()
+    train(AUNetTask(options), options, resume)
+
+
+_register("fan", FanOptions, _run_fan)
+_register("aunet", AUNetOptions, _run_aunet)
+
+ModelArgument = Annotated[str, typer.Option("--model", help="Model file or run folder.")]
+DataArgument = Annotated[str, typer.Option("--data", help="Folder of the synthetic set.")]
+ThreadsArgument = Annotated[int, typer.Option(help="Threads of the computation.")]
+
+
+@app.command("init")
+def init(
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    width: Annotated[int, typer.Option(help="Channels of an hourglass.")] = 64,
+    resolution: Annotated[int, typer.Option(help="Side of the crop in pixels.")] = 128,
+    pooling: Annotated[str, typer.Option(help="max or avg.")] = "max",
+    seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 1,
+) -> None:
+    """Write a model with random weights."""
+    import torch
+
+    from train.model import Model, ModelConfig
+
+    torch.manual_seed(seed)
+    config = ModelConfig(width=width, resolution=resolution, pooling=pooling, provenance={"init": {"seed": seed}})
+    Model(config).save(out)
+
+
+@app.command("evaluate")
+def evaluate(
+    model: ModelArgument,
+    data: DataArgument,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the whole report.")] = None,
+    frames: Annotated[int, typer.Option(help="Look at about this many frames, evenly spaced; 0: all.")] = 0,
+    threads: ThreadsArgument = 2,
+) -> None:
+    """Measure a model on one split: per AU, head, context, group; thresholds are those in the model's file."""
+    import torch
+
+    from train.data.sequences import load_split
+    from train.evaluate import evenly, full_report
+    from train.fan import load_model
+    from train.report import show
+
+    torch.set_num_threads(threads)
+    sequences = load_split(data, split)
+    report = {
+        "model": model,
+        "split": split,
+        **full_report(load_model(model), evenly(sequences, frames) if frames else sequences),
+    }
+    show(report)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+@app.command("calibrate")
+def calibrate(
+    model: ModelArgument,
+    data: DataArgument,
+    out: Annotated[Path | None, typer.Option(help="File to write; without it the model's own.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store weights as FP16.")] = False,
+    threads: ThreadsArgument = 2,
+) -> None:
+    """Choose thresholds and min_confidence on the validation split and write them into the model's file."""
+    import torch
+
+    from train.data.sequences import load_split
+    from train.evaluate import calibrate as run
+    from train.fan import load_model
+    from train.loop import MODEL
+
+    torch.set_num_threads(threads)
+    place = Path(model)
+    target = out or (place / MODEL if place.is_dir() else place)
+    calibrated = run(load_model(model), load_split(data, "val"))
+    calibrated.save(target, torch.float16 if half else torch.float32)
+    logging.getLogger("train").info(
+        "%s: %s, min_confidence %s", target, calibrated.config.thresholds, calibrated.config.min_confidence
+    )
+
+
+def main() -> None:
+    """Entry point: bad input ends with one line and exit code 2, a stopped run with 130."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        _fail(str(error), 2)
+    except RuntimeError as error:
+        if type(error).__name__ != "RunError":
+            raise
+        _fail(str(error), 2)
+    except Exception as error:
+        if type(error).__name__ != "Stopped":
+            raise
+        _fail(str(error), 130)
+
+
+def _fail(message: str, code: int) -> typing.NoReturn:
+    typer.echo(f"error: {message}" if code == 2 else message, err=True)
+    sys.exit(code)

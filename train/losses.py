@@ -1,0 +1,128 @@
+"""Losses of FAN and of the AU heads, and the targets that they compare with."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+STRIDE = 4
+"""Pixels of the crop per heatmap cell; cell (i, j) has its centre at pixel (4 j + 1.5, 4 i + 1.5)."""
+
+
+def to_cells(points: Tensor) -> Tensor:
+    """Points in pixels of the crop -> heatmap cells, centres at integers."""
+    return (points - 1.5) / STRIDE
+
+
+def heatmap_targets(points: Tensor, side: int, sigma: float = 1.0) -> Tensor:
+    """Gaussians with sub-pixel centres and peak 1.
+
+    Args:
+        points: (B, 68, 2) pixels of a crop of side 4 * side; NaN gives an empty plane.
+        sigma: in heatmap cells.
+
+    Returns:
+        (B, 68, side, side) float32.
+    """
+    grid = torch.arange(side, dtype=torch.float32, device=points.device)
+    cells = torch.nan_to_num(to_cells(points.float()), nan=-1e3)
+    plane = torch.exp(-((grid - cells[..., None]) ** 2) / (2 * sigma**2))  # (B, 68, 2, side)
+    return plane[:, :, 1, :, None] * plane[:, :, 0, None, :]
+
+
+def heatmap_loss(heatmaps: Tensor, target: Tensor, weight: Tensor, peak: float = 30.0, sigma: float = 1.0) -> Tensor:
+    """Squared error with weight 1 + peak * target, summed over a plane.
+
+    Scaled so that an empty plane where a whole Gaussian is wanted gives 1.
+
+    Args:
+        heatmaps, target: (B, 68, h, h).
+        weight: (B, 68) of each plane.
+    """
+    error = (heatmaps.float() - target).square() * (1 + peak * target)
+    full = math.pi * sigma**2 * (1 + peak * 2 / 3)
+    return (error.sum((2, 3)) * weight).sum() / (full * weight.sum().clamp(min=1e-6))
+
+
+def coordinate_loss(heatmaps: Tensor, points: Tensor, weight: Tensor, radius: float = 2.5) -> Tensor:
+    """Smooth L1 between the true points and the centroid of the positive values around them, in heatmap cells.
+
+    The window (2 * radius cells wide) stands on the true cell, so the gradient is there before the peak is.
+    Points that are NaN or whose cell lies outside the crop count for nothing.
+
+    Args:
+        heatmaps: (B, 68, h, h) of the last stack.
+        points: (B, 68, 2) pixels of the crop.
+        weight: (B, 68).
+    """
+    side = heatmaps.shape[-1]
+    cells = to_cells(points.float())
+    inside = (cells.isfinite() & (cells > -0.5) & (cells < side - 0.5)).all(2)
+    cells = torch.where(inside[..., None], cells, torch.zeros_like(cells))
+    grid = torch.arange(side, dtype=torch.float32, device=points.device)
+    near = ((grid - cells.round()[..., None]).abs() <= radius).float()  # (B, 68, 2, side)
+    positive = functional.relu(heatmaps.float())
+    columns = (positive * near[:, :, 1, :, None]).sum(2) * near[:, :, 0]  # (B, 68, side)
+    rows = (positive * near[:, :, 0, None, :]).sum(3) * near[:, :, 1]
+    mass = columns.sum(2) + 1e-4
+    found = torch.stack(((columns * grid).sum(2) / mass, (rows * grid).sum(2) / mass), 2)
+    error = functional.smooth_l1_loss(found, cells, reduction="none", beta=0.5).sum(2)
+    weight = weight * inside * (mass > 0.1)
+    return (error * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def landmark_loss(
+    heatmaps: list[Tensor], points: Tensor, weight: Tensor, coordinate_weight: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """FAN's loss: mean of `heatmap_loss` over the stacks plus weighted `coordinate_loss` of the last."""
+    target = heatmap_targets(points, heatmaps[0].shape[-1])
+    losses = [heatmap_loss(plane, target, weight) for plane in heatmaps]
+    heat = torch.stack(losses).mean()
+    coordinates = coordinate_loss(heatmaps[-1], points, weight)
+    return heat + coordinate_weight * coordinates, {"heatmap": losses[-1], "coordinates": coordinates}
+
+
+def point_weights(photo: Tensor, jaw: float = 0.5, jaw_photo: float = 0.2) -> Tensor:
+    """Weights (B, 68): the jaw (points 0-16) counts less, least on photographs, where its truth is approximate.
+
+    Args:
+        photo: (B,) bool.
+    """
+    weight = torch.ones(len(photo), 68, device=photo.device)
+    weight[:, :17] = torch.where(photo, jaw_photo, jaw)[:, None]
+    return weight
+
+
+def soft_labels(intensity: Tensor, labels: Tensor, photo: Tensor) -> Tensor:
+    """AU targets in [0, 1], NaN where masked.
+
+    Rendered frames: clip((intensity - 0.1) / 0.4, 0, 1); photographs: the label itself.
+
+    Args:
+        intensity, labels: (B, n); labels NaN where not known.  photo: (B,) bool.
+    """
+    soft = ((intensity - 0.1) / 0.4).clamp(0.0, 1.0)
+    soft = torch.where(photo[:, None], labels, soft)
+    return torch.where(labels.isnan(), labels, soft)
+
+
+def au_weights(rate: Tensor, floor: float = 0.02) -> Tensor:
+    """w_i of equation 1, inverse to the occurrence rate r_i; scaled to mean 1 as in the authors' release."""
+    inverse = 1.0 / torch.nan_to_num(rate, nan=1.0).clamp(min=floor)
+    return inverse / inverse.mean()
+
+
+def au_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Equation 1 as a mean over the known labels: weighted binary cross-entropy; NaN targets are masked.
+
+    Args:
+        logits, targets: (B, n).  weights: (n,).
+    """
+    known = ~targets.isnan()
+    error = functional.binary_cross_entropy_with_logits(
+        logits.float(), torch.nan_to_num(targets), weight=weights.expand_as(targets), reduction="none"
+    )
+    return (error * known).sum() / known.sum().clamp(min=1)
