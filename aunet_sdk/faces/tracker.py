@@ -39,11 +39,11 @@ class Track:
     """when the finder last saw it"""
     seen_s: float
     """when it last had a row"""
+    face: FoundFace
+    """what the finder saw last"""
     landmarks: np.ndarray | None = None
     """(68, 2) float64 px of the last frame"""
     confidence: float = 0.0
-    face: FoundFace | None = None
-    """what the finder saw last"""
     restart: bool = True
     """the next crop is to be taken from the box, not from the landmarks"""
     denied_s: float | None = None
@@ -144,7 +144,7 @@ class Tracker:
             self.lost.remove(track)
             self._confirm(track, face, now_s, moved=True)
         else:
-            track = Track(self._next_id, face.box, face.score, now_s, now_s, face=face)
+            track = Track(self._next_id, face.box, face.score, now_s, now_s, face)
             self._next_id += 1
         self.live.append(track)
         self.live.sort(key=lambda track: track.id)

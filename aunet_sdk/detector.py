@@ -1,0 +1,215 @@
+"""Detector: pictures, videos and streams in; faces with Action Units out."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
+from os import PathLike
+from types import TracebackType
+
+import numpy as np
+
+from .bundle import Bundle
+from .engines import open_engine
+from .errors import AUNetError, InvalidInput, SourceLost
+from .faces.finder import LONGER_SIDE_PX, open_finder
+from .faces.tracker import Tracker
+from .network import FaceNetwork
+from .options import DetectorOptions, LookAhead
+from .results import FrameResult
+from .session import Selection, Session
+from .sources import Frame, Source, VideoFile, as_bgr, open_source
+
+STILL_LONGER_SIDE_PX = 640
+"""a single picture is searched at this size, for small faces"""
+
+
+class Detector:
+    """Finds the faces in pictures or video, follows them, and gives the probability of every Action Unit.
+
+    One detector serves one caller at a time; calls from several threads wait for each other. `push` and `flush` share
+    one stream of frames; `detect`, every `detect_video` and every `stream` have one of their own and do not disturb
+    it.
+
+    `Face.score` is the geometric mean of the finder's last score, halved for every second that the finder has looked
+    without seeing the face, and of the mean landmark confidence.
+
+    Raises InvalidInput (options that the bundle cannot serve), ModelError (no usable bundle), BackendUnavailable (no
+    engine or finder) on construction; AUNetError from every method after `close`.
+    """
+
+    def __init__(self, options: DetectorOptions | None = None) -> None:
+        self.options = options if options is not None else DetectorOptions()
+        if not isinstance(self.options, DetectorOptions):
+            raise InvalidInput(f"options: expected DetectorOptions, got {type(options).__name__}")
+        bundle = Bundle.load(self.options.model)
+        self._selection = _select(bundle, self.options)
+        self.finder = open_finder(self.options.finder, self.options.finder_model)
+        self.engine = open_engine(
+            bundle, self.options.engine, max_faces=self.options.max_faces, threads=self.options.threads
+        )
+        self._network = FaceNetwork(self.engine)
+        self._lock = threading.RLock()
+        self._closed = False
+        self._left_out = 0
+        self._session = self._new_session(self.options.look_ahead)
+        self._index = 0
+
+    @property
+    def bundle(self) -> Bundle:
+        """The model and its contract."""
+        return self._network.bundle
+
+    @property
+    def au_names(self) -> tuple[str, ...]:
+        """The AUs of every result, ascending."""
+        return self._selection.names
+
+    @property
+    def faces_left_out(self) -> int:
+        """How often a face that the finder saw in the stream of `push` was not followed, because of `max_faces`."""
+        return self._left_out + self._session.tracker.left_out
+
+    def detect(self, image: np.ndarray) -> FrameResult:
+        """The faces of one picture, without a memory: index 0, time 0, context "none", ids from 1, largest faces
+        first kept.
+
+        Args:
+            image: uint8 (H, W, 3) BGR; grey, BGRA and uint16 are converted, see `sources.as_bgr`. A picture smaller
+                than `min_face_px` has no face.
+
+        Raises InvalidInput for anything else.
+        """
+        picture = as_bgr(image)
+        with self._lock:
+            self._check_open()
+            session = self._new_session("none", STILL_LONGER_SIDE_PX)
+            return session.push(picture, 0.0, 0)[0]
+
+    def detect_video(self, path: str | PathLike[str]) -> Iterator[FrameResult]:
+        """The results of all frames of a video file, in order, each with both neighbours in time where they exist.
+
+        The same as `push` with look_ahead "full" on every frame and then `flush`. Where the file breaks off, the
+        results of all good frames come before SourceLost is raised. Raises InvalidInput at once where it is no video.
+        """
+        self._check_open()
+        return self._run(VideoFile(path), self._new_session("full"))
+
+    def push(self, image: np.ndarray, timestamp_s: float) -> list[FrameResult]:
+        """Take in the next frame of your own loop; returns whatever results are ready, in frame order.
+
+        Args:
+            image: as for `detect`.
+            timestamp_s: seconds on a clock of your choice, larger than that of the frame before.
+
+        With look_ahead "full" the result of a frame comes with the first frame that is `bundle.interval_s` later,
+        with "none" at once; with "both" a provisional one at once and the final one later. Every frame has a result,
+        also without faces; `index` counts the pushes from 0.
+
+        Raises InvalidInput for a wrong image or time; nothing has changed then, and the next frame may come.
+        """
+        picture = as_bgr(image)
+        time_s = _checked_time(timestamp_s)
+        with self._lock:
+            self._check_open()
+            results = self._session.push(picture, time_s, self._index)
+            self._index += 1
+            return results
+
+    def flush(self) -> list[FrameResult]:
+        """The results that still waited for a later frame. The next `push` begins a new stream: index 0, ids from 1."""
+        with self._lock:
+            self._check_open()
+            results = self._session.flush()
+            self._left_out += self._session.tracker.left_out
+            self._session = self._new_session(self.options.look_ahead)
+            self._index = 0
+            return results
+
+    def stream(self, source: int | str | PathLike[str] | Iterable[Frame]) -> Iterator[FrameResult]:
+        """Results from a camera (its number), a file, or any iterable of Frame, as they become ready with
+        `options.look_ahead`, and those that are left when the source ends.
+
+        A source that is opened here is closed at the end, also where the iteration is given up. Raises SourceLost
+        where it stops to deliver, after the results that were left.
+        """
+        self._check_open()
+        opened = open_source(source) if isinstance(source, (int, str, PathLike)) else source
+        return self._run(opened, self._new_session(self.options.look_ahead), close=opened is not source)
+
+    def close(self) -> None:
+        """Give back the engine. Results that still waited are lost: `flush` first. May be called twice."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self.engine.close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, source: Iterable[Frame] | Source, session: Session, close: bool = True) -> Iterator[FrameResult]:
+        frames = iter(source)
+        lost: SourceLost | None = None
+        try:
+            while True:
+                start_s = time.perf_counter()
+                try:
+                    frame = next(frames, None)
+                except SourceLost as error:
+                    lost, frame = error, None
+                if frame is None:
+                    break
+                decode_ms = 1e3 * (time.perf_counter() - start_s)
+                picture, time_s = as_bgr(frame.image), _checked_time(frame.timestamp_s)
+                with self._lock:
+                    self._check_open()
+                    results = session.push(picture, time_s, frame.index, decode_ms)
+                yield from results
+            with self._lock:
+                self._check_open()
+                results = session.flush()
+            yield from results
+            if lost is not None:
+                raise lost
+        finally:
+            if close and isinstance(source, Source):
+                source.close()
+
+    def _new_session(self, look_ahead: LookAhead, longer_side_px: int = LONGER_SIDE_PX) -> Session:
+        options = self.options
+        tracker = Tracker(self.bundle.min_confidence, options.detect_interval_s, options.max_faces, options.min_face_px)
+        return Session(self._network, self.finder, tracker, look_ahead, self._selection, longer_side_px)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise AUNetError("this Detector is closed; make a new one")
+
+
+def _checked_time(timestamp_s: object) -> float:
+    if not isinstance(timestamp_s, Real) or isinstance(timestamp_s, bool) or not math.isfinite(timestamp_s):
+        raise InvalidInput(f"timestamp_s: expected a finite number of seconds, got {timestamp_s!r}")
+    return float(timestamp_s)
+
+
+def _select(bundle: Bundle, options: DetectorOptions) -> Selection:
+    """The AUs and thresholds that the options ask for. Raises InvalidInput for an AU that the bundle does not have."""
+    names = bundle.au_names
+    wanted = options.aus if options.aus is not None else names
+    given = options.thresholds if isinstance(options.thresholds, Mapping) else {}
+    for name in (*wanted, *given):
+        if name not in names:
+            raise InvalidInput(f"expected AUs of the bundle {bundle.name} ({', '.join(names)}), got {name}")
+    thresholds = dict(zip(names, bundle.thresholds, strict=True))
+    if isinstance(options.thresholds, Real):
+        thresholds = dict.fromkeys(names, float(options.thresholds))
+    thresholds.update(given)
+    columns = [names.index(name) for name in wanted]
+    return Selection(np.array(columns, np.intp), tuple(wanted), np.array([thresholds[n] for n in wanted], np.float32))
