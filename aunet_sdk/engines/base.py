@@ -106,7 +106,7 @@ class StreamEngine(Protocol):
     ) -> StepResult:
         """Run the network on `crops[:n_new]`, keep the states of these faces, and answer queries.
 
-        queries: row i < n_new may use NEW for crop i; rows beyond have slots alone. None asks for nothing, costs nothing
+        queries: row i < n_new may use NEW for crop i; rows beyond have slots. None asks for nothing, costs nothing
         causal: one former frame per crop, or None where there is none (the new frame stands in); asks for the decision
         about the new frame itself, with the new frame standing in for the later one too
 
