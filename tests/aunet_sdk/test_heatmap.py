@@ -1,0 +1,84 @@
+"""Decoding of heatmaps: known points, borders, odd values, and the kernel against its reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from aunet_sdk.errors import InvalidInput
+from aunet_sdk.heatmap import decode, decode_reference
+
+finite = st.floats(-2, 2, width=32)
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)),
+        elements=finite | st.sampled_from([np.nan, np.inf, -np.inf, 3e38]),
+    )
+)
+def test_kernel_is_the_reference(heatmaps):
+    points, confidence = decode(heatmaps)
+    expected, expected_confidence = decode_reference(heatmaps)
+    np.testing.assert_allclose(points, expected, atol=1e-4)
+    np.testing.assert_array_equal(confidence, expected_confidence)
+    assert np.isfinite(points).all()
+
+
+def test_kernel_is_the_reference_at_the_networks_sizes():
+    rng = np.random.default_rng(0)
+    for side in (16, 32, 64):
+        heatmaps = rng.normal(0, 0.3, (2, 68, side, side)).astype(np.float32)
+        for got, expected in zip(decode(heatmaps), decode_reference(heatmaps), strict=True):
+            np.testing.assert_allclose(got, expected, atol=1e-4)
+        np.testing.assert_array_equal(decode(heatmaps[:, :, ::2])[0], decode(heatmaps[:, :, ::2].copy())[0])
+
+
+@given(x=st.floats(12, 115), y=st.floats(12, 115))
+def test_a_gaussian_is_found_to_a_fraction_of_a_cell(x, y):
+    """Sigma of one cell, as FAN is trained: the centroid of the 5 x 5 window is within 0.15 cells."""
+    centres = 4 * np.arange(32) + 1.5
+    bump = np.exp(-((centres - x)[None, :] ** 2 + (centres - y)[:, None] ** 2) / (2 * 4.0**2))
+    points, confidence = decode(bump[None, None].astype(np.float32))
+    assert np.abs(points[0, 0] - (x, y)).max() < 0.6
+    assert confidence[0, 0] == pytest.approx(bump.max(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (0, 7), (11, 0), (11, 7), (5, 3)])
+def test_a_single_cell_gives_its_centre(row, column):
+    heatmaps = np.full((1, 1, 12, 8), -0.2, np.float32)
+    heatmaps[0, 0, row, column] = 0.4
+    points, confidence = decode(heatmaps)
+    np.testing.assert_array_equal(points[0, 0], [4 * column + 1.5, 4 * row + 1.5])
+    assert confidence[0, 0] == np.float32(0.4)
+
+
+def test_the_centroid_takes_positive_neighbours_alone():
+    heatmaps = np.zeros((1, 1, 16, 16), np.float32)
+    heatmaps[0, 0, 8, 8], heatmaps[0, 0, 8, 10], heatmaps[0, 0, 6, 8] = 2.0, 1.0, 1.0
+    heatmaps[0, 0, 9, 7] = -5.0
+    heatmaps[0, 0, 8, 11] = 1.9  # outside the window
+    points, confidence = decode(heatmaps)
+    np.testing.assert_allclose(points[0, 0], [4 * 8.5 + 1.5, 4 * 7.5 + 1.5])
+    assert confidence[0, 0] == 1.0
+
+
+def test_out_is_filled_and_checked():
+    heatmaps = np.random.default_rng(1).normal(size=(3, 68, 32, 32)).astype(np.float32)
+    out = np.empty((3, 68, 2), np.float32), np.empty((3, 68), np.float32)
+    assert decode(heatmaps, out)[0] is out[0]
+    np.testing.assert_array_equal(out[0], decode(heatmaps)[0])
+    assert decode(heatmaps[:0])[0].shape == (0, 68, 2)
+    for function in (decode, decode_reference):
+        with pytest.raises(InvalidInput, match="out"):
+            function(heatmaps[:2], out)
+        with pytest.raises(InvalidInput, match="float32"):
+            function(heatmaps.astype(np.float16))
+        with pytest.raises(InvalidInput, match="float32"):
+            function(heatmaps[0])
+        with pytest.raises(InvalidInput, match="cell"):
+            function(heatmaps[..., :0])
