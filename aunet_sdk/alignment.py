@@ -145,16 +145,24 @@ def points_to_matrix(landmarks: ArrayLike, template: ArrayLike, resolution: int)
     return similarity(five_points(landmarks), target)
 
 
-def invert(matrix: ArrayLike) -> Matrix:
-    """The inverse of an affine matrix (2, 3); InvalidInput where it has none."""
-    (a, b, x), (c, d, y) = _finite(matrix, (2, 3), "matrix").tolist()
+def _inverse(matrix: ArrayLike) -> tuple[float, float, float, float, float, float]:
+    """The six numbers of the inverse of an affine matrix, row by row; plain floats, because it runs for every crop."""
+    array = np.asarray(matrix, dtype=np.float64)
+    if array.shape != (2, 3):
+        raise InvalidInput(f"matrix: expected the shape (2, 3), got {array.shape}")
+    (a, b, x), (c, d, y) = array.tolist()
+    if not math.isfinite(a + b + c + d + x + y):
+        raise InvalidInput("matrix: expected finite numbers, got NaN or infinity; skip this face")
     determinant = a * d - b * c
     if determinant == 0.0 or not math.isfinite(1.0 / determinant):
         raise InvalidInput("matrix: expected one that can be inverted, got a determinant of 0")
     f = 1.0 / determinant
-    return np.array(
-        [[d * f, -b * f, (b * y - d * x) * f], [-c * f, a * f, (c * x - a * y) * f]],
-    )
+    return d * f, -b * f, (b * y - d * x) * f, -c * f, a * f, (c * x - a * y) * f
+
+
+def invert(matrix: ArrayLike) -> Matrix:
+    """The inverse of an affine matrix (2, 3); InvalidInput where it has none."""
+    return np.array(_inverse(matrix)).reshape(2, 3)
 
 
 def transform(matrix: ArrayLike, points: ArrayLike) -> Points:
@@ -211,7 +219,7 @@ def warp_crop(image: NDArray[np.uint8], matrix: ArrayLike, out: NDArray[Any], *,
         warp_crop_reference(image, matrix, out, scale=scale)
         return
     planar, factor = _check(image, out, scale)
-    _kernel.warp_crop(image, invert(matrix), planar.view(np.uint16) if out.dtype == np.float16 else planar, factor)
+    _kernel.warp_crop(image, _inverse(matrix), planar.view(np.uint16) if out.dtype == np.float16 else planar, factor)
 
 
 def warp_crop_reference(

@@ -158,14 +158,17 @@ cdef void warp(const Image* image, const double* inverse, Pixel* out, Py_ssize_t
             j = j + n
 
 
-def warp_crop(const uint8_t[:, :, :] image, const double[:, ::1] inverse, Pixel[:, :, :] out, float scale):
+def warp_crop(const uint8_t[:, :, :] image, tuple inverse, Pixel[:, :, :] out, float scale):
     """Fill `out` (3, R, R), RGB, of uint8, float32 or float16 (given as its uint16 bits) from a BGR image.
 
-    The caller, `aunet_sdk.alignment.warp_crop`, has checked shapes and that `inverse` (2, 3), crop to frame, is finite.
+    The caller, `aunet_sdk.alignment.warp_crop`, has checked shapes and that `inverse`, crop to frame, is six
+    finite numbers.
     A channel-last crop comes as a view with the channel axis in front. The GIL is released.
     """
     cdef Image source
     cdef Py_ssize_t size = sizeof(Pixel)
+    cdef double numbers[6]
+    numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5] = inverse
     source.data = &image[0, 0, 0]
     source.height = image.shape[0]
     source.width = image.shape[1]
@@ -173,5 +176,5 @@ def warp_crop(const uint8_t[:, :, :] image, const double[:, ::1] inverse, Pixel[
     source.column = image.strides[1]
     source.channel = image.strides[2]
     with nogil:
-        warp(&source, &inverse[0, 0], &out[0, 0, 0], out.strides[0] // size, out.strides[1] // size,
+        warp(&source, numbers, &out[0, 0, 0], out.strides[0] // size, out.strides[1] // size,
              out.strides[2] // size, out.shape[1], scale)

@@ -290,7 +290,12 @@ def test_box_fills_the_crop():
     np.testing.assert_allclose(transform(matrix, [[95, 55], [145, 105]]), [[-0.5, -0.5], [127.5, 127.5]])
     paper = box_to_matrix((100, 50, 40, 60), alignment.PAPER_CROP_SCALE, 256)
     assert 256 / paper[0, 0] == pytest.approx(200 * 100 / 260)
-    for box, scale, side in (((0, 0, 0, 9), 1, 8), ((0, 0, 9, 9), 0, 8), ((0, 0, 9, 9), 1, 0), ((0, 0, np.nan, 9), 1, 8)):
+    for box, scale, side in (
+        ((0, 0, 0, 9), 1, 8),
+        ((0, 0, 9, 9), 0, 8),
+        ((0, 0, 9, 9), 1, 0),
+        ((0, 0, np.nan, 9), 1, 8),
+    ):
         with pytest.raises(InvalidInput):
             box_to_matrix(box, scale, side)
 

@@ -1,0 +1,37 @@
+# make demo   the main job on the sample, in a virtual environment of its own
+# make test   every test
+# make lint   ruff and mypy
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+GROUND := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	mkdir -p demo
+	$(BIN)/aunet detect examples/sample.mp4 -o demo/sample.csv --video demo/sample.mp4 --plot demo/timeline.png
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# A stamp tells which extras are installed for this state of the ground.
+$(VENV)/.demo: EXTRAS = cpu,plot
+$(VENV)/.test: EXTRAS = test
+$(VENV)/.dev: EXTRAS = test,dev
+$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(GROUND) | $(BIN)/python
+	$(PIP) install -c constraints.txt -e ".[$(EXTRAS)]"
+	touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf build demo *.egg-info $(VENV)/.demo $(VENV)/.test $(VENV)/.dev aunet_sdk/_native/*.so

@@ -1,0 +1,102 @@
+"""The alignment kernel beside the same work in OpenCV and NumPy, in one run on one thread.
+
+    python benchmarks/alignment.py [--rounds 400] [--json FILE]
+
+The work: a face crop (3, R, R) float32 RGB into a preallocated slot of a batch. OpenCV: warpAffine (bilinear), cvtColor,
+astype and the transpose, without the factor 1/255 that the kernel applies as well. The two take turns, so that a busy
+machine slows both; the ratio is that of the medians. Prints a table and, as the last line, one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from aunet_sdk import alignment
+
+
+def medians_us(calls: list[Callable[[], object]], rounds: int) -> list[float]:
+    """Median time of each call, microseconds; one after the other, `rounds` times."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, spent in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            spent.append(time.perf_counter() - start)
+    return [1e6 * statistics.median(spent[rounds // 10 :]) for spent in times]
+
+
+def case(width: int, height: int, resolution: int, rounds: int) -> dict[str, float | int]:
+    """One frame size and crop size: a face of 55 % of the frame's height, tilted by 8 degrees."""
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = cv2.GaussianBlur(noise, (0, 0), 2)
+    scale = resolution / (0.55 * height)
+    a, b = scale * np.cos(np.deg2rad(8)), scale * np.sin(np.deg2rad(8))
+    matrix = np.array([[a, -b, 0.0], [b, a, 0.0]])
+    matrix[:, 2] = (resolution - 1) / 2 - matrix[:, :2] @ (width / 2, height / 2)
+    by_opencv, by_kernel = np.empty((2, 3, resolution, resolution), np.float32)
+    half, byte = np.empty((3, resolution, resolution), np.float16), np.empty((3, resolution, resolution), np.uint8)
+
+    def opencv() -> None:
+        crop = cv2.warpAffine(image, matrix, (resolution, resolution), flags=cv2.INTER_LINEAR)
+        by_opencv[...] = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB).astype(np.float32).transpose(2, 0, 1)
+
+    opencv_us, kernel_us, half_us, byte_us = medians_us(
+        [
+            opencv,
+            lambda: alignment.warp_crop(image, matrix, by_kernel),
+            lambda: alignment.warp_crop(image, matrix, half),
+            lambda: alignment.warp_crop(image, matrix, byte),
+        ],
+        rounds,
+    )
+    return {
+        "width": width,
+        "height": height,
+        "resolution": resolution,
+        "opencv_us": round(opencv_us, 1),
+        "kernel_us": round(kernel_us, 1),
+        "kernel_float16_us": round(half_us, 1),
+        "kernel_uint8_us": round(byte_us, 1),
+        "ratio": round(opencv_us / kernel_us, 2),
+        "difference_levels": round(float(np.abs(by_opencv - 255 * by_kernel).max()), 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=400, help="turns of each (default: 400)")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    cases = [case(*size, side, arguments.rounds) for size in ((640, 360), (1280, 720)) for side in (128, 256)]
+    print(
+        f"{'frame':>10} {'crop':>5} {'OpenCV us':>10} {'kernel us':>10} {'ratio':>6} {'f16 us':>8} {'u8 us':>8}  differ"
+    )
+    for row in cases:
+        print(
+            f"{row['width']:>5}x{row['height']:<4} {row['resolution']:>5} {row['opencv_us']:>10} {row['kernel_us']:>10} "
+            f"{row['ratio']:>6} {row['kernel_float16_us']:>8} {row['kernel_uint8_us']:>8}  {row['difference_levels']} levels"
+        )
+    figures = {
+        "benchmark": "alignment",
+        "native": alignment.NATIVE,
+        "opencv": cv2.__version__,
+        "rounds": arguments.rounds,
+        "ratio": min(row["ratio"] for row in cases),
+        "cases": cases,
+    }
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
