@@ -2,9 +2,9 @@
 
     python benchmarks/alignment.py [--rounds 400] [--json FILE]
 
-The work: a face crop (3, R, R) float32 RGB into a preallocated slot of a batch. OpenCV: warpAffine (bilinear), cvtColor,
-astype and the transpose, without the factor 1/255 that the kernel applies as well. The two take turns, so that a busy
-machine slows both; the ratio is that of the medians. Prints a table and, as the last line, one JSON object.
+The work: a face crop (3, R, R) float32 RGB into a preallocated slot of a batch. OpenCV: warpAffine (bilinear),
+cvtColor, astype and the transpose, without the factor 1/255 that the kernel applies as well. The two take turns, so
+that a busy machine slows both; the ratio is that of the medians. Prints a table and, as the last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def medians_us(calls: list[Callable[[], object]], rounds: int) -> list[float]:
 def case(width: int, height: int, resolution: int, rounds: int) -> dict[str, float | int]:
     """One frame size and crop size: a face of 55 % of the frame's height, tilted by 8 degrees."""
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    image = cv2.GaussianBlur(noise, (0, 0), 2)
+    image = np.asarray(cv2.GaussianBlur(noise, (0, 0), 2), np.uint8)
     scale = resolution / (0.55 * height)
     a, b = scale * np.cos(np.deg2rad(8)), scale * np.sin(np.deg2rad(8))
     matrix = np.array([[a, -b, 0.0], [b, a, 0.0]])
@@ -71,20 +71,24 @@ def case(width: int, height: int, resolution: int, rounds: int) -> dict[str, flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=400, help="turns of each (default: 400)")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     arguments = parser.parse_args()
+    if arguments.rounds < 10:
+        parser.error(f"--rounds: expected 10 or more, got {arguments.rounds}")
     cv2.setNumThreads(1)
     cases = [case(*size, side, arguments.rounds) for size in ((640, 360), (1280, 720)) for side in (128, 256)]
     print(
-        f"{'frame':>10} {'crop':>5} {'OpenCV us':>10} {'kernel us':>10} {'ratio':>6} {'f16 us':>8} {'u8 us':>8}  differ"
+        f"{'frame':>10} {'crop':>5} {'OpenCV us':>10} {'kernel us':>10} {'ratio':>6} {'f16 us':>8} {'u8 us':>8}  levels"
     )
     for row in cases:
+        frame = f"{row['width']}x{row['height']}"
         print(
-            f"{row['width']:>5}x{row['height']:<4} {row['resolution']:>5} {row['opencv_us']:>10} {row['kernel_us']:>10} "
-            f"{row['ratio']:>6} {row['kernel_float16_us']:>8} {row['kernel_uint8_us']:>8}  {row['difference_levels']} levels"
+            f"{frame:>10} {row['resolution']:>5} {row['opencv_us']:>10} {row['kernel_us']:>10} {row['ratio']:>6} "
+            f"{row['kernel_float16_us']:>8} {row['kernel_uint8_us']:>8} {row['difference_levels']:>7}"
         )
+    print("levels: largest difference of the two crops, grey levels of 255; OpenCV rounds to whole ones")
     figures = {
         "benchmark": "alignment",
         "native": alignment.NATIVE,
