@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from aunet_sdk import DetectorOptions, InvalidInput
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    options = DetectorOptions()
+    assert (options.look_ahead, options.max_faces, options.detect_interval_s) == ("full", 8, 0.5)
+    assert (options.finder, options.min_face_px, options.engine) == ("auto", 24, "auto")
+    assert options.model is options.finder_model is options.threads is options.thresholds is options.aus is None
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("look_ahead", "half"),
+        ("finder", "haar"),
+        ("engine", "tensorrt"),
+        ("max_faces", 0),
+        ("max_faces", 65),
+        ("max_faces", 2.0),
+        ("max_faces", True),
+        ("detect_interval_s", -0.1),
+        ("detect_interval_s", float("nan")),
+        ("min_face_px", 1),
+        ("min_face_px", "24"),
+        ("threads", 0),
+        ("thresholds", 1.5),
+        ("thresholds", {"AU12": float("nan")}),
+        ("thresholds", {"smile": 0.5}),
+        ("aus", ()),
+        ("aus", ("smile",)),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_its_name(name: str, value: object) -> None:
+    with pytest.raises(InvalidInput, match=f"{name}|Action Unit"):
+        DetectorOptions(**{name: value})  # type: ignore[arg-type]
+
+
+def test_aus_and_thresholds_take_any_spelling() -> None:
+    options = DetectorOptions(aus=("12", 1), thresholds={12: 0.25, "au1": 1}, max_faces=np.int32(3))  # type: ignore
+    assert options.aus == ("AU1", "AU12")
+    assert options.thresholds == {"AU12": 0.25, "AU1": 1.0}
+    assert DetectorOptions(aus="1,2").aus == ("AU1", "AU2")  # type: ignore[arg-type]
+
+
+def test_options_are_frozen_and_can_be_replaced() -> None:
+    options = DetectorOptions(thresholds={"AU1": 0.5})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.max_faces = 2  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        options.thresholds["AU1"] = 0.1  # type: ignore[index]
+    changed = dataclasses.replace(options, max_faces=2)
+    assert changed.max_faces == 2 and changed.thresholds == {"AU1": 0.5}
