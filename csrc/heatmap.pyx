@@ -28,6 +28,8 @@ cdef inline Py_ssize_t peak(const float* values, Py_ssize_t count, float* value)
     for i in range(whole, count):
         best = values[i] if values[i] > best else best
     value[0] = best
+    if best == -INFINITY:
+        return 0
     for i in range(count):
         if values[i] == best:
             return i

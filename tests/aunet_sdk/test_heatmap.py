@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -21,6 +21,7 @@ finite = st.floats(-2, 2, width=32)
         elements=finite | st.sampled_from([np.nan, np.inf, -np.inf, 3e38]),
     )
 )
+@example(np.array([[[[np.nan, -np.inf]]]], np.float32))
 def test_kernel_is_the_reference(heatmaps):
     points, confidence = decode(heatmaps)
     expected, expected_confidence = decode_reference(heatmaps)
