@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from aunet_sdk.bundle import StateSpec
 from train.model import FAN, Model
@@ -103,8 +104,22 @@ def fold(model: Model, head: str) -> Model:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             _standard(module)
+    diff = model.aunet.conv1x1_diff
+    for name, weight in zip(("early", "late"), diff.weight.chunk(2, 1), strict=True):
+        conv = nn.Conv2d(weight.shape[1], weight.shape[0], kernel_size=1, bias=False)
+        conv.weight = nn.Parameter(weight.clone(), requires_grad=False)
+        model.aunet.add_module(name, conv)
     delattr(model, "points" if head == "aunet" else "aunet")
     return model
+
+
+def _describe(model: Model, head: str, features: Tensor, heatmaps: Tensor) -> tuple[Tensor, ...]:
+    """The states of a frame, as `split` and `describe` of the heads give them."""
+    if head == "points":
+        return (model.points.describe(features, heatmaps),)
+    early, late = model.aunet.get_submodule("early"), model.aunet.get_submodule("late")
+    pooled = functional.avg_pool2d(features, 2)
+    return model.aunet.conv1x1(features), early(pooled), late(pooled)
 
 
 def state_specs(model: Model, head: str, dtype: str = "float32") -> tuple[StateSpec, ...]:
@@ -138,10 +153,7 @@ class Clip(nn.Module):
         batch = crops.shape[0]
         maps, features = self.model.fan(crops.flatten(0, 1))
         heatmaps = maps[-1].unflatten(0, (batch, 3))
-        if self.head == "points":
-            parts = (self.model.points.describe(features, maps[-1]).unflatten(0, (batch, 3)),)
-        else:
-            parts = tuple(part.unflatten(0, (batch, 3)) for part in self.model.aunet.split(features))
+        parts = [part.unflatten(0, (batch, 3)) for part in _describe(self.model, self.head, features, maps[-1])]
         logits = _combine(self.model, self.head, [parts[i][:, k] for i, k in _CLIP_ORDER[self.head]])
         return heatmaps[:, 1], logits
 
@@ -177,11 +189,7 @@ class Stream(nn.Module):
 
     def forward(self, crop: Tensor, indices: list[Tensor], rings: list[Tensor]) -> tuple[Tensor, ...]:
         maps, features = self.model.fan(crop)
-        if self.head == "points":
-            new = [self.model.points.describe(features, maps[-1])]
-        else:
-            new = list(self.model.aunet.split(features))
-        new = [state.to(self.state_dtype) for state in new]
+        new = [state.to(self.state_dtype) for state in _describe(self.model, self.head, features, maps[-1])]
         place = {spec.name: i for i, spec in enumerate(self.specs)}
         parts = []
         for (name, _), index in zip(query_roles(self.specs), indices, strict=True):

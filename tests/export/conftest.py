@@ -1,0 +1,73 @@
+"""Models with random weights and random batch-norm statistics, exported once per run.
+
+The hourglasses have depth 1 instead of 4: the same layers, fewer of them, since tracing takes seconds per graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from export.cli import app
+from train.model import HourGlass, Model, ModelConfig
+
+
+def randomise(model: Model, seed: int = 0) -> Model:
+    """Statistics far from 0 and 1, so that a mistake in folding them shows; heads that use their whole range."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.3, generator=generator)
+            layer.running_var.uniform_(0.3, 3.0, generator=generator)
+            layer.weight.data.uniform_(0.5, 1.5, generator=generator)
+            layer.bias.data.normal_(0, 0.3, generator=generator)
+    return model.eval()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shallow() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.model.HourGlass", lambda width, _, pooling: HourGlass(width, 1, pooling))
+        yield
+
+
+@pytest.fixture(scope="session")
+def checkpoint(shallow: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Width 16, 64 px, both heads, in half precision as training stores it."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        width=16,
+        resolution=64,
+        points3d=tuple((float(i % 9) - 4, float(i // 9) - 4, float(i % 5)) for i in range(68)),
+        thresholds={"aunet": (0.3,) * 15},
+        provenance={"training_data": "none", "licence": "MIT"},
+    )
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    randomise(Model(config)).save(path, torch.float16)
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(checkpoint: Path) -> Model:
+    return Model.load(checkpoint)
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """(kind, head) -> path of the FP32 bundle, written by the command."""
+    folder = tmp_path_factory.mktemp("exported")
+
+    def get(kind: str, head: str) -> Path:
+        path = folder / f"tiny-{head}-{kind}-fp32.onnx"
+        if not path.exists():
+            options = ["--kind", kind, "--head", head, "--limit", "4", "--out", str(folder)]
+            result = CliRunner().invoke(app, [str(checkpoint), *options])
+            assert result.exit_code == 0, result.output
+            (folder / f"{path.stem}.txt").write_text(result.output, encoding="utf-8")
+        return path
+
+    return get

@@ -1,0 +1,181 @@
+"""FP16 storage, the parity report, crops, shipping, and the command on a whole model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from aunet_sdk.bundle import Bundle
+from aunet_sdk.engines.ort import OrtStreamEngine
+from export.build import describe, save, ship, stamp
+from export.cli import app
+from export.crops import load_triplets
+from export.fp16 import store_fp16
+from export.parity import compare
+from train.model import Model, ModelConfig
+
+Exported = Callable[[str, str], Path]
+
+
+def halved(path: Path, target: Path) -> Path:
+    proto = onnx.load(path)
+    assert store_fp16(proto) > 20
+    stamp(proto, dataclasses.replace(Bundle.load(path), precision="fp16"))
+    return save(proto, target)
+
+
+def test_fp16_storage(model: Model, exported: Exported, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Half the weights' bytes; the results are those of a model whose weights were rounded, not of FP16 arithmetic."""
+    full = exported("stream", "aunet")
+    half = halved(full, tmp_path / "half.onnx")
+
+    def weights(path: Path) -> int:
+        return sum(len(t.raw_data) for t in onnx.load(path).graph.initializer if len(t.dims) > 1)
+
+    assert weights(half) / weights(full) < 0.6
+    triplets, _ = load_triplets(None, 64, 4)
+    assert 0 < max(compare(model, half, triplets).max_difference) < 5e-3
+    assert max(compare(model, full, triplets).max_difference) < 1e-4
+    assert capfd.readouterr().err == ""
+
+
+def test_fp16_refuses_what_it_cannot_hold(exported: Exported) -> None:
+    proto = onnx.load(exported("stream", "aunet"))
+    tensor = next(t for t in proto.graph.initializer if len(t.dims) == 4)
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values.flat[0] = 1e6
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    with pytest.raises(ValueError, match="65504"):
+        store_fp16(proto)
+
+
+def test_parity_notices_another_model(model: Model, exported: Exported) -> None:
+    from copy import deepcopy
+
+    other = deepcopy(model)
+    with torch.no_grad():
+        other.points.predictor[4].bias[7] += 0.05  # type: ignore[union-attr]
+    triplets, source = load_triplets(None, 64, 3)
+    parity = compare(other, exported("stream", "points"), triplets, source)
+    assert not parity.passed
+    assert 0.003 < parity.max_difference[7] < 0.0126
+    assert max(v for i, v in enumerate(parity.max_difference) if i != 7) < 1e-4
+    data = json.loads(json.dumps(parity.to_dict(), allow_nan=False))
+    assert data["per_au"]["AU12"]["max"] == parity.max_difference[7] and data["triplets"] == 3
+    assert not dataclasses.replace(parity, max_difference=(float("nan"),) * 15).passed
+
+
+def test_triplets_of_images_videos_and_shards(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(4):
+        image = np.full((80, 120, 3), 40 * i, np.uint8)
+        image[..., 2] = 255  # BGR: red
+        cv2.imwrite(str(folder / f"{i}.png"), image)
+    crops, _ = load_triplets(folder, 64, 10)
+    assert crops.shape == (2, 3, 3, 64, 64) and crops.dtype == np.float32
+    np.testing.assert_allclose(crops[0, :, 0], 1.0)
+    np.testing.assert_allclose(crops[1, :, 1, 0, 0], np.array([40, 80, 120]) / 255, atol=1e-6)
+    assert load_triplets(folder / "1.png", 64)[0].shape == (1, 3, 3, 64, 64)
+
+    shards = tmp_path / "set" / "shards"
+    shards.mkdir(parents=True)
+    images = np.zeros((5, 4, 160, 160, 3), np.uint8)
+    images[:, :, 16:144, 16:144] = (np.arange(4) * 50)[:, None, None, None]  # the margin stays black
+    np.savez(shards / "a.npz", images=images)
+    for source in (shards / "a.npz",):
+        crops, _ = load_triplets(source, 128, 3)
+        assert crops.shape == (3, 3, 3, 128, 128)
+        np.testing.assert_allclose(crops[0, :, 0].min((1, 2)), np.array([0, 50, 100]) / 255, atol=1e-6)
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps({"margin": 1.25}))
+    np.testing.assert_array_equal(load_triplets(tmp_path / "set", 128, 3)[0], crops)
+
+    video = tmp_path / "v.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 64))
+    for i in range(30):
+        writer.write(np.full((64, 64, 3), 8 * i, np.uint8))
+    writer.release()
+    crops, _ = load_triplets(video, 64, 5)
+    np.testing.assert_allclose(crops[0].mean((1, 2, 3)) * 255, [0, 80, 160], atol=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("none", FileNotFoundError), ("text.png", ValueError), ("text.mp4", ValueError)]
+)
+def test_crops_that_are_none(tmp_path: Path, name: str, error: type[Exception]) -> None:
+    for file in ("text.png", "text.mp4"):
+        (tmp_path / file).write_text("no picture")
+    with pytest.raises(error, match="crops: expected"):
+        load_triplets(tmp_path / name, 64)
+
+
+def test_ship(exported: Exported, tmp_path: Path) -> None:
+    target = ship(exported("stream", "points"), tmp_path / "models")
+    bundle = Bundle.load(target)
+    manifest = json.loads((tmp_path / "models" / "MANIFEST.json").read_text())
+    assert bundle.sha256 == manifest["files"]["default.onnx"]["sha256"]
+    with pytest.raises(ValueError, match="expected a stream bundle"):
+        ship(exported("clip", "points"), tmp_path / "models")
+
+
+def test_mean_shape_must_be_there() -> None:
+    with pytest.raises(ValueError, match="points3d: expected 68"):
+        describe(Model(ModelConfig(width=16, resolution=64)), kind="stream", head="points")
+
+
+def test_command(exported: Exported) -> None:
+    path = exported("stream", "aunet")
+    output = path.with_suffix(".txt").read_text(encoding="utf-8")
+    assert "passed, gate 0.001" in output and "AU12" in output
+    report = json.loads(path.with_suffix(".parity.json").read_text(encoding="utf-8"))
+    assert report["passed"] is True and report["file"] == path.name
+    bundle = Bundle.load(path)
+    assert len(bundle.checkpoint_sha256) == 64
+    OrtStreamEngine(bundle, threads=1).close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["none.safetensors"], 2, "expected a .safetensors file"),
+        (["text.safetensors"], 2, "expected a safetensors file"),
+        (["text.safetensors", "--kind", "clip", "--ship"], 2, "--ship"),
+        (["text.safetensors", "--head", "cnn"], 2, "cnn"),
+    ],
+)
+def test_command_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.safetensors").write_text("no tensors")
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == code
+    assert message in " ".join(result.output.split())
+
+
+def test_command_fails_at_the_gate(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Exported
+) -> None:
+    """A graph that is not the model's: exit 1, and nothing is shipped."""
+    from export import build, parity
+
+    checkpoint = tmp_path / "x.safetensors"
+    torch.manual_seed(9)
+    Model(model.config).save(checkpoint)
+    wrong = onnx.load(exported("stream", "points"))
+    monkeypatch.setattr(build, "build", lambda *_: wrong)
+    monkeypatch.setattr(build, "ship", lambda _: pytest.fail("shipped"))
+    assert parity.GATES["fp32"] == 1e-3
+    arguments = [str(checkpoint), "--kind", "stream", "--limit", "2", "--out", str(tmp_path), "--ship"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "FAILED" in result.output and "not shipped" in result.output
