@@ -31,7 +31,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     if width <= 0 or height <= 0:
         return 0.0
     shared = width * height
-    return float(shared / (a[2] * a[3] + b[2] * b[3] - shared))
+    return min(1.0, float(shared / (a[2] * a[3] + b[2] * b[3] - shared)))
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -88,7 +88,7 @@ def plausible(landmarks: np.ndarray, drift: Drift, frame_width: int, frame_heigh
     eyes = float(np.hypot(*(landmarks[36:42].mean(axis=0) - landmarks[42:48].mean(axis=0))))
     if size < 4 or eyes < 0.12 * size or float(extent.min()) < 0.3 * size:
         return False
-    if drift.misfit > 0.12 or not 0.3 <= drift.scale <= 3:
+    if drift.misfit > 0.12 or not 0.3 <= drift.scale <= 3 or abs(drift.rotation_deg) > 60:
         return False
     x, y = landmarks.mean(axis=0)
     return bool(-0.5 <= x <= frame_width - 0.5 and -0.5 <= y <= frame_height - 0.5)

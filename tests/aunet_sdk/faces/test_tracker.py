@@ -1,0 +1,190 @@
+"""The tracker's decisions, told by hand what the finder and the network saw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aunet_sdk.faces import FoundFace, Tracker
+from aunet_sdk.faces.geometry import box_of, size_of
+
+
+def found(x: float, y: float, size: float = 40, score: float = 0.9) -> FoundFace:
+    return FoundFace(np.array([x - size / 2, y - size / 2, size, size]), score)
+
+
+def landmarks(x: float, y: float, size: float = 40) -> np.ndarray:
+    """68 points whose box has this centre and size, more or less."""
+    points = np.random.default_rng(0).uniform(-0.5, 0.5, (68, 2))
+    points[:4] = (-0.5, -0.13), (0.5, -0.13), (-0.5, 0.5), (0.5, 0.5)
+    points[:, 1] = np.clip(points[:, 1], -0.13, 0.5)
+    return points * size + (x, y)
+
+
+def follow(tracker: Tracker, time_s: float) -> None:
+    for track in list(tracker.live):
+        x, y, width, height = track.box
+        tracker.accept(track, landmarks(x + width / 2, y + height / 2, size_of(track.box)), 0.8, time_s)
+
+
+def test_ids_begin_at_one_and_largest_first() -> None:
+    tracker = Tracker(0.3)
+    assert tracker.found([found(50, 50, 30), found(150, 50, 60)], 0.0) == {1, 2}
+    assert [round(size_of(t.box)) for t in tracker.live] == [60, 30]
+    assert all(track.restart for track in tracker.live)
+
+
+def test_a_known_face_is_confirmed_and_not_begun_again() -> None:
+    tracker = Tracker(0.3)
+    tracker.found([found(50, 50)], 0.0)
+    follow(tracker, 0.0)
+    assert tracker.found([found(55, 52, 44, score=0.7)], 0.5) == {1}
+    (track,) = tracker.live
+    assert (track.finder_score, track.confirmed_s, track.denied_s, track.restart) == (0.7, 0.5, None, False)
+
+
+def test_a_known_face_whose_box_moved_away_starts_anew_from_it() -> None:
+    tracker = Tracker(0.3)
+    tracker.found([found(50, 50)], 0.0)
+    follow(tracker, 0.0)
+    assert tracker.found([found(50, 50, 90)], 0.5) == {1}
+    (track,) = tracker.live
+    assert track.restart and size_of(track.box) == 90
+
+
+def test_the_nearest_box_goes_to_each_track() -> None:
+    tracker = Tracker(0.3)
+    tracker.found([found(50, 50), found(80, 50)], 0.0)
+    follow(tracker, 0.0)
+    tracker.found([found(84, 50, score=0.6), found(54, 50, score=0.7)], 0.5)
+    assert [track.finder_score for track in tracker.live] == [0.7, 0.6]
+
+
+def test_denial_begins_with_the_first_miss_and_ends_with_a_hit() -> None:
+    tracker = Tracker(0.3)
+    tracker.found([found(50, 50)], 0.0)
+    follow(tracker, 0.0)
+    (track,) = tracker.live
+    assert tracker.found([], 0.5) == set()
+    assert not tracker.denied_too_long(track, 1.4)
+    assert tracker.denied_too_long(track, 1.5)
+    assert track.score(1.5) < track.score(0.5)
+    tracker.found([found(50, 50)], 1.2)
+    assert not tracker.denied_too_long(track, 9.0)
+
+
+@pytest.mark.parametrize("now_s, expected", [(0.0, False), (0.1, False), (0.49, False), (0.5, True), (0.7, True)])
+def test_the_finder_is_due_by_the_interval(now_s: float, expected: bool) -> None:
+    tracker = Tracker(0.3, detect_interval_s=0.5)
+    assert tracker.finder_due(0.0)
+    tracker.found([found(50, 50)], 0.0)
+    follow(tracker, now_s)
+    assert tracker.finder_due(now_s) == expected
+
+
+def test_the_finder_is_due_on_every_frame_without_a_face_and_after_a_loss() -> None:
+    tracker = Tracker(0.3)
+    tracker.found([], 0.0)
+    assert tracker.finder_due(0.01)
+    tracker.found([found(50, 50), found(150, 50)], 0.02)
+    follow(tracker, 0.02)
+    assert not tracker.finder_due(0.03)
+    tracker.lose(tracker.live[0])
+    assert tracker.finder_due(0.04)
+    tracker.found([found(150, 50)], 1.6)
+    follow(tracker, 1.6)
+    assert not tracker.finder_due(1.61)  # too long ago to wait for
+
+
+@pytest.mark.parametrize(
+    "face, time_s, expected",
+    [
+        (found(60, 50), 1.0, 1),
+        (found(60, 50), 2.0, 2),
+        (found(150, 50), 1.0, 2),
+        (found(60, 50, 90), 1.0, 2),
+        (found(60, 50, 20), 1.0, 2),
+    ],
+    ids=["near and soon", "late", "far", "much larger", "much smaller"],
+)
+def test_a_lost_face_keeps_its_id_if_it_is_near_and_soon(face: FoundFace, time_s: float, expected: int) -> None:
+    tracker = Tracker(0.3)
+    tracker.min_face_px = 8
+    tracker.found([found(50, 50)], 0.0)
+    follow(tracker, 0.0)
+    tracker.lose(tracker.live[0])
+    tracker.finder_due(time_s)
+    assert tracker.found([face], time_s) == {expected}
+
+
+def test_the_younger_of_two_tracks_on_one_face_goes() -> None:
+    tracker = Tracker(0.3)
+    tracker.found([found(50, 50), found(120, 50)], 0.0)
+    for track in tracker.live:
+        tracker.accept(track, landmarks(50, 50), 0.8, 0.0)
+    assert [track.id for track in tracker.merge()] == [2]
+    assert [track.id for track in tracker.live] == [1]
+
+
+def test_a_box_on_a_followed_face_begins_nothing() -> None:
+    tracker = Tracker(0.3)
+    tracker.found([found(50, 50)], 0.0)
+    follow(tracker, 0.0)
+    assert tracker.found([found(50, 50), found(53, 50)], 0.5) == {1}
+    assert len(tracker.live) == 1
+
+
+def test_small_faces_are_passed_over_and_too_many_are_counted() -> None:
+    tracker = Tracker(0.3, max_faces=2, min_face_px=30)
+    tracker.found([found(50, 50, 20), found(150, 50, 40), found(250, 50, 50), found(350, 50, 60)], 0.0)
+    assert [round(size_of(track.box)) for track in tracker.live] == [60, 50]
+    assert tracker.left_out == 1
+
+
+def test_reset_forgets_faces_but_not_ids() -> None:
+    tracker = Tracker(0.3)
+    tracker.found([found(50, 50)], 0.0)
+    tracker.reset()
+    assert tracker.live == [] and tracker.finder_due(0.0)
+    assert tracker.found([found(50, 50)], 0.1) == {2}
+
+
+def test_the_score_joins_finder_and_landmarks() -> None:
+    tracker = Tracker(0.3)
+    tracker.found([found(50, 50, score=0.81)], 0.0)
+    (track,) = tracker.live
+    tracker.accept(track, landmarks(50, 50), 1.0, 0.0)
+    assert track.score(0.0) == pytest.approx(0.9)
+    track.confidence = 0.25
+    assert track.score(0.0) == pytest.approx(0.45)
+    track.denied_s = 1.0
+    assert track.score(2.0) == pytest.approx(0.45 / np.sqrt(2))
+
+
+positions = st.tuples(st.floats(0, 600), st.floats(0, 400), st.floats(24, 120))
+
+
+@given(st.lists(st.tuples(st.lists(positions, max_size=5), st.integers(0, 5), st.booleans()), max_size=12))
+def test_whatever_comes_ids_stay_unique_and_within_the_limit(
+    frames: list[tuple[list[tuple[float, float, float]], int, bool]],
+) -> None:
+    tracker = Tracker(0.3, max_faces=3)
+    used: set[int] = set()
+    for i, (faces, lose, accept) in enumerate(frames):
+        now_s = 0.3 * i
+        tracker.finder_due(now_s)
+        before = {track.id for track in tracker.live} | {track.id for track in tracker.lost}
+        seen = tracker.found([found(*face) for face in faces], now_s)
+        ids = [track.id for track in tracker.live]
+        assert len(ids) <= 3 and ids == sorted(set(ids)) and not set(ids) & {track.id for track in tracker.lost}
+        assert not (set(ids) - before) & used
+        used |= set(ids)
+        assert seen >= set(ids) - before
+        if accept:
+            follow(tracker, now_s)
+            tracker.merge()
+        for track in tracker.live[:lose]:
+            tracker.lose(track)
+    assert all(np.isfinite(box_of(t.landmarks)).all() for t in tracker.live if t.landmarks is not None)
