@@ -7,6 +7,7 @@ crops that are steered by the previous frame's points jitter a little from frame
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import cv2
 import numpy as np
@@ -102,6 +103,7 @@ class Augmenter:
         log_scale = rng.uniform(-1, 1) * np.log1p(o.scale)
         shift = rng.uniform(-1, 1, 2) * o.shift
         border = cv2.BORDER_CONSTANT if rng.random() < 0.5 else cv2.BORDER_REPLICATE
+        crop: Any  # (R, R, 3) uint8; OpenCV's stubs know less
         look = _Look(rng, o, resolution) if o.photometric > 0 else None
         boxes = self._boxes(rng)
         moved = np.empty(points.shape, np.float32)
@@ -145,7 +147,7 @@ class Augmenter:
         for box in boxes:
             colour = rng.integers(0, 256, 3).astype(np.uint8)
             if rng.random() < 0.4:  # a texture instead of one colour: coarse noise, upsampled
-                coarse = rng.integers(0, 256, (rng.integers(2, 9), rng.integers(2, 9), 3)).astype(np.uint8)
+                coarse: Any = rng.integers(0, 256, (rng.integers(2, 9), rng.integers(2, 9), 3)).astype(np.uint8)
                 colour = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
             filled.append((*box, colour))
         return filled
@@ -167,8 +169,9 @@ class _Look:
         self.noise = float(rng.uniform(1.0, 10.0)) if on[7] else 0.0
 
     def __call__(
-        self, rng: np.random.Generator, image: NDArray[np.uint8], noise: NDArray[np.float32]
+        self, rng: np.random.Generator, crop: NDArray[np.uint8], noise: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
+        image: Any = crop
         side = image.shape[0]
         levels = np.arange(256, dtype=np.float32)[:, None] / 255
         flicker = rng.uniform(-1, 1, 2)

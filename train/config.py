@@ -27,7 +27,7 @@ class RunOptions:
     ema: float = _option(0.998, "Decay of the averaged weights, which are evaluated and saved.")
     seed: int = _option(1, "Seed of the first weights and of every draw.")
     threads: int = _option(2, "Threads of the computation; one more prepares the data.")
-    precision: str = _option("auto", "fp32, bf16, or auto: bf16 where the processor computes in it.")
+    precision: str = _option("auto", "fp32, bf16, or auto: bf16 where the processor has matrix units for it.")
     device: str = _option("auto", "cpu, cuda, or auto.")
     eval_every: int = _option(5000, "Samples between evaluations on the validation split.")
     eval_frames: int = _option(1200, "Frames that an evaluation looks at.")

@@ -15,7 +15,7 @@ from train.data.sequences import SequenceSet
 from train.model import HEADS, Model
 
 CONTEXTS = ("sequence", "full", "none")
-"""sequence: all frames, neighbours where the sequence has them; full: the frames that have both; none: all, no neighbours."""
+"""sequence: all frames, neighbours where the sequence has them; full: frames that have both; none: all frames, alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ def brief(model: Model, sequences: SequenceSet) -> dict[str, float]:
 
 
 def calibrate(model: Model, validation: SequenceSet) -> Model:
-    """Set the thresholds (largest F1 per AU, within [0.2, 0.8]) and `min_confidence` of a model from the validation split.
+    """Set a model's thresholds (largest F1 per AU, within [0.2, 0.8]) and `min_confidence` on the validation split.
 
     `min_confidence` is put halfway between the 99th percentile of frames without and the 1st of frames with a face; it
     stays as it is where the split has no frame without.

@@ -83,7 +83,7 @@ class FanTask:
         }
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        heatmaps, _ = self.model.fan(to_input(batch["crops"]))
+        heatmaps, _ = self.model.fan.layers(to_input(batch["crops"]))
         weight = losses.point_weights(batch["photo"])
         return losses.landmark_loss(heatmaps, batch["points"], weight, self.options.coordinate_weight)
 

@@ -27,10 +27,11 @@ def heatmap_targets(points: Tensor, side: int, sigma: float = 1.0) -> Tensor:
     Returns:
         (B, 68, side, side) float32.
     """
-    grid = torch.arange(side, dtype=torch.float32, device=points.device)
-    cells = torch.nan_to_num(to_cells(points.float()), nan=-1e3)
-    plane = torch.exp(-((grid - cells[..., None]) ** 2) / (2 * sigma**2))  # (B, 68, 2, side)
-    return plane[:, :, 1, :, None] * plane[:, :, 0, None, :]
+    grid = torch.arange(side, dtype=torch.float32, device=points.device)[:, None]
+    cells = torch.nan_to_num(to_cells(points.float()), nan=-1e3)[:, None]  # (B, 1, 68, 2)
+    columns = torch.exp(-((grid - cells[..., 0]) ** 2) / (2 * sigma**2))  # (B, side, 68)
+    rows = torch.exp(-((grid - cells[..., 1]) ** 2) / (2 * sigma**2))
+    return (rows[:, :, None] * columns[:, None]).permute(0, 3, 1, 2)  # channels last in memory, as the heatmaps are
 
 
 def heatmap_loss(heatmaps: Tensor, target: Tensor, weight: Tensor, peak: float = 30.0, sigma: float = 1.0) -> Tensor:
@@ -47,10 +48,10 @@ def heatmap_loss(heatmaps: Tensor, target: Tensor, weight: Tensor, peak: float =
     return (error.sum((2, 3)) * weight).sum() / (full * weight.sum().clamp(min=1e-6))
 
 
-def coordinate_loss(heatmaps: Tensor, points: Tensor, weight: Tensor, radius: float = 2.5) -> Tensor:
+def coordinate_loss(heatmaps: Tensor, points: Tensor, weight: Tensor) -> Tensor:
     """Smooth L1 between the true points and the centroid of the positive values around them, in heatmap cells.
 
-    The window (2 * radius cells wide) stands on the true cell, so the gradient is there before the peak is.
+    The window of 5x5 cells stands on the true cell, so the gradient is there before the peak is.
     Points that are NaN or whose cell lies outside the crop count for nothing.
 
     Args:
@@ -61,15 +62,16 @@ def coordinate_loss(heatmaps: Tensor, points: Tensor, weight: Tensor, radius: fl
     side = heatmaps.shape[-1]
     cells = to_cells(points.float())
     inside = (cells.isfinite() & (cells > -0.5) & (cells < side - 0.5)).all(2)
-    cells = torch.where(inside[..., None], cells, torch.zeros_like(cells))
-    grid = torch.arange(side, dtype=torch.float32, device=points.device)
-    near = ((grid - cells.round()[..., None]).abs() <= radius).float()  # (B, 68, 2, side)
-    positive = functional.relu(heatmaps.float())
-    columns = (positive * near[:, :, 1, :, None]).sum(2) * near[:, :, 0]  # (B, 68, side)
-    rows = (positive * near[:, :, 0, None, :]).sum(3) * near[:, :, 1]
-    mass = columns.sum(2) + 1e-4
-    found = torch.stack(((columns * grid).sum(2) / mass, (rows * grid).sum(2) / mass), 2)
-    error = functional.smooth_l1_loss(found, cells, reduction="none", beta=0.5).sum(2)
+    cells = torch.where(inside[..., None], cells, torch.zeros_like(cells)).transpose(1, 2)  # (B, 2, 68)
+    offset = torch.arange(-2, 3, device=points.device)[:, None]
+    columns, rows = (cells.round().long()[:, :, None] + offset).unbind(1)  # (B, 5, 68)
+    valid = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None]  # (B, 5, 5, 68)
+    index = rows.clamp(0, side - 1)[:, :, None] * side + columns.clamp(0, side - 1)[:, None]
+    flat = heatmaps.permute(0, 2, 3, 1).reshape(len(heatmaps), side * side, -1)  # (B, side * side, 68), no copy
+    window = functional.relu(flat.gather(1, index.flatten(1, 2)).float()).view(valid.shape) * valid
+    mass = window.sum((1, 2)) + 1e-4  # (B, 68)
+    found = torch.stack(((window.sum(1) * columns).sum(1) / mass, (window.sum(2) * rows).sum(1) / mass), 1)
+    error = functional.smooth_l1_loss(found, cells, reduction="none", beta=0.5).sum(1)
     weight = weight * inside * (mass > 0.1)
     return (error * weight).sum() / weight.sum().clamp(min=1e-6)
 

@@ -24,8 +24,8 @@ def decode(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         heatmaps: (B, 68, h, h), raw.
 
     Returns:
-        points (B, 68, 2) float32 in pixels of the crop: centroid of the positive values in the 5x5 window around the peak,
-        clipped at the border; confidence (B, 68) float32: the peak, clipped to [0, 1].
+        points (B, 68, 2) float32 in pixels of the crop: centroid of the positive values in the 5x5 window around the
+        peak, clipped at the border; confidence (B, 68) float32: the peak, clipped to [0, 1].
     """
     batch, planes, h, w = heatmaps.shape
     heat = heatmaps.float()

@@ -142,20 +142,26 @@ class FAN(nn.Module):
                 self.add_module(f"al{i}", nn.Conv2d(points, width, kernel_size=1))
 
     def forward(self, crop: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Heatmaps of every stack and the AU features.
+        """Heatmaps of every stack and the AU features (section IV-A, figure 4).
 
         Args:
             crop: (B, 3, R, R) RGB float in [0, 1]; R a multiple of 64.
 
         Returns:
             heatmaps, one (B, 68, R/4, R/4) per stack, raw; features F (B, 3 * width, R/4, R/4): the tensor before the
-            first hourglass and, both times the attention plane, the last features of each stack (section IV-A).
+            first hourglass and, both times the attention plane, the last features of each stack.
         """
+        heatmaps, (low, *tops) = self.layers(crop)
+        attention = heatmaps[-1].sum(1, keepdim=True)  # (B, 1, 64, 64)
+        return heatmaps, torch.cat([low, *(top * attention for top in tops)], 1)  # (B, 768, 64, 64)
+
+    def layers(self, crop: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Heatmaps of every stack, and what the features are made of, before the attention."""
         layer = self.get_submodule
         x = functional.relu(self.bn1(self.conv1(crop)))  # (B, 64, 128, 128)
         x = self.pool(self.conv2(x))  # (B, 128, 64, 64)
         x = self.conv4(self.conv3(x))  # (B, 256, 64, 64)
-        low, heatmaps, tops = x, [], []
+        heatmaps, features = [], [x]
         for i in range(self.stacks):
             top = layer(f"top_m_{i}")(layer(f"m{i}")(x))  # (B, 256, 64, 64)
             top = functional.relu(layer(f"bn_end{i}")(layer(f"conv_last{i}")(top)))
@@ -163,9 +169,7 @@ class FAN(nn.Module):
             if i < self.stacks - 1:
                 top = layer(f"bl{i}")(top)
                 x = x + top + layer(f"al{i}")(heatmaps[-1])
-            tops.append(top)
-        attention = heatmaps[-1].sum(1, keepdim=True)  # (B, 1, 64, 64)
-        features = torch.cat([low, *(top * attention for top in tops)], 1)  # (B, 768, 64, 64)
+            features.append(top)
         return heatmaps, features
 
 

@@ -14,7 +14,8 @@ def show(report: dict[str, Any]) -> None:
 
     console = Console()
     console.print(
-        f"{report['split']}: {report['frames']} frames, {report['sequences']} sequences, {report['identities']} identities"
+        f"{report['split']}: {report['frames']} frames, {report['sequences']} sequences, "
+        f"{report['identities']} identities"
     )
     table = Table(title="AUs (all frames, neighbours where the sequence has them)")
     table.add_column("AU")

@@ -36,7 +36,9 @@ def face_points(intensity: NDArray[np.float32], wide: float = 1.0) -> NDArray[np
         half_width = 0.11 + 0.03 * smile
         half_height = 0.03 + np.where(y > 0, 0.09, 0.01) * jaw
         lift = -0.04 * smile * x**2
-        points[start : start + count] = np.stack((0.5 + grow * half_width * x, 0.709 + grow * half_height * y + lift), 1)
+        points[start : start + count] = np.stack(
+            (0.5 + grow * half_width * x, 0.709 + grow * half_height * y + lift), 1
+        )
     points[:, 0] = 0.5 + (points[:, 0] - 0.5) * wide
     return points
 
@@ -50,7 +52,12 @@ def draw(points: NDArray[np.float64], skin: NDArray[np.int64], rng: np.random.Ge
     dark = (skin * 0.4).tolist()
     for part, closed in ((slice(17, 22), 0), (slice(22, 27), 0), (slice(27, 31), 0), (slice(31, 36), 0)):
         cv2.polylines(image, [pixels[part]], bool(closed), dark, 2, cv2.LINE_AA, 4)
-    for part, colour in (((36, 42), (240, 240, 240)), ((42, 48), (240, 240, 240)), ((48, 60), (170, 60, 70)), ((60, 68), (40, 10, 10))):
+    for part, colour in (
+        ((36, 42), (240, 240, 240)),
+        ((42, 48), (240, 240, 240)),
+        ((48, 60), (170, 60, 70)),
+        ((60, 68), (40, 10, 10)),
+    ):
         cv2.fillPoly(image, [pixels[part[0] : part[1]]], colour, cv2.LINE_AA, 4)
     return image
 
