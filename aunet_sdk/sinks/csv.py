@@ -1,0 +1,116 @@
+"""One CSV row per face and frame, written as the results come. docs/csv.md describes the columns."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ..results import Face, FrameResult
+
+__all__ = ["CsvSink", "csv_columns"]
+
+FRAME_COLUMNS = ("frame", "timestamp_s", "face_id", "x", "y", "width", "height", "score", "context")
+POSE_COLUMNS = ("yaw_deg", "pitch_deg", "roll_deg")
+N_POINTS = 68
+
+
+def csv_columns(au_names: Sequence[str], *, landmarks: bool = False, with_file: bool = False) -> list[str]:
+    """The header: `file` for a folder, frame, box, context, pose, `AU..` probabilities, `AU.._active`, points.
+
+    `au_names`: for instance `("AU1", "AU12")`, in the order of the bundle (ascending FACS number).
+    """
+    columns = ["file"] if with_file else []
+    columns += [*FRAME_COLUMNS, *POSE_COLUMNS, *au_names, *(f"{name}_active" for name in au_names)]
+    if landmarks:
+        columns += [f"{axis}{i}" for axis in "xy" for i in range(N_POINTS)]
+    return columns
+
+
+class CsvSink:
+    """Writes FrameResults to a CSV file, one row per face, flushed after every frame.
+
+    The header is there from the start, so a video without a face leaves a readable, empty table. An existing file is
+    replaced. Pixels: two decimals; degrees: two; probabilities and scores: five, in [0, 1]; seconds: six.
+    A number that is not known (NaN) leaves its cell empty.
+
+    Raises InvalidInput where the path is no `.csv` or cannot be written, and where a face carries no such AU.
+    """
+
+    def __init__(
+        self, path: str | Path, au_names: Sequence[str], landmarks: bool = False, with_file: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self.au_names = tuple(au_names)
+        self.landmarks = landmarks
+        self.with_file = with_file
+        self.rows = 0
+        if self.path.suffix.lower() != ".csv":
+            raise InvalidInput(f"table: expected a path that ends in .csv, got {self.path.name!r}")
+        try:
+            self._stream = self.path.open("w", newline="", encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(
+                f"table: cannot write to {self.path}: {error.strerror or error}; give another path"
+            ) from error
+        self._writer = csv.writer(self._stream, lineterminator="\n")
+        self._writer.writerow(csv_columns(self.au_names, landmarks=landmarks, with_file=with_file))
+        self._stream.flush()
+
+    def write(self, result: FrameResult, file: str | None = None) -> None:
+        """Writes one row per face of `result`. `file`: the image's name, wanted where the sink was made with_file."""
+        if self.with_file and file is None:
+            raise InvalidInput(
+                "table: expected the image's name for the column `file`, got none; write(result, file=...)"
+            )
+        for face in result.faces:
+            row = [file] if self.with_file else []
+            self._writer.writerow(row + self._row(result, face))
+            self.rows += 1
+        if result.faces:
+            self._stream.flush()
+
+    def _row(self, result: FrameResult, face: Face) -> list[str | None]:
+        where = self._positions(face.au_names)
+        pose = face.pose
+        row: list[str | None] = [str(result.index), f"{result.timestamp_s:.6f}", str(face.id)]
+        row += [_number(value, 2) for value in face.box]
+        row += [_number(face.score, 5), str(getattr(face.context, "value", face.context))]
+        row += [_number(value, 2) for value in (pose.yaw_deg, pose.pitch_deg, pose.roll_deg)]
+        row += [_number(face.probabilities[i], 5) for i in where]
+        row += [str(int(face.active[i])) for i in where]
+        if self.landmarks:
+            row += [_number(value, 2) for axis in (0, 1) for value in face.landmarks[:, axis]]
+        return row
+
+    def _positions(self, names: tuple[str, ...]) -> Sequence[int]:
+        if names == self.au_names:
+            return range(len(names))
+        try:
+            return [names.index(name) for name in self.au_names]
+        except ValueError:
+            missing = [name for name in self.au_names if name not in names]
+            raise InvalidInput(
+                f"table: expected faces with {', '.join(self.au_names)}, got one without {', '.join(missing)}"
+            ) from None
+
+    def close(self) -> None:
+        """Closes the file. Safe to call twice."""
+        self._stream.close()
+
+    def __enter__(self) -> CsvSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _number(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if value == value else ""
