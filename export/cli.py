@@ -83,7 +83,7 @@ def export(
             report = parity.compare(model, path, triplets, source)
             path.with_suffix(".parity.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
             console.print(f"{path} ({path.stat().st_size / 2**20:.2f} MiB)", highlight=False)
-            console.print(parity.headline(report), highlight=False)
+            console.print(parity.headline(report), highlight=False, soft_wrap=True)
             console.print(parity.table(report))
             failed = failed or not report.passed
             if ship and one == "stream" and report.passed:
