@@ -103,7 +103,7 @@ def test_what_is_no_video_is_refused_at_once(tmp_path: Path, name: str, content:
 def test_bad_files_leave_nothing_on_the_terminal(tmp_path: Path) -> None:
     """In a process of its own: OpenCV asks only once how much FFmpeg may say."""
     cut = write(tmp_path / "a.mp4", "mp4v")
-    cut.write_bytes(cut.read_bytes()[:-100])
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])  # the index at the end is gone
     broken = write(tmp_path / "a.avi", "MJPG")
     broken.write_bytes(broken.read_bytes()[:-20_000])
     (tmp_path / "text.mp4").write_text("no video")
