@@ -23,21 +23,22 @@ extensions = [
         depends=sorted(header.as_posix() for header in Path("csrc").glob("*.h")),
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=FLAGS,
-        optional=True,
     )
     for source in sorted(Path("csrc").glob("*.pyx"))
 ]
 
-setup(
-    ext_modules=cythonize(
-        extensions,
-        build_dir="build/cython",
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": False,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": False,
-        },
-    )
+modules = cythonize(
+    extensions,
+    build_dir="build/cython",
+    compiler_directives={
+        "language_level": 3,
+        "boundscheck": False,
+        "wraparound": False,
+        "cdivision": True,
+        "initializedcheck": False,
+    },
 )
+for module in modules:
+    module.optional = True  # cythonize makes new Extensions and leaves this out
+
+setup(ext_modules=modules)
