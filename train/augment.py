@@ -189,8 +189,10 @@ class _Look:
             y, x = rng.integers(0, side, 2)
             image = cv2.addWeighted(image, 1.0, noise[y : y + side, x : x + side], self.noise, 0.0, dtype=cv2.CV_8U)
         if self.quality:
+            code: Any
             _, code = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, self.quality))
-            image = cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1]
+            decoded: Any = cv2.imdecode(code, cv2.IMREAD_COLOR)
+            image = decoded[..., ::-1]
         return image
 
 

@@ -15,7 +15,7 @@ from train.data.sequences import SequenceSet
 from train.model import HEADS, Model
 
 CONTEXTS = ("sequence", "full", "none")
-"""sequence: all frames, neighbours where the sequence has them; full: frames that have both; none: all frames, alone."""
+"""sequence: all frames, neighbours where the sequence has them; full: frames with both; none: all frames, alone."""
 
 
 @dataclasses.dataclass(frozen=True)

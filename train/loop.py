@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -115,7 +115,7 @@ def average(ema: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 def _keep_memory() -> None:
-    """Let glibc keep freed memory: handing every large tensor back and asking for its pages again costs 10 % of a step."""
+    """Let glibc keep freed memory: handing large tensors back and asking for pages again costs 10 % of a step."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             libc = ctypes.CDLL("libc.so.6")
@@ -147,7 +147,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def batches(make: Callable[[int], Any], start: int, stop: int, ahead: int = 3) -> Iterator[Any]:
+def batches(make: Callable[[int], Any], start: int, stop: int, ahead: int = 3) -> Generator[Any, None, None]:
     """Batches of steps start..stop in order, made in one other thread, at most `ahead` of them in advance."""
     with ThreadPoolExecutor(1, thread_name_prefix="data") as pool:
         queue: deque[Future[Any]] = deque(pool.submit(make, step) for step in range(start, min(stop, start + ahead)))
@@ -300,7 +300,7 @@ def _train(
         bar = progress.add_task(task.name, total=steps, completed=first, rate="", loss="")
         saved = time.monotonic()
         source = batches(task.make_batch, first, steps)
-        with contextlib.closing(source):  # type: ignore[type-var]
+        with contextlib.closing(source):
             for step in range(first, steps):
                 with meter.waiting():
                     batch = next(source)
@@ -310,7 +310,7 @@ def _train(
                 optimizer.zero_grad(set_to_none=True)
                 with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
                     loss, scalars = task.loss({name: tensor.to(device) for name, tensor in batch.items()})
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 norm = nn.utils.clip_grad_norm_(parameters, 5.0)
                 if not bool(torch.isfinite(norm)):
                     raise RunError(f"step {step}: the gradient is not finite (loss {loss.item()}); lower --lr")

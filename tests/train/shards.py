@@ -1,4 +1,4 @@
-"""A small synthetic set in the documented on-disk format: cartoon faces whose mouth, brows and lip corners move with AUs."""
+"""A small synthetic set in the documented on-disk format: cartoon faces that AU1, AU12 and AU26 move."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def draw(points: NDArray[np.float64], skin: NDArray[np.int64], rng: np.random.Ge
 def write_set(
     folder: Path, sequences: int = 48, shards: int = 2, identities: int = 12, seed: int = 0, photos: bool = True
 ) -> Path:
-    """Write a set; every sixth sequence is a negative, every sixth a photograph; the last identities are val and test."""
+    """Write a set; one sequence in six is a negative, one a photograph; the last six identities are val and test."""
     rng = np.random.default_rng(seed)
     names = [f"id{i:03d}" for i in range(identities)]
     splits = {"train": names[:-6], "val": names[-6:-3], "test": names[-3:]}

@@ -1,0 +1,215 @@
+"""Real training runs, small: the loss falls, a resumed run is the unbroken one, the commands hang together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from train.aunet import AUNetTask
+from train.cli import app
+from train.config import AUNetOptions, FanOptions
+from train.data.sequences import load_split
+from train.evaluate import predict
+from train.fan import FanTask
+from train.loop import RunError, Stopped, batches, learning_rate, train
+from train.model import Model
+
+
+def fan_options(data: Path, run: Path, samples: int = 480) -> FanOptions:
+    return FanOptions(
+        data=str(data), run=str(run), samples=samples, batch=16, lr=4e-3, width=16, resolution=64, ema=0.85, threads=1,
+        precision="fp32", eval_every=100_000, eval_frames=16,
+    )  # fmt: skip
+
+
+def aunet_options(data: Path, run: Path, samples: int = 16, **values: object) -> AUNetOptions:
+    return AUNetOptions(
+        data=str(data), run=str(run), samples=samples, batch=4, threads=1, precision="fp32", eval_every=100_000,
+        eval_frames=16, **values,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def same(first: Path, second: Path) -> bool:
+    a, b = (Model.load(path / "model.safetensors").state_dict() for path in (first, second))
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def scalars(run: Path, name: str) -> list[float]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run)).Reload()
+    return [event.value for event in events.Scalars(name)]
+
+
+@pytest.fixture(scope="module")
+def fan_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "fan"
+    options = fan_options(data, run, samples=960)
+    train(FanTask(options), options)
+    return run
+
+
+def test_fan_learns(fan_run: Path, data: Path) -> None:
+    losses = scalars(fan_run, "train/loss")
+    assert len(losses) == 3 and losses[-1] < 0.7 * losses[0]
+    results = json.loads((fan_run / "results.json").read_text())
+    assert results["nme_inner"] < 0.45
+    assert results["confidence_face"] > 1.1 * results["confidence_none"]
+    model = Model.load(fan_run / "model.safetensors")
+    entry = model.config.provenance["fan"]
+    assert entry["samples"] == 960 and entry["options"]["seed"] == 1 and entry["revision"]
+    config = json.loads((fan_run / "config.json").read_text())
+    assert config["environment"]["torch"] == torch.__version__ and (fan_run / "train.log").read_text()
+    assert torch.load(fan_run / "checkpoint.pt", weights_only=True)["step"] == 60
+    found = predict(model, load_split(data, "val"), heads=False)
+    assert np.nanmean(np.abs(found.points - found.truth)) < 9
+
+
+def stop_after(task: FanTask | AUNetTask, step: int) -> None:
+    """Send this process a SIGTERM while the loss of a step is computed."""
+    inner, count = task.loss, [0]
+
+    def loss(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        count[0] += 1
+        if count[0] == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return inner(batch)
+
+    task.loss = loss  # type: ignore[method-assign]
+
+
+def test_a_resumed_fan_run_is_the_unbroken_one(data: Path, tmp_path: Path) -> None:
+    options = fan_options(data, tmp_path / "whole", samples=96)
+    train(FanTask(options), options)
+    options = fan_options(data, tmp_path / "broken", samples=96)
+    task = FanTask(options)
+    stop_after(task, 2)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="step 2 of 6; continue with --resume"):
+        train(task, options)
+    assert signal.getsignal(signal.SIGTERM) is before
+    with pytest.raises(RunError, match="add --resume"):
+        train(FanTask(options), options)
+    other = FanOptions(**{**vars(options), "lr": 1.0})
+    with pytest.raises(RunError, match=r"lr 0\.004 -> 1\.0"):
+        train(FanTask(other), other, resume=True)
+    train(FanTask(options), options, resume=True)
+    assert same(tmp_path / "whole", tmp_path / "broken")
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_aunet_runs_resume_and_leave_or_move_fan(fan_run: Path, data: Path, tmp_path: Path, joint: bool) -> None:
+    options = aunet_options(data, tmp_path / "whole", fan=str(fan_run), joint=joint)
+    results = train(AUNetTask(options), options)
+    assert {"nme_inner", "aunet_auc", "points_f1", "points_auc_none"} <= results.keys()
+    options = aunet_options(data, tmp_path / "broken", fan=str(fan_run), joint=joint)
+    task = AUNetTask(options)
+    stop_after(task, 2)
+    with pytest.raises(Stopped):
+        train(task, options)
+    train(AUNetTask(options), options, resume=True)
+    assert same(tmp_path / "whole", tmp_path / "broken")
+    before, after = Model.load(fan_run / "model.safetensors"), Model.load(tmp_path / "whole" / "model.safetensors")
+    still = all(
+        torch.equal(a, b)
+        for a, b in zip(before.fan.state_dict().values(), after.fan.state_dict().values(), strict=True)
+    )
+    assert still is not joint
+    assert set(after.config.provenance) == {"fan", "aunet"}
+
+
+def test_heads_learn_from_sequences(fan_run: Path, data: Path, tmp_path: Path) -> None:
+    options = aunet_options(data, tmp_path / "run", samples=200, fan=str(fan_run), lr=3e-3, ema=0.9)
+    train(AUNetTask(options), options)
+    losses = scalars(tmp_path / "run", "train/points")
+    assert len(losses) == 2 and losses[1] < losses[0] - 0.02
+
+
+def test_contexts_are_drawn_within_the_sequence(fan_run: Path, data: Path, tmp_path: Path) -> None:
+    task = AUNetTask(aunet_options(data, tmp_path, fan=str(fan_run)))
+    own = torch.arange(16)
+    seen = set()
+    for step in range(20):
+        batch = task.make_batch(step)
+        assert torch.equal(batch["former"] // 4, own // 4) and torch.equal(batch["later"] // 4, own // 4)
+        seen |= {(int(a), int(b)) for a, b in zip(batch["former"] - own, batch["later"] - own, strict=True)}
+        repeated = task.make_batch(step)
+        assert all(torch.equal(batch[k].nan_to_num(), repeated[k].nan_to_num()) for k in batch)
+    assert seen == {(-1, 1), (-1, 0), (0, 1), (0, 0)}
+
+
+def test_commands(fan_run: Path, data: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+
+    def run(*arguments: object) -> str:
+        result = runner.invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    run("init", "--width", 16, "--resolution", 64, "--out", tmp_path / "m.safetensors")
+    run(
+        "calibrate",
+        "--model",
+        tmp_path / "m.safetensors",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "c.safetensors",
+        "--half",
+        "--threads",
+        1,
+    )
+    config = Model.load(tmp_path / "c.safetensors").config
+    assert set(config.thresholds) == {"aunet", "points"} and all(0.2 <= t <= 0.8 for t in config.thresholds["points"])
+    text = run(
+        "evaluate", "--model", tmp_path / "c.safetensors", "--data", data, "--json", tmp_path / "r.json", "--threads", 1
+    )
+    assert "AU12" in text and "Groups" in text
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["thresholds"]["points"] == list(config.thresholds["points"])
+    assert set(report["groups"]) == {"black", "white"} and report["identities"] == 3
+    assert len(report["heads"]["aunet"]["full"]["auc"]) == 15 and report["landmarks"]["nme_inner"] > 0
+    assert report["heads"]["points"]["full"]["known"][0] < report["heads"]["points"]["none"]["known"][0]
+    assert "--joint" in run("aunet", "--help") and "--resume" in run("fan", "--help")
+
+
+def test_reordered_aus_are_refused(fan_run: Path, data: Path, tmp_path: Path) -> None:
+    for file in ("dataset.json", "shards"):
+        (tmp_path / file).symlink_to(data / file)
+    info = json.loads((data / "dataset.json").read_text())
+    (tmp_path / "dataset.json").unlink()
+    (tmp_path / "dataset.json").write_text(json.dumps(info | {"au_numbers": [*info["au_numbers"][:-1], 27]}))
+    with pytest.raises(ValueError, match="AUs of the model"):
+        AUNetTask(aunet_options(tmp_path, tmp_path / "run", fan=str(fan_run)))
+    with pytest.raises(ValueError, match="--fan"):
+        AUNetTask(aunet_options(data, tmp_path / "run"))
+
+
+def test_batches_come_in_order_and_errors_come_through() -> None:
+    names = set()
+
+    def make(step: int) -> int:
+        names.add(threading.current_thread().name)
+        if step == 7:
+            raise ValueError("torn image")
+        return step
+
+    seen = []
+    with pytest.raises(ValueError, match="torn image"):
+        for value in batches(make, 2, 20):
+            seen.append(value)
+    assert seen == [2, 3, 4, 5, 6] and threading.current_thread().name not in names
+
+
+def test_schedule_rises_and_falls() -> None:
+    rates = [learning_rate(step, 100, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == 1 and rates.index(1.0) in (9, 10) and rates[-1] < 0.01
+    assert all(np.diff(rates[10:]) < 0)
