@@ -29,8 +29,8 @@ class RunOptions:
     threads: int = _option(2, "Threads of the computation; one more prepares the data.")
     precision: str = _option("auto", "fp32, bf16, or auto: bf16 where the processor has matrix units for it.")
     device: str = _option("auto", "cpu, cuda, or auto.")
-    eval_every: int = _option(5000, "Samples between evaluations on the validation split.")
-    eval_frames: int = _option(1200, "Frames that an evaluation looks at.")
+    eval_every: int = _option(10_000, "Samples between evaluations on the validation split.")
+    eval_frames: int = _option(800, "Frames that an evaluation looks at.")
     checkpoint_s: float = _option(60.0, "Seconds between checkpoints.")
 
     @property

@@ -13,6 +13,8 @@ def show(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
     console.print(
         f"{report['split']}: {report['frames']} frames, {report['sequences']} sequences, "
         f"{report['identities']} identities"

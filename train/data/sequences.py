@@ -130,7 +130,7 @@ def load_split(folder: str | Path, split: str) -> SequenceSet:
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {SPLITS}, got {split!r}")
     info = DatasetInfo.read(folder)
-    shards = sorted((info.path / "shards").glob("*.npz"))
+    shards = sorted(path for path in (info.path / "shards").glob("*.npz") if ".partial" not in path.name)
     if not shards:
         raise FileNotFoundError(f"data: expected shards/*.npz in {folder}, found none; the set is not made yet")
     wanted = set(info.splits[split])
