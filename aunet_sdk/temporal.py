@@ -84,6 +84,7 @@ class TemporalBuffer(Generic[T]):
         self._items: list[T] = []
         self._waiting = 0  # index of the first frame that was not due yet; all before it are kept as neighbours
         self._differences: deque[float] = deque(maxlen=RECENT_COUNT)
+        self._period_s: float | None = None
 
     def __len__(self) -> int:
         """Items that are kept."""
@@ -92,7 +93,7 @@ class TemporalBuffer(Generic[T]):
     @property
     def period_s(self) -> float | None:
         """Frame period, seconds; None before the second frame."""
-        return median(self._differences) if self._differences else None
+        return self._period_s
 
     def add(self, timestamp_s: float, item: T) -> list[Due[T]]:
         """Take in the next frame.
@@ -111,6 +112,7 @@ class TemporalBuffer(Generic[T]):
         time_s = self._checked(timestamp_s)
         if self._times:
             self._differences.append(time_s - self._times[-1])
+            self._period_s = median(self._differences)
         self._times.append(time_s)
         self._items.append(item)
         dues: list[Due[T]] = []
@@ -134,6 +136,7 @@ class TemporalBuffer(Generic[T]):
         gone = self._items
         self._times, self._items, self._waiting = [], [], 0
         self._differences.clear()
+        self._period_s = None
         self._tell(gone)
         return dues
 
@@ -170,13 +173,13 @@ class TemporalBuffer(Generic[T]):
 
     def _nearest(self, wanted_s: float, own: int, start: int, stop: int) -> int | None:
         """Index in [start, stop) of the frame nearest to `wanted_s`, if it is near enough and nearer than `own`."""
-        if start >= stop or not self._differences:
+        if start >= stop or self._period_s is None:
             return None
         at = bisect_left(self._times, wanted_s, start, stop)
         near = [i for i in (at - 1, at) if start <= i < stop]
         best = min(near, key=lambda i: abs(self._times[i] - wanted_s))
         off_s = abs(self._times[best] - wanted_s)
-        limit_s = min(abs(self._times[own] - wanted_s), TOLERANCE_PERIODS * median(self._differences) + EPSILON_S)
+        limit_s = min(abs(self._times[own] - wanted_s), TOLERANCE_PERIODS * self._period_s + EPSILON_S)
         return best if off_s <= limit_s else None
 
     def _evict(self) -> None:
