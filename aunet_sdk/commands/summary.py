@@ -64,7 +64,10 @@ def show(
     share = f" ({tally.frames_with_face / tally.frames:.0%})" if tally.frames else ""
     facts.add_row(unit, str(tally.frames))
     facts.add_row(f"{unit} with a face", f"{tally.frames_with_face}{share}")
-    facts.add_row("faces", str(len(tally.ids)) + " ids" if plan.kind == "video" else str(tally.faces))
+    if plan.kind == "video":
+        facts.add_row("face ids", str(len(tally.ids)))
+    else:
+        facts.add_row("faces", str(tally.faces))
     if tally.frames and wall_s > 0:
         facts.add_row("speed", f"{tally.frames / wall_s:.1f} {unit}/s")
         medians = {name: summary.median_ms for name, summary in tally.latencies.summary().items()}

@@ -65,9 +65,7 @@ class CsvSink:
     def write(self, result: FrameResult, file: str | None = None) -> None:
         """Writes one row per face of `result`. `file`: the image's name, wanted where the sink was made with_file."""
         if self.with_file and file is None:
-            raise InvalidInput(
-                "table: expected the image's name for the column `file`, got none; write(result, file=...)"
-            )
+            raise InvalidInput("table: expected the image's name for the column `file`, got none")
         for face in result.faces:
             row = [file] if self.with_file else []
             self._writer.writerow(row + self._row(result, face))

