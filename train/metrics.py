@@ -104,7 +104,7 @@ def best_threshold(probabilities: Floats, labels: Floats, low: float = 0.2, high
     grid = np.linspace(low, high, 61)
     active = probabilities[known][:, None] >= grid
     scores = 2 * (active & positive[:, None]).sum(0) / (active.sum(0) + positive.sum())
-    return float(np.median(grid[scores >= scores.max() - 1e-12]))
+    return round(float(np.median(grid[scores >= scores.max() - 1e-12])), 4)
 
 
 def nanmean(values: Floats) -> float:
