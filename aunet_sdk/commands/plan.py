@@ -40,15 +40,16 @@ def make_plan(
     landmarks: bool = False,
 ) -> Plan:
     """The plan; raises InvalidInput where an output would be written over the input or over another output, and where
-    the kind of input has no such output. The table's default: the input's stem + .csv in the working directory."""
+    the kind of input has no such output. The table's default: the input's stem + .csv in the working directory, unless
+    a file that is no table of ours has that name."""
     if not input_path.exists():
         raise InvalidInput(f"input: {input_path} does not exist")
     if input_path.is_dir():
         kind = "folder"
     else:
         kind = "image" if input_path.suffix.lower() in IMAGE_SUFFIXES else "video"
-    stem = input_path.resolve().name if kind == "folder" else input_path.stem
-    plan = Plan(input_path, kind, table or Path(f"{stem}.csv"), video, plot, truth, landmarks, options)
+    table = table or _default_table(input_path.resolve().name if kind == "folder" else input_path.stem)
+    plan = Plan(input_path, kind, table, video, plot, truth, landmarks, options)
     if plot is not None and kind != "video":
         raise InvalidInput(f"--plot: expected a video, got {'an image' if kind == 'image' else 'a folder'}")
     if truth is not None and plot is None:
@@ -63,3 +64,13 @@ def make_plan(
             raise InvalidInput(f"output: {path} is named twice; give each output a path of its own")
         seen.append(place)
     return plan
+
+
+def _default_table(stem: str) -> Path:
+    path = Path(f"{stem}.csv")
+    if path.is_file():
+        with path.open("rb") as stream:
+            head = stream.read(64)
+        if head and not head.removeprefix(b"file,").startswith(b"frame,timestamp_s,face_id,"):
+            raise InvalidInput(f"output: {path} exists and is no table of `aunet detect`; name another one with -o")
+    return path

@@ -110,6 +110,16 @@ def test_the_default_table_stands_in_the_working_directory(painted: None, tmp_pa
     assert len(rows_of(tmp_path / "clip.csv")) == 10
 
 
+def test_the_default_table_replaces_its_own_kind_alone(painted: None, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi", 3)
+    assert aunet("detect", "clip.avi", "--quiet").exit_code == 0
+    assert aunet("detect", "clip.avi", "--quiet").exit_code == 0
+    (tmp_path / "clip.csv").write_text("timestamp_s,AU1\n0,1\n")
+    result = aunet("detect", "clip.avi")
+    assert result.exit_code == 2 and "-o" in result.stderr
+    assert (tmp_path / "clip.csv").read_text() == "timestamp_s,AU1\n0,1\n"
+
+
 def test_choices_reach_the_table(painted: None, tmp_path: Path) -> None:
     write_video(tmp_path / "clip.avi", 12)
     result = aunet("detect", "clip.avi", "--au", "12,1", "--landmarks", "--look-ahead", "none", "--quiet")
