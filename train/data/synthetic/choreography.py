@@ -1,0 +1,196 @@
+"""What the face does: which AUs, how strongly, over the frames of a short sequence; the head's turn; everything that
+is no AU (blink, gaze, pucker, jaw).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from train.data.synthetic.ict import AU_NUMBERS
+
+ROW = {number: i for i, number in enumerate(AU_NUMBERS)}
+
+# Plausible together (Table II of the paper and what people do), then pairs that contradict each other.
+TEMPLATES = (
+    (1,),
+    (2,),
+    (4,),
+    (6,),
+    (7,),
+    (9,),
+    (10,),
+    (12,),
+    (14,),
+    (15,),
+    (17,),
+    (23,),
+    (24,),
+    (25,),
+    (26,),
+    (1, 2),
+    (1, 4),
+    (1, 2, 4),
+    (1, 2, 25, 26),
+    (1, 4, 15),
+    (1, 4, 15, 17),
+    (2, 12),
+    (4, 7),
+    (4, 9),
+    (4, 7, 23),
+    (4, 7, 24),
+    (4, 17),
+    (4, 9, 10),
+    (6, 7),
+    (6, 12),
+    (6, 12, 25),
+    (6, 12, 25, 26),
+    (6, 7, 12),
+    (6, 9),
+    (7, 12),
+    (9, 10, 25),
+    (9, 17),
+    (9, 10),
+    (10, 25),
+    (10, 12, 25),
+    (10, 17),
+    (12, 14),
+    (12, 25),
+    (12, 25, 26),
+    (1, 2, 12),
+    (14, 17),
+    (14, 23),
+    (14, 24),
+    (15, 17),
+    (17, 23),
+    (17, 24),
+    (23, 24),
+    (7, 23),
+    (25, 26),
+    (1, 25),
+    (2, 25, 26),
+    (4, 25),
+    (7, 25, 26),
+    (4, 6, 7, 9),
+    (4, 6, 7, 10, 25),
+    (1, 2, 17),
+)
+CONTRADICTIONS = ((23, 25), (23, 26), (24, 25), (24, 26), (12, 15), (10, 24), (17, 26))
+
+
+@dataclass(frozen=True)
+class Act:
+    """``intensity`` (frames, 15) in [0, 1]; ``weights`` (frames, 57) blendshape weights; ``turn`` (frames, 3)
+    radians; ``mask`` (frames, 15) True where the label is not to be trusted.
+    """
+
+    intensity: np.ndarray
+    weights: np.ndarray
+    turn: np.ndarray
+    mask: np.ndarray
+
+
+def _choose(rng: np.random.Generator) -> list[int]:
+    if rng.random() < 0.07:
+        chosen = {int(x) for x in rng.choice(AU_NUMBERS, rng.integers(2, 6), replace=False)}
+    else:
+        chosen = set(TEMPLATES[rng.integers(len(TEMPLATES))])
+        if rng.random() < 0.35:
+            chosen |= set(TEMPLATES[rng.integers(len(TEMPLATES))])
+    for a, b in CONTRADICTIONS:
+        if a in chosen and b in chosen:
+            chosen.discard(int(rng.choice((a, b))))
+    return sorted(chosen)
+
+
+def _course(frames: int, rng: np.random.Generator) -> np.ndarray:
+    """(frames,) in [0, 1]: onset, offset, onset-apex-offset or held."""
+    kind = rng.choice(4, p=(0.3, 0.25, 0.2, 0.25))
+    if kind == 3:
+        return np.ones(frames)
+    time = np.arange(frames) + rng.uniform(-0.4, 0.4)
+    length = rng.uniform(0.4, 2.0)
+    start = rng.uniform(-0.3, frames - 1.2)
+    rise = np.clip((time - start) / length, 0, 1)
+    if kind == 0:
+        return rise
+    if kind == 1:
+        return 1 - rise
+    return np.clip(1.6 * np.sin(np.pi * np.clip((time - start + 0.7) / rng.uniform(2.0, 3.5), 0, 1)), 0, 1)
+
+
+def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: np.random.Generator) -> Act:
+    """Draw one sequence."""
+    intensity = np.zeros((frames, len(AU_NUMBERS)))
+    if rng.random() > 0.16:  # else a calm face that only moves its head, blinks and looks around
+        shared = _course(frames, rng)
+        for number in _choose(rng):
+            course = shared if rng.random() < 0.7 else _course(frames, rng)
+            intensity[:, ROW[number]] = rng.uniform(0.2, 1.0) ** 0.8 * course
+    intensity = np.clip(intensity * rng.normal(1, 0.04, intensity.shape), 0, 1)
+    if rng.random() < 0.25:  # traces below what counts
+        intensity = np.maximum(intensity, rng.uniform(0, 0.12, len(AU_NUMBERS)) * (rng.random(len(AU_NUMBERS)) < 0.4))
+
+    person_gain = rng.uniform(0.85, 1.1, au_matrix.shape)  # each face moves in its own way, and not quite symmetrically
+    weights = intensity @ (au_matrix * person_gain)
+    name = {n: i for i, n in enumerate(shape_names)}
+    mask = np.zeros_like(intensity, bool)
+    frame = np.arange(frames)
+
+    def both(shape: str, value: np.ndarray | float) -> None:
+        weights[:, name[f"{shape}_L"]] += value
+        weights[:, name[f"{shape}_R"]] += value
+
+    if rng.random() < 0.35:  # a blink on one frame, or drowsy lids throughout
+        blink = (
+            np.where(frame == rng.integers(frames), rng.uniform(0.2, 1), 0.0)
+            if rng.random() < 0.75
+            else np.full(frames, rng.uniform(0.1, 0.6))
+        )
+        both("eyeBlink", blink)
+        mask[:, [ROW[6], ROW[7]]] |= (blink > 0.15)[:, None]
+    if rng.random() < 0.15:
+        both("eyeWide", rng.uniform(0.2, 1))
+        mask[:, ROW[7]] |= intensity[:, ROW[7]] > 0.05
+    gaze = rng.normal(0, 0.3, 2) + rng.normal(0, 0.1, (frames, 2))
+    weights[:, name["eyeLookIn_L"]] += np.clip(gaze[:, 0], 0, 1)
+    weights[:, name["eyeLookOut_R"]] += np.clip(gaze[:, 0], 0, 1)
+    weights[:, name["eyeLookOut_L"]] += np.clip(-gaze[:, 0], 0, 1)
+    weights[:, name["eyeLookIn_R"]] += np.clip(-gaze[:, 0], 0, 1)
+    both("eyeLookUp", np.clip(gaze[:, 1], 0, 0.6))
+    both("eyeLookDown", np.clip(-gaze[:, 1], 0, 0.8))
+    if rng.random() < 0.07:
+        pucker = rng.uniform(0.3, 1) * _course(frames, rng)
+        weights[:, name["mouthPucker" if rng.random() < 0.6 else "mouthFunnel"]] += pucker
+        mask[:, [ROW[n] for n in (10, 17, 23, 24)]] |= (pucker > 0.15)[:, None]
+    if rng.random() < 0.12:
+        side = rng.uniform(0.1, 0.5)
+        weights[:, name[str(rng.choice(("jawLeft", "jawRight", "mouthLeft", "mouthRight")))]] += side
+    if rng.random() < 0.05:
+        both("cheekPuff", rng.uniform(0.2, 0.7))
+        mask[:, [ROW[n] for n in (14, 23, 24)]] = True
+    if rng.random() < 0.15:  # wide open (AU27 and beyond) where AU26 is on
+        weights[:, name["jawOpen"]] += 0.5 * intensity[:, ROW[26]]
+    if rng.random() < 0.3:  # lopsided
+        weights *= np.where(np.char.endswith(np.array(shape_names), "_L"), rng.uniform(0.75, 1), 1)
+    weights = np.clip(weights, 0, 1.8)
+
+    yaw = np.clip(rng.normal(0, 0.24), -0.65, 0.65) + np.cumsum(rng.normal(0, 0.05, frames))
+    pitch = np.clip(rng.normal(0, 0.14), -0.4, 0.4) + np.cumsum(rng.normal(0, 0.03, frames))
+    return Act(intensity, weights, np.stack([pitch, yaw, rng.normal(0, 0.04, frames)], axis=1), mask)
+
+
+def labels(intensity: np.ndarray, mask: np.ndarray, lip_gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Intensities and hard labels of rendered frames.
+
+    AU25 is what the lips show (AU9 and AU10 part them too): gap over .06 inter-ocular distances is on, under .03 off.
+    Others: on from .3, off up to .15, between them masked (NaN).
+    Returns intensity (frames, 15) float32 and labels (frames, 15) float32 of 0, 1, NaN.
+    """
+    intensity = intensity.copy()
+    intensity[:, ROW[25]] = np.clip(lip_gap / 0.15, 0, 1)
+    hard = np.where(intensity >= 0.3, 1.0, np.where(intensity <= 0.15, 0.0, np.nan))
+    hard[:, ROW[25]] = np.where(lip_gap > 0.06, 1.0, np.where(lip_gap < 0.03, 0.0, np.nan))
+    hard[mask] = np.nan
+    return intensity.astype(np.float32), hard.astype(np.float32)
