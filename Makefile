@@ -12,7 +12,7 @@ GROUND := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
 demo: $(VENV)/.demo
 	mkdir -p demo
-	$(BIN)/aunet detect examples/sample.mp4 -o demo/sample.csv --video demo/sample.mp4 --plot demo/timeline.png
+	$(BIN)/aunet detect examples/sample.mp4 -o demo/sample.csv --video demo/sample.mp4 --plot demo/timeline.png --truth examples/sample_track.csv
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-"""The renderer: choreography and labels without data; fits and renders with the real head and portraits where they are."""
+"""The renderer: choreography and labels without data; fits and renders with the real head and portraits."""
 
 from __future__ import annotations
 
