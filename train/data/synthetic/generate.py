@@ -172,19 +172,19 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
         rows, identity = _photo_rows(portraits)
         _write(shards / "photos.npz", rows, identity, "photo")
     if not (shards / "no_face.npz").is_file():
-        train = {n: people[n] for n in splits["train"]}
-        rows = _no_face_rows(train, 256, np.random.default_rng((settings.seed, 10**6)))
-        _write(
-            shards / "no_face.npz",
-            rows,
-            [splits["train"][i % len(splits["train"])] for i in range(len(rows))],
-            "negative",
-        )
+        rows, identity = [], []
+        for number, (name, share) in enumerate((("train", 192), ("val", 32), ("test", 64))):
+            members = {n: people[n] for n in splits[name]}
+            rows += _no_face_rows(members, share, np.random.default_rng((settings.seed, 10**6 + number)))
+            identity += [splits[name][i % len(members)] for i in range(share)]
+        _write(shards / "no_face.npz", rows, identity, "negative")
     del people, head
     count = -(-settings.sequences // SEQUENCES_PER_SHARD)
     missing = [i for i in range(count) if not (shards / f"{i:05d}.npz").is_file()]
     total, done = settings.sequences * FRAMES, (count - len(missing)) * SEQUENCES_PER_SHARD * FRAMES
     yield done, total
+    if not missing:
+        return
     with multiprocessing.get_context("spawn").Pool(settings.workers, _start, (settings,)) as pool:
         for written in pool.imap_unordered(_render_shard, missing):
             done += written * FRAMES
