@@ -24,6 +24,7 @@ __all__ = [
     "five_points",
     "invert",
     "points_to_matrix",
+    "reduce_for_crop",
     "similarity",
     "transform",
     "warp_crop",
@@ -220,6 +221,41 @@ def warp_crop(image: NDArray[np.uint8], matrix: ArrayLike, out: NDArray[Any], *,
         return
     planar, factor = _check(image, out, scale)
     _kernel.warp_crop(image, _inverse(matrix), planar.view(np.uint16) if out.dtype == np.float16 else planar, factor)
+
+
+def reduce_for_crop(
+    image: NDArray[np.uint8], matrix: ArrayLike, resolution: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Shrink the part of a frame that a crop needs, where the crop is less than half its size: bilinear taps alone
+    would skip pixels there and turn fine texture into noise.
+
+    Args:
+        image: uint8 (H, W, 3).
+        matrix: (2, 3), frame pixels to crop pixels.
+        resolution: side of the crop, pixels.
+
+    Returns:
+        The image to hand to `warp_crop` and the matrix that goes with it: the arguments themselves where nothing is to
+        be shrunk, else the area means of whole blocks of pixels.
+    """
+    given = _finite(matrix, (2, 3), "matrix")
+    factor = int(1 / max(1e-9, math.sqrt(abs(given[0, 0] * given[1, 1] - given[0, 1] * given[1, 0]))))
+    if factor < 2:
+        return image, given
+    end = resolution - 1.0
+    corners = transform(invert(given), np.array([(0, 0), (end, 0), (0, end), (end, end)]))
+    low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 2 * factor, 0)
+    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 2 * factor, (image.shape[1], image.shape[0]))
+    columns, rows = (int(v) for v in (high - low) // factor)
+    if columns < 1 or rows < 1:
+        return image, given
+    import cv2
+
+    part = image[low[1] : low[1] + rows * factor, low[0] : low[0] + columns * factor]
+    small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    middle = (factor - 1) / 2
+    back = np.array([(factor, 0, low[0] + middle), (0, factor, low[1] + middle), (0, 0, 1)], np.float64)
+    return small.astype(np.uint8, copy=False), given @ back
 
 
 def warp_crop_reference(

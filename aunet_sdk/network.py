@@ -67,7 +67,7 @@ class FaceNetwork:
         points."""
         with timer.stage("align"):
             for crop, matrix in zip(self.engine.crops, matrices, strict=False):
-                alignment.warp_crop(image, matrix, crop)
+                alignment.warp_crop(*alignment.reduce_for_crop(image, matrix, self.bundle.resolution), crop)
         with timer.stage("network"):
             result = self.engine.step(len(matrices), queries, causal)
         with timer.stage("points"):

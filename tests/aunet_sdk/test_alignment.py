@@ -329,3 +329,40 @@ assert (out == 9).all()
 assert heatmap.decode(np.zeros((1, 68, 8, 8), np.float32))[0].shape == (1, 68, 2)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_large_face_is_averaged_not_sampled() -> None:
+    checks = np.zeros((900, 1200, 3), np.uint8)
+    checks[::2, ::2] = checks[1::2, 1::2] = 255
+    matrix = alignment.box_to_matrix((350, 200, 400, 500), 1.4, 128)
+    sampled, averaged = np.empty((2, 3, 128, 128), np.float32)
+    alignment.warp_crop(checks, matrix, sampled)
+    alignment.warp_crop(*alignment.reduce_for_crop(checks, matrix, 128), averaged)
+    assert sampled.std() > 0.1
+    assert np.abs(averaged - 0.5).max() < 0.1
+
+
+def test_reducing_moves_nothing() -> None:
+    y, x = np.mgrid[:720, :1280]
+    smooth = np.stack([x / 5.1, y / 2.9, (x + y) / 8], axis=2).astype(np.uint8)
+    turn = np.deg2rad(9)
+    matrix = 0.21 * np.array([(np.cos(turn), -np.sin(turn), -300), (np.sin(turn), np.cos(turn), -420)])
+    direct, reduced = np.empty((2, 3, 128, 128), np.float32)
+    alignment.warp_crop(smooth, matrix, direct)
+    alignment.warp_crop(*alignment.reduce_for_crop(smooth, matrix, 128), reduced)
+    back = alignment.transform(alignment.invert(matrix), np.mgrid[:128, :128][::-1].reshape(2, -1).T).reshape(
+        128, 128, 2
+    )
+    inside = ((back > 8) & (back < (1270, 710))).all(axis=2)
+    assert inside.mean() > 0.3
+    assert np.abs(direct - reduced)[:, inside].max() < 3 / 255
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (5000, 0), (-5000, -5000)])
+def test_reducing_leaves_what_it_cannot_help(shift: tuple[int, int]) -> None:
+    image = np.full((60, 80, 3), 7, np.uint8)
+    far = np.array([(0.2, 0, shift[0]), (0, 0.2, shift[1])])
+    same, matrix = alignment.reduce_for_crop(image, far, 128)
+    out = np.empty((3, 128, 128), np.float32)
+    alignment.warp_crop(same, matrix, out)
+    assert out.max() <= 7.001 / 255
