@@ -95,8 +95,13 @@ class AUNetTask:
         described = model.points.describe(features, heatmaps[-1])
         targets = losses.soft_labels(batch["intensity"], batch["labels"], batch["photo"])
         weights = self.weights.to(targets.device)
-        aunet = losses.au_loss(model.aunet.combine(static, early[former], early, late, late[later]), targets, weights)
-        points = losses.au_loss(model.points.combine(described[former], described, described[later]), targets, weights)
+        lift = options.positive_weight
+        aunet = losses.au_loss(
+            model.aunet.combine(static, early[former], early, late, late[later]), targets, weights, lift
+        )
+        points = losses.au_loss(
+            model.points.combine(described[former], described, described[later]), targets, weights, lift
+        )
         total, scalars = aunet + points, {"aunet": aunet, "points": points}
         if options.joint:
             weight = losses.point_weights(batch["photo"])

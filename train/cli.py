@@ -1,4 +1,4 @@
-"""The command line of the training: `python -m train fan | aunet | evaluate | calibrate | init | synthetic ...`."""
+"""The command line of the training: `python -m train fan | aunet | points | evaluate | calibrate | synthetic ...`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from train.config import AUNetOptions, FanOptions, RunOptions
+from train.config import AUNetOptions, FanOptions, PointsOptions, RunOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 if importlib.util.find_spec("train.data.synthetic.cli") is not None:
@@ -72,8 +72,17 @@ def _run_aunet(options: AUNetOptions, resume: bool) -> None:
     train(AUNetTask(options), options, resume)
 
 
+def _run_points(options: PointsOptions, resume: bool) -> None:
+    from train.loop import train
+    from train.points import PointsTask
+
+    options.check()
+    train(PointsTask(options), options, resume)
+
+
 _register("fan", FanOptions, _run_fan)
 _register("aunet", AUNetOptions, _run_aunet)
+_register("points", PointsOptions, _run_points)
 
 ModelArgument = Annotated[str, typer.Option("--model", help="Model file or run folder.")]
 DataArgument = Annotated[str, typer.Option("--data", help="Folder of the synthetic set.")]

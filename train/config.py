@@ -83,3 +83,19 @@ class AUNetOptions(RunOptions):
     heatmap_weight: float = _option(1.0, "Weight of FAN's loss beside that on AUs, in joint training.")
     coordinate_weight: float = _option(0.1, "Within FAN's loss, weight of the loss on decoded points.")
     context_dropout: float = _option(0.25, "Probability that a former, and that a later frame is left out.")
+    positive_weight: float = _option(1.0, "Weight of what speaks for an AU against what speaks against it.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PointsOptions(RunOptions):
+    """Training of the points head alone, on features around the landmarks that are computed once."""
+
+    samples: int = _option(400_000, "Sequences to see.")
+    batch: int = _option(64, "Sequences per step.")
+    lr: float = _option(2e-3, "Highest learning rate.")
+    weight_decay: float = _option(2e-2, "AdamW's, on weights of two and more dimensions.")
+    eval_every: int = _option(100_000, "Sequences between evaluations on the validation split.")
+    init: str = _option("", "Model file or run folder whose FAN is used and whose points head is the first.")
+    passes: int = _option(3, "Differently augmented copies of the training split to compute features of.")
+    context_dropout: float = _option(0.25, "Probability that a former, and that a later frame is left out.")
+    positive_weight: float = _option(2.0, "Weight of what speaks for an AU against what speaks against it.")

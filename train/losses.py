@@ -117,14 +117,18 @@ def au_weights(rate: Tensor, floor: float = 0.02) -> Tensor:
     return inverse / inverse.mean()
 
 
-def au_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+def au_loss(logits: Tensor, targets: Tensor, weights: Tensor, positive_weight: float = 1.0) -> Tensor:
     """Equation 1 as a mean over the known labels: weighted binary cross-entropy; NaN targets are masked.
 
     Args:
-        logits, targets: (B, n).  weights: (n,).
+        logits, targets: (B, n).  weights: (n,).  positive_weight: of the part that speaks for an AU; equation 1 has 1.
     """
     known = ~targets.isnan()
     error = functional.binary_cross_entropy_with_logits(
-        logits.float(), torch.nan_to_num(targets), weight=weights.expand_as(targets), reduction="none"
+        logits.float(),
+        torch.nan_to_num(targets),
+        weight=weights.expand_as(targets),
+        reduction="none",
+        pos_weight=torch.full_like(weights, positive_weight),
     )
     return (error * known).sum() / known.sum().clamp(min=1)

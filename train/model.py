@@ -290,6 +290,23 @@ class PointsHead(nn.Module):
             P (B, 68, d + 2) float32: d feature channels pooled around each landmark; x and y in tenths of the eye
             distance after the similarity that brings the eye centres (means of 36-41 and 42-47) to (-5, 0) and (5, 0).
         """
+        mask, x, y = self._attention(heatmaps)
+        reduced = self.reduce(features).flatten(2).transpose(1, 2)  # (B, h * w, d)
+        pooled = torch.matmul(mask.to(reduced.dtype), reduced)  # (B, 68, d)
+        return torch.cat((pooled.float(), self._normalise(x, y)), 2)
+
+    def pool(self, features: Tensor, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+        """`describe` up to its first weight, to be kept for many passes: features around each landmark (B, 68, 3 *
+        width) and coordinates (B, 68, 2), both float32."""
+        mask, x, y = self._attention(heatmaps)
+        return torch.matmul(mask, features.float().flatten(2).transpose(1, 2)), self._normalise(x, y)
+
+    def describe_pooled(self, pooled: Tensor, coordinates: Tensor) -> Tensor:
+        """P (B, 68, d + 2) from what `pool` gave: equal to `describe`: pooling and the 1x1 convolution commute."""
+        reduced = functional.linear(pooled, self.reduce.weight.flatten(1), self.reduce.bias)
+        return torch.cat((reduced.float(), coordinates), 2)
+
+    def _attention(self, heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h, w = heatmaps.shape[2:]
         heat = heatmaps.float()
         peak = heat.amax((2, 3), keepdim=True).clamp(min=0.0)
@@ -297,9 +314,7 @@ class PointsHead(nn.Module):
         mask = mask / (mask.sum((2, 3), keepdim=True) + 1e-6)  # (B, 68, h, w)
         x = (mask.sum(2) * torch.arange(w, dtype=torch.float32, device=mask.device)).sum(2)  # (B, 68)
         y = (mask.sum(3) * torch.arange(h, dtype=torch.float32, device=mask.device)).sum(2)
-        reduced = self.reduce(features).flatten(2).transpose(1, 2)  # (B, h * w, d)
-        pooled = torch.matmul(mask.flatten(2).to(reduced.dtype), reduced)  # (B, 68, d)
-        return torch.cat((pooled.float(), self._normalise(x, y)), 2)
+        return mask.flatten(2), x, y
 
     def _normalise(self, x: Tensor, y: Tensor) -> Tensor:
         right_x, right_y = x[:, 36:42].mean(1, keepdim=True), y[:, 36:42].mean(1, keepdim=True)

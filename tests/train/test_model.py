@@ -235,3 +235,12 @@ def test_bad_sizes_are_named() -> None:
         FAN(20)
     with pytest.raises(ValueError, match="pooling"):
         FAN(16, pooling="mean")
+
+
+def test_pooled_description_equals_the_description() -> None:
+    torch.manual_seed(0)
+    head = PointsHead(15, 16).eval()
+    features, heatmaps = torch.randn(3, 48, 32, 32), torch.rand(3, 68, 32, 32) ** 8
+    with torch.no_grad():
+        pooled = head.describe_pooled(*head.pool(features, heatmaps))
+        torch.testing.assert_close(pooled, head.describe(features, heatmaps), atol=1e-5, rtol=1e-5)

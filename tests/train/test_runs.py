@@ -15,12 +15,13 @@ from typer.testing import CliRunner
 
 from train.aunet import AUNetTask
 from train.cli import app
-from train.config import AUNetOptions, FanOptions
+from train.config import AUNetOptions, FanOptions, PointsOptions
 from train.data.sequences import load_split
 from train.evaluate import predict
 from train.fan import FanTask
 from train.loop import RunError, Stopped, batches, learning_rate, train
 from train.model import Model
+from train.points import PointsTask
 
 
 def fan_options(data: Path, run: Path, samples: int = 480) -> FanOptions:
@@ -213,3 +214,17 @@ def test_schedule_rises_and_falls() -> None:
     rates = [learning_rate(step, 100, 0.1) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == 1 and rates.index(1.0) in (9, 10) and rates[-1] < 0.01
     assert all(np.diff(rates[10:]) < 0)
+
+
+def test_points_head_learns_on_pooled_features(fan_run: Path, data: Path, tmp_path: Path) -> None:
+    options = PointsOptions(
+        data=str(data), run=str(tmp_path / "points"), init=str(fan_run), samples=480, batch=4, passes=2, threads=1,
+        precision="fp32", eval_every=100_000, eval_frames=16,
+    )  # fmt: skip
+    task = PointsTask(options)
+    assert task.pooled.shape[0] == 2 and not torch.equal(task.pooled[0], task.pooled[1])  # augmented anew
+    train(task, options)
+    losses = scalars(tmp_path / "points", "train/points")
+    assert losses[-1] < 0.9 * losses[0]
+    before, after = Model.load(fan_run / "model.safetensors"), Model.load(tmp_path / "points" / "model.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(before.fan.parameters(), after.fan.parameters(), strict=True))
