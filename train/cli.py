@@ -136,6 +136,19 @@ def evaluate(
         json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
+@app.command("card")
+def card(
+    card_file: Annotated[Path, typer.Argument(help="Markdown with the two marks between which the tables go.")],
+    model: Annotated[Path, typer.Option(help="The checkpoint that is described.")],
+    report: Annotated[Path, typer.Option(help="What `evaluate --json` wrote.")],
+    agreement: Annotated[Path | None, typer.Option(help="What benchmarks/agreement.py --json wrote.")] = None,
+) -> None:
+    """Fill in the tables of a model card."""
+    from train.card import write_card
+
+    write_card(card_file, model, report, agreement)
+
+
 @app.command("calibrate")
 def calibrate(
     model: ModelArgument,
