@@ -31,8 +31,8 @@ def tables(model: Model, report: dict[str, Any], agreement: dict[str, Any] | Non
     lines += [f"## Measured on the {report['split']} identities", ""]
     lines += [
         f"{report['frames']} frames, {report['identities']} identities that no training saw. Labels: on from "
-        "intensity .3, off up to .15, between them not counted. F1 at .5 and at the bundle's thresholds, which were chosen on the "
-        "val identities.",
+        "intensity .3, off up to .15, between them not counted. F1 at .5 and at the bundle's thresholds, which were "
+        "chosen on the val identities.",
         "",
     ]
     heads = {head: report["heads"][head]["sequence"] for head in HEADS}
