@@ -310,7 +310,9 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 PAINTED_MAIN = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell would have it ignored
 import aunet_sdk.commands.detect as detect
 from tests.aunet_sdk.painted import painted_detector
 detect.Detector = lambda options: painted_detector()

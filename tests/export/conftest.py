@@ -5,6 +5,7 @@ The hourglasses have depth 1 instead of 4: the same layers, fewer of them, since
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,15 +29,22 @@ def randomise(model: Model, seed: int = 0) -> Model:
     return model.eval()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def shallow() -> Iterator[None]:
+@contextlib.contextmanager
+def shallow_hourglasses() -> Iterator[None]:
+    """Models made within have hourglasses of depth 1: they export in seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.model.HourGlass", lambda width, _, pooling: HourGlass(width, 1, pooling))
         yield
 
 
+@pytest.fixture(autouse=True)
+def shallow() -> Iterator[None]:
+    with shallow_hourglasses():
+        yield
+
+
 @pytest.fixture(scope="session")
-def checkpoint(shallow: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Width 16, 64 px, both heads, in half precision as training stores it."""
     torch.manual_seed(0)
     config = ModelConfig(
@@ -47,13 +55,15 @@ def checkpoint(shallow: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         provenance={"training_data": "none", "licence": "MIT"},
     )
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
-    randomise(Model(config)).save(path, torch.float16)
+    with shallow_hourglasses():
+        randomise(Model(config)).save(path, torch.float16)
     return path
 
 
 @pytest.fixture(scope="session")
 def model(checkpoint: Path) -> Model:
-    return Model.load(checkpoint)
+    with shallow_hourglasses():
+        return Model.load(checkpoint)
 
 
 @pytest.fixture(scope="session")
