@@ -157,7 +157,7 @@ def calibrate(
     half: Annotated[bool, typer.Option("--half", help="Store weights as FP16.")] = False,
     threads: ThreadsArgument = 2,
 ) -> None:
-    """Choose thresholds and min_confidence on the validation split and write them into the model's file."""
+    """Calibrate the heads (.5 decides afterwards) and min_confidence on the validation split; writes a model file."""
     import torch
 
     from train.data.sequences import load_split

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from train import metrics
+from train import calibration, metrics
 from train.augment import centre_crops
 from train.data.sequences import SequenceSet
 from train.model import HEADS, Model
@@ -137,7 +137,8 @@ def brief(model: Model, sequences: SequenceSet) -> dict[str, float]:
 
 
 def calibrate(model: Model, validation: SequenceSet) -> Model:
-    """Set a model's thresholds (largest F1 per AU, within [0.2, 0.8]) and `min_confidence` on the validation split.
+    """Scale and shift a model's logits (train.calibration: afterwards .5 decides) and set `min_confidence`, all on the
+    validation split.
 
     `min_confidence` is put halfway between the 99th percentile of frames without and the 1st of frames with a face; it
     stays as it is where the split has no frame without.
@@ -145,10 +146,15 @@ def calibrate(model: Model, validation: SequenceSet) -> Model:
     predictions = predict(model, validation)
     n_aus = validation.labels.shape[-1]
     labels = validation.labels.reshape(-1, n_aus)
+    targets = calibration.soft_targets(validation).reshape(-1, n_aus)
     thresholds = {}
     for head in HEADS:
-        values = predictions.probabilities[head, "sequence"].reshape(-1, n_aus)
-        thresholds[head] = tuple(metrics.best_threshold(values[:, i], labels[:, i]) for i in range(n_aus))
+        values = np.clip(
+            predictions.probabilities[head, "sequence"].reshape(-1, n_aus).astype(np.float64), 1e-7, 1 - 1e-7
+        )
+        scale, shift = calibration.fit(np.log(values / (1 - values)), targets, labels)
+        calibration.fold(getattr(model, head).predictor, scale, shift)
+        thresholds[head] = (0.5,) * n_aus
     least = model.config.min_confidence
     face = ~np.isnan(predictions.truth).any((2, 3))
     if not face.all() and face.any():
