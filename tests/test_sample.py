@@ -35,13 +35,17 @@ def test_probability_rises_where_the_track_has_the_au(
     results: list[FrameResult], track: dict[str, np.ndarray], au: str
 ) -> None:
     probability = np.array([result.faces[0].au[au] for result in results])
-    on, off = track[au] > 0.5, track[au] < 0.05
+    # A closed mouth has a lip gap too: off is what the training labels call off.
+    on, off = track[au] > 0.5, track[au] <= (0.2 if au == "AU25" else 0.05)
+    assert on.any() and off.any()
     # The share of pairs of frames that stand in the right order: the area under the ROC curve.
     order = (probability[on][:, None] > probability[off][None]).mean()
     assert order > 0.9, f"{au}: {order:.3f}"
 
 
 def test_a_smile_is_active_at_its_apex_and_not_on_the_calm_face(results: list[FrameResult]) -> None:
-    at = {round(result.timestamp_s, 2): result.faces[0] for result in results}
-    assert "AU12" in at[6.0].active_aus
-    assert "AU12" not in at[0.2].active_aus and "AU12" not in at[13.9].active_aus
+    def at(time_s: float) -> tuple[str, ...]:
+        return min(results, key=lambda result: abs(result.timestamp_s - time_s)).faces[0].active_aus
+
+    assert "AU12" in at(6.0)
+    assert "AU12" not in at(0.2) and "AU12" not in at(13.9)
