@@ -22,8 +22,9 @@ def soft_targets(sequences: SequenceSet) -> NDArray[np.float32]:
     """(N, F, n) what training aims at, NaN where masked."""
     count, frames, n_aus = sequences.labels.shape
     photo = np.repeat(sequences.source == "photo", frames)
-    flat = (torch.from_numpy(part.reshape(-1, n_aus)) for part in (sequences.intensity, sequences.labels))
-    return losses.soft_labels(*flat, torch.from_numpy(photo)).numpy().reshape(count, frames, n_aus)
+    intensity, labels = (torch.from_numpy(part.reshape(-1, n_aus)) for part in (sequences.intensity, sequences.labels))
+    soft = losses.soft_labels(intensity, labels, torch.from_numpy(photo))
+    return soft.numpy().reshape(count, frames, n_aus)
 
 
 def platt(logits: Floats, targets: Floats) -> tuple[float, float]:
