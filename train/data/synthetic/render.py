@@ -57,7 +57,7 @@ def prepare_person(head: Head, portrait: Portrait, cache: Path | None = None) ->
     fit = Fit(fit.vertices, fit.rotation, fit.scale, fit.shift - (x0, y0), fit.error)
     uv = np.ascontiguousarray(fit.project(fit.vertices)[:, :2])
     normals = raster.vertex_normals(fit.vertices, head.triangles) @ fit.rotation.T.astype(np.float32)
-    rng = np.random.default_rng(abs(hash_name(portrait.identity)))
+    rng = np.random.default_rng(hash_name(portrait.identity))
     furrows = furrow_maps((photo.shape[0] // 2, photo.shape[1] // 2), (points + 0.5) / 2 - 0.5, rng)
     alpha = cut_out(photo, points)
     if file:

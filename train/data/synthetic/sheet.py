@@ -11,7 +11,7 @@ import numpy as np
 
 def contact_sheet(data: Path, out: Path, count: int, seed: int, points: bool) -> None:
     """Write ``count`` random sequences, one row of four frames each, two to a line, with the AUs that are on
-    (capitals of their number and intensity).
+    (number and intensity; ? where the label is masked).
     """
     about = json.loads((data / "dataset.json").read_text())
     rng = np.random.default_rng(seed)
