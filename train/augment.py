@@ -33,6 +33,9 @@ class AugmentOptions:
     jitter_rotation_deg: float = 1.5
     jitter_scale: float = 0.02
     jitter_shift: float = 0.015
+    warp: float = 0.016
+    """Standard deviation of a smooth, nearly symmetric displacement, one per sequence: other proportions, as in
+    another person."""
     photometric: float = 1.0
     """Factor on the probabilities of everything that changes colours; 0 leaves the pixels alone."""
     occlusion: float = 0.35
@@ -41,7 +44,7 @@ class AugmentOptions:
     """Probability of a box over half the crop."""
 
 
-NO_AUGMENTATION = AugmentOptions(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+NO_AUGMENTATION = AugmentOptions(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def crop_matrix(
@@ -106,6 +109,7 @@ class Augmenter:
         crop: Any  # (R, R, 3) uint8; OpenCV's stubs know less
         look = _Look(rng, o, resolution) if o.photometric > 0 else None
         boxes = self._boxes(rng)
+        bend = _bend(rng, resolution, o.warp) if o.warp > 0 else None
         moved = np.empty(points.shape, np.float32)
         for i in range(len(images)):
             jitter = rng.uniform(-1, 1, 4)
@@ -118,9 +122,14 @@ class Augmenter:
                 tuple(shift + jitter[2:] * o.jitter_shift),
                 flip,
             )
-            crop = cv2.warpAffine(
-                images[i], matrix, (resolution, resolution), flags=cv2.INTER_LINEAR, borderMode=border
-            )
+            if bend is None:
+                crop = cv2.warpAffine(
+                    images[i], matrix, (resolution, resolution), flags=cv2.INTER_LINEAR, borderMode=border
+                )
+            else:
+                back: Any = cv2.invertAffineTransform(matrix)
+                source = (bend @ back[:, :2].T + back[:, 2]).astype(np.float32)
+                crop = cv2.remap(images[i], source, None, cv2.INTER_LINEAR, borderMode=border)  # type: ignore[call-overload]
             for x0, y0, x1, y1, fill in boxes:
                 crop[y0:y1, x0:x1] = fill if np.ndim(fill) == 1 else fill[: y1 - y0, : x1 - x0]
             out[i] = crop if look is None else look(rng, crop, self._noise)
@@ -128,6 +137,8 @@ class Augmenter:
             if flip:
                 pixels = pixels[FLIP_68]
             moved[i] = pixels @ matrix[:, :2].T + matrix[:, 2]
+        if bend is not None:
+            moved = _bent(moved, bend)
         return moved
 
     def _boxes(self, rng: np.random.Generator) -> list[tuple[int, int, int, int, NDArray[np.uint8]]]:
@@ -151,6 +162,31 @@ class Augmenter:
                 colour = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
             filled.append((*box, colour))
         return filled
+
+
+def _bend(rng: np.random.Generator, side: int, deviation: float) -> NDArray[np.float32]:
+    """(side, side, 2): where each pixel of the bent crop comes from in the straight one; a cubic surface through 5x5
+    random displacements of standard deviation `deviation` * side, four fifths of it mirrored left and right."""
+    free, half = rng.standard_normal((2, 5, 5, 2))
+    mirrored = (half + half[:, ::-1] * (-1, 1)) / np.sqrt(2)
+    coarse: Any = ((np.sqrt(0.2) * free + np.sqrt(0.8) * mirrored) * deviation * side).astype(np.float32)
+    shift: Any = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    x, y = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
+    bent: NDArray[np.float32] = np.stack((x, y), 2) + shift
+    return bent
+
+
+def _bent(points: NDArray[np.float32], bend: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Where points (..., 2) of the straight crop are in the bent one: its inverse, by three fixed-point steps."""
+    flat = points.reshape(-1, 2)
+    found = flat.copy()
+    columns, rows = np.meshgrid(np.arange(bend.shape[1]), np.arange(bend.shape[0]))
+    shift = bend - np.stack((columns, rows), 2).astype(np.float32)
+    for _ in range(3):
+        at = np.nan_to_num(found)[:, None]
+        moved: Any = cv2.remap(shift, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        found = flat - moved.reshape(-1, 2)
+    return found.reshape(points.shape)
 
 
 class _Look:

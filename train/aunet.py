@@ -69,7 +69,7 @@ class AUNetTask:
         side = self.model.config.resolution
         crops = np.empty((options.batch, frames, side, side, 3), np.uint8)
         points = np.empty((options.batch, frames, 68, 2), np.float32)
-        chosen = rng.integers(0, len(sequences), options.batch)
+        chosen = sequences.draw(rng, options.batch, options.photo_share)
         for row, i in enumerate(chosen):
             points[row] = self.augment(rng, sequences.images[i], sequences.points[i], crops[row])
         own = np.arange(options.batch * frames)
@@ -111,3 +111,6 @@ class AUNetTask:
 
     def evaluate(self, model: Model) -> dict[str, float]:
         return brief(model, self.validation)
+
+    def score(self, results: dict[str, float]) -> float:
+        return results["aunet_auc"] + results["points_auc"] - results["nme_inner"]

@@ -32,6 +32,7 @@ class RunOptions:
     eval_every: int = _option(10_000, "Samples between evaluations on the validation split.")
     eval_frames: int = _option(800, "Frames that an evaluation looks at.")
     checkpoint_s: float = _option(60.0, "Seconds between checkpoints.")
+    photo_share: float = _option(0.0, "Share of photographs in what is drawn; 0: as in the set.")
 
     @property
     def steps(self) -> int:
@@ -46,6 +47,8 @@ class RunOptions:
             raise ValueError(f"precision: expected auto, fp32 or bf16, got {self.precision!r}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device: expected auto, cpu or cuda, got {self.device!r}")
+        if not 0 <= self.photo_share < 1:
+            raise ValueError(f"photo_share: expected a number in [0, 1), got {self.photo_share}")
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
             raise ValueError(f"ema, warmup: expected numbers in [0, 1), got {self.ema}, {self.warmup}")
 

@@ -70,7 +70,7 @@ class FanTask:
         rng = np.random.default_rng([options.seed, step])
         crops = np.empty((options.batch, options.resolution, options.resolution, 3), np.uint8)
         points = np.empty((options.batch, 68, 2), np.float32)
-        chosen = rng.integers(0, len(sequences), options.batch)
+        chosen = sequences.draw(rng, options.batch, options.photo_share)
         frames = rng.integers(0, sequences.info.frames, options.batch)
         for row, (i, frame) in enumerate(zip(chosen, frames, strict=True)):
             one = slice(frame, frame + 1)
@@ -89,3 +89,6 @@ class FanTask:
 
     def evaluate(self, model: Model) -> dict[str, float]:
         return landmark_report(predict(model, self.validation, heads=False))
+
+    def score(self, results: dict[str, float]) -> float:
+        return -results["nme_inner"]

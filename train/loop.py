@@ -37,6 +37,7 @@ from train.model import Model
 LOG = logging.getLogger("train")
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.safetensors"
+BEST = "best.safetensors"
 
 
 class RunError(RuntimeError):
@@ -68,6 +69,9 @@ class Task(Protocol):
 
     def evaluate(self, model: Model) -> dict[str, float]:
         """Measures on the validation split."""
+
+    def score(self, results: dict[str, float]) -> float:
+        """One number out of `evaluate`, the larger the better: what best.safetensors is chosen by."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -243,13 +247,19 @@ class _Run:
         ema.config = dataclasses.replace(self.task.model.config, provenance=provenance)
         ema.save(self.folder / MODEL)
         (self.folder / "results.json").write_text(json.dumps({"step": step, **results}, indent=1))
+        score, record = self.task.score(results), self.folder / "best.json"
+        before = json.loads(record.read_text())["score"] if record.is_file() else -math.inf
+        if score > before:
+            ema.save(self.folder / BEST)
+            record.write_text(json.dumps({"score": score, "step": step, **results}, indent=1))
 
 
 def train(task: Task, options: RunOptions, resume: bool = False) -> dict[str, float]:
     """Run a training to its end and return the last evaluation.
 
     Writes into `options.run`: config.json, train.log, tensorboard events, checkpoint.pt, model.safetensors (averaged
-    weights, at every evaluation), results.json (the last evaluation).
+    weights, at every evaluation), results.json (the last evaluation), best.safetensors and best.json (the evaluation
+    with the best score).
 
     Raises:
         RunError: the folder holds another run; a loss that is not finite.

@@ -81,7 +81,7 @@ class PointsTask:
     def make_batch(self, step: int) -> dict[str, Tensor]:
         options, sequences, frames = self.options, self.sequences, self.frames_per_sample
         rng = np.random.default_rng([options.seed, step, 1])
-        chosen = rng.integers(0, len(sequences), options.batch)
+        chosen = sequences.draw(rng, options.batch, options.photo_share)
         number = torch.from_numpy(rng.integers(0, options.passes, options.batch))
         rows = torch.from_numpy(chosen)
         own = np.arange(options.batch * frames)
@@ -107,3 +107,6 @@ class PointsTask:
 
     def evaluate(self, model: Model) -> dict[str, float]:
         return brief(model, self.validation)
+
+    def score(self, results: dict[str, float]) -> float:
+        return results["points_auc"]

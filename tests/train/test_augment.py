@@ -12,6 +12,7 @@ from tests.train.shards import face_points
 from train.augment import FLIP_68, NO_AUGMENTATION, Augmenter, AugmentOptions, centre_crops, crop_matrix
 
 GEOMETRY_ONLY = AugmentOptions(photometric=0.0, occlusion=0.0, large_occlusion=0.0)
+RIGID = AugmentOptions(photometric=0.0, occlusion=0.0, large_occlusion=0.0, warp=0.0)
 
 
 def marked(points: np.ndarray) -> np.ndarray:
@@ -29,15 +30,23 @@ def centroid(image: np.ndarray) -> np.ndarray:
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10_000), x=st.floats(0.4, 0.6), y=st.floats(0.4, 0.6), resolution=st.sampled_from([64, 128]))
-def test_points_stay_on_their_pixels(seed: int, x: float, y: float, resolution: int) -> None:
+@given(
+    seed=st.integers(0, 10_000),
+    x=st.floats(0.4, 0.6),
+    y=st.floats(0.4, 0.6),
+    resolution=st.sampled_from([64, 128]),
+    rigid=st.booleans(),
+)
+def test_points_stay_on_their_pixels(seed: int, x: float, y: float, resolution: int, rigid: bool) -> None:
+    """A bend shears the spot itself a little, so its centroid leaves its centre by a fraction of a pixel."""
     where = np.tile(np.array([x, y]), (4, 1))
     points = np.tile(where[:, None], (1, 68, 1)).astype(np.float32)
     out = np.empty((4, resolution, resolution, 3), np.uint8)
-    moved = Augmenter(resolution, 160, 1.25, GEOMETRY_ONLY)(np.random.default_rng(seed), marked(where), points, out)
+    augment = Augmenter(resolution, 160, 1.25, RIGID if rigid else GEOMETRY_ONLY)
+    moved = augment(np.random.default_rng(seed), marked(where), points, out)
     assert moved.dtype == np.float32
     for frame in range(4):
-        np.testing.assert_allclose(centroid(out[frame]), moved[frame, 0], atol=0.15)
+        np.testing.assert_allclose(centroid(out[frame]), moved[frame, 0], atol=0.15 if rigid else 0.4)
 
 
 def test_one_draw_per_sequence_and_a_little_per_frame() -> None:

@@ -106,6 +106,16 @@ class SequenceSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def draw(self, rng: np.random.Generator, count: int, photo_share: float = 0.0) -> NDArray[np.int64]:
+        """`count` indices with repetition; `photo_share` of them photographs on average, 0: as many as there are."""
+        chosen = rng.integers(0, len(self), count)
+        photos = np.flatnonzero(self.source == "photo")
+        if photo_share > 0 and len(photos):
+            others = np.flatnonzero(self.source != "photo")
+            photo = rng.random(count) < photo_share if len(others) else np.ones(count, bool)
+            chosen = np.where(photo, rng.choice(photos, count), rng.choice(others, count) if len(others) else 0)
+        return chosen
+
     def subset(self, indices: NDArray[np.int64]) -> SequenceSet:
         """The sequences at `indices`, in that order."""
         return SequenceSet(

@@ -83,7 +83,7 @@ def draw_look(head: Head, people: list[Person], rng: np.random.Generator, size: 
     light = rng.normal(0, 1, 3)
     light[2] = abs(light[2]) + 0.35
     modes = rng.normal(0, 0.3, 35).astype(np.float32)
-    mixed = rng.random() < 0.3
+    mixed = rng.random() < 0.5
     tint = np.clip(rng.normal(1, 0.06, 3), 0.8, 1.2) * rng.uniform(0.55, 1.15)
     ivory = np.array((178.0, 203.0, 214.0)) * rng.uniform(0.8, 1.12) + rng.normal(0, 6, 3)
     gums = np.array((78.0, 74.0, 140.0)) * rng.uniform(0.6, 1.2) + rng.normal(0, 8, 3)
@@ -95,7 +95,7 @@ def draw_look(head: Head, people: list[Person], rng: np.random.Generator, size: 
         light_gain=float(rng.uniform(0.25, 0.8)),
         key_gain=float(rng.choice((0.0, rng.uniform(0.1, 0.9)))),
         tint=tint,
-        furrow_gain=np.clip(rng.uniform(0.15, 1.25) * rng.uniform(0.6, 1.3, len(AU_NUMBERS)), 0, 1.4),
+        furrow_gain=np.clip(rng.uniform(0.35, 1.3) * rng.uniform(0.7, 1.3, len(AU_NUMBERS)), 0, 1.5),
         teeth_bgr=np.clip(ivory, 90, 245),
         gums_bgr=np.clip(gums, 25, 200),
         background=background(size, rng),
