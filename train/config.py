@@ -33,6 +33,9 @@ class RunOptions:
     eval_frames: int = _option(800, "Frames that an evaluation looks at.")
     checkpoint_s: float = _option(60.0, "Seconds between checkpoints.")
     photo_share: float = _option(0.0, "Share of photographs in what is drawn; 0: as in the set.")
+    workers: int = _option(1, "Threads that prepare data.")
+    clip: float = _option(5.0, "Largest norm of the gradient; 0: any.")
+    accumulate: int = _option(1, "Parts that a batch is computed in, one after the other; `run` only.")
 
     @property
     def steps(self) -> int:
@@ -40,7 +43,7 @@ class RunOptions:
 
     def check(self) -> None:
         """Raises ValueError for a value that no run can have."""
-        for name in ("samples", "batch", "threads", "eval_every", "eval_frames"):
+        for name in ("samples", "batch", "threads", "eval_every", "eval_frames", "workers", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
         if self.precision not in ("auto", "fp32", "bf16"):
@@ -54,7 +57,18 @@ class RunOptions:
 
     def fixed(self) -> dict[str, Any]:
         """The options that must not change when a run is resumed."""
-        free = {"run", "data", "threads", "device", "eval_every", "eval_frames", "checkpoint_s", "fan", "init"}
+        free = {
+            "run",
+            "data",
+            "threads",
+            "workers",
+            "device",
+            "eval_every",
+            "eval_frames",
+            "checkpoint_s",
+            "fan",
+            "init",
+        }
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in free}
 
 

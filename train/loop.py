@@ -1,7 +1,7 @@
-"""The training loop that all runs share: run folder, data thread, schedule, averaged weights, checkpoints, resume.
+"""The training loop that all runs share: data thread, schedule, averaged weights, several processes, resume.
 
 Every step is a pure function of (weights, optimiser state, seed, step): a run that was stopped and resumed ends with
-the weights of one that was not.
+the weights of one that was not. The run folder is train/rundir.py, what a run shows is train/meter.py.
 """
 
 from __future__ import annotations
@@ -10,12 +10,8 @@ import contextlib
 import copy
 import ctypes
 import dataclasses
-import json
-import logging
 import math
-import platform
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -24,35 +20,53 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, runtime_checkable
 
 import cv2
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from train.config import RunOptions
+from train.distributed import Group, joined, launched, local_rank, share_batch_norm
+from train.meter import LOG, Meter, progress_bar
 from train.model import Model
+from train.rundir import BEST, CHECKPOINT, MODEL, RunError, RunFolder, Stopped, environment
 
-LOG = logging.getLogger("train")
-CHECKPOINT = "checkpoint.pt"
-MODEL = "model.safetensors"
-BEST = "best.safetensors"
-
-
-class RunError(RuntimeError):
-    """A run that cannot start or go on; the message says what to do."""
+__all__ = [
+    "BEST", "CHECKPOINT", "LOG", "MODEL", "Plan", "PlannedTask", "RunError", "Stopped", "Task", "average", "batches",
+    "decay_groups", "environment", "learning_rate", "pick_device", "pick_dtype", "train",
+]  # fmt: skip
 
 
-class Stopped(Exception):
-    """The user asked the run to stop; a checkpoint is written."""
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How long a training lasts, how its learning rate goes, and when it is looked at."""
+
+    steps: int
+    batch: int
+    """Samples of a step, over all processes."""
+    rate: Callable[[int], float]
+    """Step -> factor of the learning rate."""
+    evaluates: Callable[[int], bool]
+    """Steps done -> whether to evaluate now; the end is always evaluated."""
+
+    @classmethod
+    def of(cls, options: RunOptions) -> Plan:
+        """Linear rise and cosine; an evaluation every `eval_every` samples."""
+        steps, batch, every = options.steps, options.batch, options.eval_every
+        return cls(
+            steps,
+            batch,
+            lambda step: learning_rate(step, steps, options.warmup),
+            lambda done: done * batch // every > (done - 1) * batch // every,
+        )
 
 
 class Task(Protocol):
     """What a kind of training adds to the loop."""
 
     name: str
-    model: Model
+    model: Any
     frames_per_sample: int
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -67,17 +81,45 @@ class Task(Protocol):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and scalars to report, of a batch on the model's device."""
 
-    def evaluate(self, model: Model) -> dict[str, float]:
+    def evaluate(self, model: Any) -> dict[str, float]:
         """Measures on the validation split."""
 
     def score(self, results: dict[str, float]) -> float:
         """One number out of `evaluate`, the larger the better: what best.safetensors is chosen by."""
 
 
+@runtime_checkable
+class PlannedTask(Protocol):
+    """A task with a plan of its own, whose batches fall into parts: for several processes and for accumulation.
+
+    `loss` of a part is the part's share of the whole batch's loss: over the parts it adds up to the loss of the batch.
+    """
+
+    def plan(self) -> Plan:
+        """Steps, schedule, evaluations."""
+
+    def start(self, device: torch.device, group: Group, folder: Path, stop: threading.Event) -> None:
+        """Called once, with `model` on the device, before the first step."""
+
+    def make_part(self, step: int, part: int, parts: int) -> dict[str, Tensor]:
+        """Part `part` of `parts` of the batch of a step; called in another thread."""
+
+    def save_model(self, model: nn.Module, path: Path, entry: dict[str, Any]) -> None:
+        """Write a model file; `entry`: its origin."""
+
+    def finish(self, model: nn.Module, folder: Path, stop: threading.Event) -> None:
+        """Called once with the last weights: what is to stand in the run folder beside them."""
+
+
 def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise RunError("device: expected a CUDA device, found none; use --device cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        if launched():
+            torch.cuda.set_device(local_rank())
+            return torch.device("cuda", local_rank())
+        return torch.device("cuda")
+    return torch.device("cpu")
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -127,33 +169,12 @@ def _keep_memory() -> None:
             libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def environment() -> dict[str, str]:
-    """Versions and machine, for the run folder."""
-
-    def git(*arguments: str) -> str:
-        try:
-            where = Path(__file__).resolve().parent
-            return subprocess.run(
-                ["git", *arguments], cwd=where, capture_output=True, text=True, check=True
-            ).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return ""
-
-    return {
-        "revision": git("rev-parse", "HEAD") or "unknown",
-        "changed": ", ".join(line[3:] for line in git("status", "--porcelain", "--", "train").splitlines()[:20]),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-    }
-
-
-def batches(make: Callable[[int], Any], start: int, stop: int, ahead: int = 3) -> Generator[Any, None, None]:
-    """Batches of steps start..stop in order, made in one other thread, at most `ahead` of them in advance."""
-    with ThreadPoolExecutor(1, thread_name_prefix="data") as pool:
+def batches(
+    make: Callable[[int], Any], start: int, stop: int, ahead: int = 3, workers: int = 1
+) -> Generator[Any, None, None]:
+    """Batches of steps start..stop in order, made in `workers` other threads, at most `ahead` of them in advance."""
+    ahead = max(ahead, workers + 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="data") as pool:
         queue: deque[Future[Any]] = deque(pool.submit(make, step) for step in range(start, min(stop, start + ahead)))
         try:
             for step in range(start, stop):
@@ -188,234 +209,189 @@ def _stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-class _Run:
-    """The files of one run."""
-
-    def __init__(self, options: RunOptions, task: Task, resume: bool) -> None:
-        self.folder = Path(options.run)
-        self.checkpoint = self.folder / CHECKPOINT
-        if self.checkpoint.exists() and not resume:
-            raise RunError(f"run: {self.folder} holds a run already; add --resume or name another folder")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.options, self.task = options, task
-        self.environment = environment()
-        config = {"task": task.name, "options": dataclasses.asdict(options), "command": sys.argv}
-        (self.folder / "config.json").write_text(json.dumps(config | {"environment": self.environment}, indent=1))
-        self.handler = logging.FileHandler(self.folder / "train.log")
-        self.handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        LOG.addHandler(self.handler)
-        LOG.setLevel(logging.INFO)
-
-    def load(self) -> dict[str, Any] | None:
-        if not self.checkpoint.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise RunError(f"run: {self.checkpoint} cannot be read ({error}); remove it to start anew") from error
-        before, now = json.loads(state["options"]), self.options.fixed()
-        changed = [f"{k} {before.get(k)!r} -> {v!r}" for k, v in now.items() if before.get(k) != v]
-        if changed:
-            raise RunError(
-                f"run: cannot resume {self.folder} with other options: {', '.join(changed)}; use a new folder"
-            )
-        return state
-
-    def save(self, step: int, model: Model, ema: Model, optimizer: torch.optim.Optimizer) -> None:
-        state = {
-            "step": step,
-            "options": json.dumps(self.options.fixed()),
-            "model": model.state_dict(),
-            "ema": ema.state_dict(),
-            "optimizer": optimizer.state_dict(),
-        }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
-
-    def save_model(self, step: int, ema: Model, results: dict[str, float]) -> None:
-        entry = {
-            "options": {k: v for k, v in dataclasses.asdict(self.options).items() if v is not None},
-            "command": " ".join(["python", "-m", "train", *sys.argv[1:]]),
-            "steps": step,
-            "samples": step * self.options.batch,
-            "revision": self.environment["revision"],
-            "torch": self.environment["torch"],
-            "validation": {k: round(v, 5) for k, v in results.items()},
-        }
-        provenance = {**self.task.model.config.provenance, self.task.name: entry}
-        ema.config = dataclasses.replace(self.task.model.config, provenance=provenance)
-        ema.save(self.folder / MODEL)
-        (self.folder / "results.json").write_text(json.dumps({"step": step, **results}, indent=1))
-        score, record = self.task.score(results), self.folder / "best.json"
-        before = json.loads(record.read_text())["score"] if record.is_file() else -math.inf
-        if score > before:
-            ema.save(self.folder / BEST)
-            record.write_text(json.dumps({"score": score, "step": step, **results}, indent=1))
-
-
 def train(task: Task, options: RunOptions, resume: bool = False) -> dict[str, float]:
     """Run a training to its end and return the last evaluation.
 
-    Writes into `options.run`: config.json, train.log, tensorboard events, checkpoint.pt, model.safetensors (averaged
-    weights, at every evaluation), results.json (the last evaluation), best.safetensors and best.json (the evaluation
-    with the best score).
+    Writes into `options.run`: config.json, packages.txt, train.log, tensorboard events, checkpoint.pt,
+    model.safetensors (averaged weights, at every evaluation), results.json (the last evaluation), best.safetensors and
+    best.json (the evaluation with the best score). Under torchrun the processes train one model together, where the
+    task is a PlannedTask; the first of them writes.
 
     Raises:
-        RunError: the folder holds another run; a loss that is not finite.
+        RunError: the folder holds another run; a loss that is not finite; a file that cannot be written.
         Stopped: Ctrl-C or SIGTERM; the checkpoint is written.
     """
-    from torch.utils.tensorboard import SummaryWriter
-
     options.check()
+    planned = isinstance(task, PlannedTask)
+    if not planned and (launched() or options.accumulate > 1):
+        raise RunError(f"{task.name}: expected one process and accumulate 1; start it without torchrun")
     _keep_memory()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
     device = pick_device(options.device)
-    dtype = pick_dtype(options.precision, device)
-    run = _Run(options, task, resume)
+    with joined(device) as group:
+        run = RunFolder(options, task.name, resume, group.leads)
+        try:
+            group.barrier()
+            with _scalar_writer(run) as writer, _stop_signals() as stop:
+                return _Trainer(task, options, run, group, device, writer, stop).run()
+        finally:
+            run.close()
+
+
+@contextlib.contextmanager
+def _scalar_writer(run: RunFolder) -> Iterator[Callable[[str, float, int], None]]:
+    """Tensorboard's add_scalar; one that does nothing in further processes."""
+    if not run.leads:
+        yield lambda name, value, at: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(run.folder))
     try:
-        with SummaryWriter(str(run.folder)) as writer, _stop_signals() as stop:
-            return _train(task, options, run, device, dtype, writer, stop)
-    finally:
-        LOG.removeHandler(run.handler)
-        run.handler.close()
+        yield writer.add_scalar
+    except BaseException:
+        with contextlib.suppress(OSError):  # a full disk has its message already
+            writer.close()
+        raise
+    writer.close()
 
 
-def _train(
-    task: Task,
-    options: RunOptions,
-    run: _Run,
-    device: torch.device,
-    dtype: torch.dtype,
-    writer: Any,
-    stop: threading.Event,
-) -> dict[str, float]:
-    model = task.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ema = copy.deepcopy(model).requires_grad_(False).eval()
-    optimizer = torch.optim.AdamW(task.parameter_groups(), lr=options.lr, fused=True)
-    first, steps = 0, options.steps
-    state = run.load()
-    if state is not None:
-        first = int(state["step"])
-        model.load_state_dict(state["model"])
-        ema.load_state_dict(state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
-    LOG.info("%s: steps %d to %d of %d samples, %s, %s", task.name, first, steps, options.batch, device, dtype)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    results: dict[str, float] = {}
-    meter, progress = _Meter(first), _progress()
-    task.train_mode()
-    with progress:
-        bar = progress.add_task(task.name, total=steps, completed=first, rate="", loss="")
-        saved = time.monotonic()
-        source = batches(task.make_batch, first, steps)
-        with contextlib.closing(source):
-            for step in range(first, steps):
-                with meter.waiting():
-                    batch = next(source)
-                torch.manual_seed(options.seed * 1_000_003 + step)
-                for group in optimizer.param_groups:
-                    group["lr"] = options.lr * group["lr_scale"] * learning_rate(step, steps, options.warmup)
-                optimizer.zero_grad(set_to_none=True)
-                with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-                    loss, scalars = task.loss({name: tensor.to(device) for name, tensor in batch.items()})
-                loss.backward()
-                norm = nn.utils.clip_grad_norm_(parameters, 5.0)
-                if not bool(torch.isfinite(norm)):
-                    raise RunError(f"step {step}: the gradient is not finite (loss {loss.item()}); lower --lr")
-                optimizer.step()
-                average(ema, model, min(options.ema, (1 + step) / (10 + step)))
-                done = step + 1
-                meter.add(options.batch * task.frames_per_sample, {"loss": loss, "norm": norm, **scalars})
-                if done % 25 == 0 or done == steps:
-                    means = meter.read()
-                    for name, value in means.items():
-                        writer.add_scalar(f"train/{name}", value, done * options.batch)
-                    progress.update(bar, rate=f"{means['images_per_s']:.0f} images/s", loss=f"loss {means['loss']:.3f}")
-                    meter.report(done, steps, means, progress.console.is_terminal)
-                progress.update(bar, completed=done)
-                if (
-                    done == steps
-                    or done * options.batch // options.eval_every > step * options.batch // options.eval_every
-                ):
-                    results = task.evaluate(ema)
-                    for name, value in results.items():
-                        writer.add_scalar(f"val/{name}", value, done * options.batch)
-                    LOG.info(
-                        "sample %d: %s", done * options.batch, "  ".join(f"{k} {v:.4f}" for k, v in results.items())
-                    )
-                    run.save_model(done, ema, results)
-                    meter.restart()
-                if stop.is_set() or done == steps or time.monotonic() - saved > options.checkpoint_s:
-                    run.save(done, model, ema, optimizer)
-                    saved = time.monotonic()
-                if stop.is_set() and done < steps:
-                    LOG.info("stopped at step %d of %d; continue with --resume", done, steps)
-                    raise Stopped(f"stopped at step {done} of {steps}; continue with --resume")
-    if not results:  # resumed at its end
-        results = task.evaluate(ema)
-        run.save_model(steps, ema, results)
-    return results
+class _Trainer:
+    """One call of `train`."""
 
+    def __init__(
+        self,
+        task: Task,
+        options: RunOptions,
+        run: RunFolder,
+        group: Group,
+        device: torch.device,
+        add_scalar: Callable[[str, float, int], None],
+        stop: threading.Event,
+    ) -> None:
+        self.task, self.options, self.folder, self.group = task, options, run, group
+        self.device, self.add_scalar, self.stop = device, add_scalar, stop
+        self.dtype = pick_dtype(options.precision, device)
+        self.planned = cast(PlannedTask, task) if isinstance(task, PlannedTask) else None
+        self.plan = self.planned.plan() if self.planned else Plan.of(options)
+        model = task.model.to(device, memory_format=torch.channels_last)
+        self.model: Any = share_batch_norm(model, group)
+        if self.planned:
+            self.planned.start(device, group, run.folder, stop)
+        self.ema: Any = self.model
+        if options.ema > 0:
+            self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.optimizer = torch.optim.AdamW(task.parameter_groups(), lr=options.lr, fused=True)
+        self.parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
+        self.first = self._restore()
 
-class _Meter:
-    """Means of scalars, images per second, and the share of the time that went into waiting for data."""
+    def _restore(self) -> int:
+        state = self.folder.load()
+        if state is None:
+            return 0
+        self.model.load_state_dict(state["model"])
+        if self.ema is not self.model:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
 
-    def __init__(self, step: int) -> None:
-        self.reported = time.monotonic()
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-        self.restart()
+    def _save(self, step: int) -> None:
+        state = {"step": step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.ema is not self.model:
+            state["ema"] = self.ema.state_dict()
+        self.folder.save(state)
 
-    def restart(self) -> None:
-        self.sums, self.count = {}, 0
-        self.images, self.waited, self.started = 0, 0.0, time.monotonic()
+    def _parts(self, step: int) -> list[dict[str, Tensor]]:
+        if self.planned is None:
+            return [self.task.make_batch(step)]
+        count, rank = self.options.accumulate, self.group.rank
+        return [self.planned.make_part(step, rank * count + i, count * self.group.size) for i in range(count)]
 
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        self.waited += time.monotonic() - start
+    def _step(self, step: int, parts: list[dict[str, Tensor]]) -> tuple[dict[str, Tensor], bool]:
+        """One step of the optimiser: scalars of the whole batch, and whether to stop after it."""
+        options = self.options
+        torch.manual_seed(options.seed * 1_000_003 + step)
+        for entry in self.optimizer.param_groups:
+            entry["lr"] = options.lr * entry["lr_scale"] * self.plan.rate(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for part in parts:
+            batch = {name: tensor.to(self.device) for name, tensor in part.items()}
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+                loss, scalars = self.task.loss(batch)
+            loss.backward()
+            for name, value in {"loss": loss, **scalars}.items():
+                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+        sums, stop = self.group.sum_gradients(self.parameters, sums, self.stop.is_set())
+        norm = nn.utils.clip_grad_norm_(self.parameters, options.clip or math.inf)
+        if not bool(torch.isfinite(norm)):
+            raise RunError(f"step {step}: the gradient is not finite (loss {float(sums['loss'])}); lower --lr")
+        self.optimizer.step()
+        if self.ema is not self.model:
+            average(self.ema, self.model, min(options.ema, (1 + step) / (10 + step)))
+        return {**sums, "norm": norm}, stop
 
-    def add(self, images: int, scalars: dict[str, Tensor]) -> None:
-        self.images += images
-        self.count += 1
-        for name, value in scalars.items():
-            self.sums[name] = self.sums.get(name, torch.zeros(())) + value.detach().float().cpu()
+    def _evaluate(self, done: int) -> dict[str, float]:
+        results = self.task.evaluate(self.ema)
+        samples = done * self.plan.batch
+        for name, value in results.items():
+            self.add_scalar(f"val/{name}", value, samples)
+        if self.group.leads:
+            LOG.info("sample %d: %s", samples, "  ".join(f"{k} {v:.4f}" for k, v in results.items()))
+        self.folder.save_model(self._write_model, done, samples, results, self.task.score(results))
+        self.task.train_mode()
+        return results
 
-    def read(self) -> dict[str, float]:
-        elapsed = max(time.monotonic() - self.started, 1e-9)
-        means = {name: float(value) / max(self.count, 1) for name, value in self.sums.items()}
-        means |= {"images_per_s": self.images / elapsed, "data_wait": self.waited / elapsed}
-        self.restart()
-        return means
-
-    def report(self, done: int, steps: int, means: dict[str, float], terminal: bool) -> None:
-        """A line in the log every 20 s where no progress bar can be seen."""
-        if terminal or (time.monotonic() - self.reported < 20 and done < steps):
+    def _write_model(self, path: Path, entry: dict[str, Any]) -> None:
+        if self.planned is not None:
+            self.planned.save_model(self.ema, path, entry)
             return
-        self.reported = time.monotonic()
-        LOG.info("step %d/%d  %s", done, steps, "  ".join(f"{k} {v:.4g}" for k, v in means.items()))
+        config = self.task.model.config
+        self.ema.config = dataclasses.replace(config, provenance={**config.provenance, self.task.name: entry})
+        cast(Model, self.ema).save(path)
 
-
-def _progress() -> Any:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} {task.fields[loss]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
+    def run(self) -> dict[str, float]:
+        task, options, plan, group = self.task, self.options, self.plan, self.group
+        steps, results = plan.steps, cast("dict[str, float]", {})
+        if group.leads:
+            LOG.info(
+                "%s: steps %d to %d of %d samples, %s, %s%s", task.name, self.first, steps, plan.batch, self.device,
+                self.dtype, f", {group.size} processes" if group.size > 1 else "",
+            )  # fmt: skip
+        meter, progress = Meter(), progress_bar(group.leads)
+        task.train_mode()
+        with progress:
+            bar = progress.add_task(task.name, total=steps, completed=self.first, rate="", loss="")
+            saved = time.monotonic()
+            with contextlib.closing(batches(self._parts, self.first, steps, workers=options.workers)) as source:
+                for step in range(self.first, steps):
+                    with meter.waiting():
+                        parts = next(source)
+                    scalars, stop = self._step(step, parts)
+                    done = step + 1
+                    meter.add(plan.batch * task.frames_per_sample, scalars)
+                    if done % 25 == 0 or done == steps:
+                        means = meter.read()
+                        for name, value in means.items():
+                            self.add_scalar(f"train/{name}", value, done * plan.batch)
+                        rate = f"{means['images_per_s']:.0f} images/s"
+                        progress.update(bar, rate=rate, loss=f"loss {means['loss']:.3f}")
+                        if group.leads:
+                            meter.report(done, steps, means, progress.console.is_terminal)
+                    progress.update(bar, completed=done)
+                    if done == steps or plan.evaluates(done):
+                        results = self._evaluate(done)
+                        meter.restart()
+                    if stop or done == steps or time.monotonic() - saved > options.checkpoint_s:
+                        self._save(done)
+                        saved = time.monotonic()
+                    if stop and done < steps:
+                        message = f"stopped at step {done} of {steps}; continue with --resume"
+                        LOG.info(message)
+                        raise Stopped(message)
+        if not results:  # resumed at its end
+            results = self._evaluate(steps)
+        if self.planned is not None:
+            self.planned.finish(self.ema, self.folder.folder, self.stop)
+        return results

@@ -218,7 +218,7 @@ def test_schedule_rises_and_falls() -> None:
 
 def test_points_head_learns_on_pooled_features(fan_run: Path, data: Path, tmp_path: Path) -> None:
     options = PointsOptions(
-        data=str(data), run=str(tmp_path / "points"), init=str(fan_run), samples=480, batch=4, passes=2, threads=1,
+        data=str(data), run=str(tmp_path / "points"), init=str(fan_run), samples=960, batch=4, passes=2, threads=1,
         precision="fp32", eval_every=100_000, eval_frames=16,
     )  # fmt: skip
     task = PointsTask(options)

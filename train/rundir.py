@@ -1,0 +1,214 @@
+"""The folder of a run: config, environment, log, checkpoint, models. Every file is whole or it is the one before."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import math
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from safetensors import SafetensorError
+
+from train.config import RunOptions
+
+LOG = logging.getLogger("train")
+CHECKPOINT = "checkpoint.pt"
+MODEL = "model.safetensors"
+BEST = "best.safetensors"
+
+
+class RunError(RuntimeError):
+    """A run that cannot start or go on; the message says what to do."""
+
+
+class Stopped(Exception):
+    """The user asked the run to stop; a checkpoint is written."""
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for the run folder."""
+
+    def git(*arguments: str) -> str:
+        try:
+            where = Path(__file__).resolve().parent
+            return subprocess.run(
+                ["git", *arguments], cwd=where, capture_output=True, text=True, check=True
+            ).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+
+    return {
+        "revision": git("rev-parse", "HEAD") or "unknown",
+        "changed": ", ".join(line[3:] for line in git("status", "--porcelain", "--", "train").splitlines()[:20]),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+def packages() -> str:
+    """Installed packages, one `name==version` a line."""
+    found = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()}
+    return "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to that takes the place of `path` at the end; where the writing fails, `path` is as before.
+
+    Raises:
+        RunError: no space, a quota, no permission: what failed, and what is still there.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        _remove(partial)
+        reason = _reason(error)
+        kept = f"the former {path.name} is kept" if path.exists() else f"there is no former {path.name}"
+        raise RunError(
+            f"run: could not write {path}: {reason}; {kept}; make room on the disk, then continue with --resume"
+        ) from error
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def _remove(partial: Path) -> None:
+    for name in (partial, partial.with_name(partial.name + ".partial")):  # Model.save has one of its own
+        with contextlib.suppress(OSError):
+            name.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException) -> str:
+    """The system's own words where an exception (or the one behind it) has them, else its first line."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all (RunError)."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        options: those of the run; `options.run` is the folder.
+        task: name of the kind of training.
+        leads: False: a further process of the same run, which writes nothing.
+
+    Raises:
+        RunError: the folder holds a run and `resume` is False.
+    """
+
+    def __init__(self, options: RunOptions, task: str, resume: bool, leads: bool = True) -> None:
+        self.folder = Path(options.run)
+        self.checkpoint = self.folder / CHECKPOINT
+        if self.checkpoint.exists() and not resume:
+            raise RunError(f"run: {self.folder} holds a run already; add --resume or name another folder")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.options, self.task, self.leads = options, task, leads
+        self.environment = environment()
+        self.handler: logging.Handler = logging.NullHandler()
+        if not leads:
+            return
+        config = {"task": task, "options": dataclasses.asdict(options), "command": sys.argv}
+        write_text(self.folder / "config.json", json.dumps(config | {"environment": self.environment}, indent=1))
+        write_text(self.folder / "packages.txt", packages())
+        self.handler = logging.FileHandler(self.folder / "train.log")
+        self.handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        LOG.addHandler(self.handler)
+        LOG.setLevel(logging.INFO)
+
+    def close(self) -> None:
+        LOG.removeHandler(self.handler)
+        with contextlib.suppress(OSError):  # a full disk: the log was not the point
+            self.handler.close()
+
+    def load(self) -> dict[str, Any] | None:
+        """State of the checkpoint; None: there is none.
+
+        Raises:
+            RunError: it cannot be read, or belongs to other options.
+        """
+        if not self.checkpoint.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise RunError(f"run: {self.checkpoint} cannot be read ({error}); remove it to start anew") from error
+        before, now = json.loads(state["options"]), json.loads(json.dumps(self.options.fixed()))
+        defaults = {field.name: field.default for field in dataclasses.fields(self.options)}
+        # an option that is younger than the checkpoint had its default
+        changed = [
+            f"{k} {before.get(k, defaults[k])!r} -> {v!r}" for k, v in now.items() if before.get(k, defaults[k]) != v
+        ]
+        if changed:
+            raise RunError(
+                f"run: cannot resume {self.folder} with other options: {', '.join(changed)}; use a new folder"
+            )
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the checkpoint: `state` and the options."""
+        if self.leads:
+            with replacing(self.checkpoint) as partial:
+                torch.save({**state, "options": json.dumps(self.options.fixed())}, partial)
+
+    def save_model(
+        self,
+        save: Callable[[Path, dict[str, Any]], None],
+        step: int,
+        samples: int,
+        results: dict[str, float],
+        score: float,
+    ) -> None:
+        """Write model.safetensors and results.json, and best.safetensors and best.json where the score is the best.
+
+        Args:
+            save: writes a model to a path, with what the run knows about its origin.
+        """
+        if not self.leads:
+            return
+        entry = {
+            "options": {k: v for k, v in dataclasses.asdict(self.options).items() if v is not None},
+            "command": " ".join(["python", "-m", "train", *sys.argv[1:]]),
+            "steps": step,
+            "samples": samples,
+            "revision": self.environment["revision"],
+            "torch": self.environment["torch"],
+            "validation": {k: round(v, 5) for k, v in results.items()},
+        }
+        with replacing(self.folder / MODEL) as partial:
+            save(partial, entry)
+        write_text(self.folder / "results.json", json.dumps({"step": step, **results}, indent=1))
+        record = self.folder / "best.json"
+        score = -math.inf if math.isnan(score) else score
+        before = json.loads(record.read_text())["score"] if record.is_file() else -math.inf
+        if score > before or not record.is_file():
+            with replacing(self.folder / BEST) as partial:
+                save(partial, entry)
+            write_text(record, json.dumps({"score": score, "step": step, **results}, indent=1))
