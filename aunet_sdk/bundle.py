@@ -51,7 +51,8 @@ class StateSpec:
 class Bundle:
     """What a model file says about itself. Arrays are read-only.
 
-    kind "stream" | "clip"; head "aunet" | "points"; precision "fp32" | "fp16" (storage of the weights)
+    kind "stream" | "clip"; head "aunet" | "points"; precision "fp32" | "fp16" | "int8" of the weights in the file
+    arithmetic "fp32" | "fp16" | "int8": what the graph computes in (precision fp16 with arithmetic fp32: storage alone)
     au_numbers ascending FACS numbers; thresholds probabilities in [0, 1], one per AU
     interval_s distance of the neighbouring frames; width channels; resolution side of the crop in px
     crop_scale, template (5, 2) float64 normalised: the crop geometry
@@ -79,6 +80,7 @@ class Bundle:
     licence: str = ""
     created: str = ""
     checkpoint_sha256: str = ""
+    arithmetic: str = "fp32"
     path: Path | None = None
     sha256: str | None = None
     schema: int = field(default=SCHEMA)
@@ -153,6 +155,7 @@ class Bundle:
             "width": self.width,
             "resolution": self.resolution,
             "precision": self.precision,
+            "arithmetic": self.arithmetic,
             "head": self.head,
             "crop_scale": self.crop_scale,
             "template": np.asarray(self.template).round(6).tolist(),
@@ -211,6 +214,7 @@ def _parse(data: Mapping[str, Any]) -> dict[str, Any]:
     """Constructor arguments out of the JSON object; KeyError, TypeError or ValueError where it is wrong."""
     text = ("kind", "name", "precision", "head", "producer", "training_data", "licence", "created", "checkpoint_sha256")
     fields: dict[str, Any] = {key: str(data[key]) for key in text}
+    fields["arithmetic"] = str(data.get("arithmetic", "fp32"))  # files from before there was another
     fields["au_numbers"] = tuple(int(number) for number in data["au_numbers"])
     fields["thresholds"] = tuple(float(value) for value in data["thresholds"])
     for key in ("interval_s", "crop_scale", "min_confidence"):
@@ -235,7 +239,13 @@ def _check(bundle: Bundle) -> None:
         if not condition:
             raise ValueError(message)
 
-    for name, allowed in (("kind", ("stream", "clip")), ("precision", ("fp32", "fp16")), ("head", ("aunet", "points"))):
+    precisions = ("fp32", "fp16", "int8")
+    for name, allowed in (
+        ("kind", ("stream", "clip")),
+        ("precision", precisions),
+        ("arithmetic", precisions),
+        ("head", ("aunet", "points")),
+    ):
         need(getattr(bundle, name) in allowed, f"{name} {getattr(bundle, name)!r} (one of {', '.join(allowed)})")
     numbers = bundle.au_numbers
     need(len(numbers) > 0 and all(n > 0 for n in numbers), f"au_numbers {numbers} (positive FACS numbers)")

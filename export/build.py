@@ -25,6 +25,8 @@ from .fuse import Clip, Stream, query_roles, state_specs
 
 __all__ = ["OPSET", "build", "describe", "save", "ship", "stamp"]
 
+PRECISIONS = (("fp32", "fp32"), ("fp16", "fp32"), ("fp16", "fp16"), ("int8", "int8"))
+"""(precision, arithmetic) of a bundle: single, FP16 storage, half, INT8."""
 OPSET = 18  # ONNX Runtime from 1.14 and TensorRT from 8.6 on
 
 
@@ -34,16 +36,20 @@ def describe(
     kind: str,
     head: str,
     precision: str = "fp32",
-    state_dtype: str = "float32",
+    arithmetic: str = "fp32",
+    state_dtype: str | None = None,
     name: str = "aunet",
     checkpoint_sha256: str = "",
     training_data: str | None = None,
     licence: str | None = None,
 ) -> Bundle:
-    """The metadata of an export. `training_data` and `licence`: None takes them from the configuration's provenance.
+    """The metadata of an export. `state_dtype`: None is float16 where the arithmetic is fp16. `training_data` and `licence`: None takes them from the configuration's provenance.
 
     Raises ValueError where the model's configuration lacks what a bundle must say.
     """
+    if (precision, arithmetic) not in PRECISIONS:
+        raise ValueError(f"precision, arithmetic: expected one of {PRECISIONS}, got {(precision, arithmetic)}")
+    state_dtype = state_dtype or ("float16" if arithmetic == "fp16" else "float32")
     config = model.config
     if len(config.points3d) != 68:
         raise ValueError(
@@ -65,6 +71,7 @@ def describe(
         width=config.width,
         resolution=config.resolution,
         precision=precision,
+        arithmetic=arithmetic,
         head=head,
         crop_scale=config.crop_scale,
         template=np.array(config.template),
@@ -80,19 +87,23 @@ def describe(
 
 
 def build(model: Model, bundle: Bundle) -> onnx.ModelProto:
-    """The graph that `bundle` describes, checked by onnx.checker. Raises ValueError where FP16 cannot hold a weight."""
+    """The graph that `bundle` describes, checked by onnx.checker; for int8 the FP32 one that quantise.py starts from.
+
+    Raises ValueError where FP16 cannot hold a weight.
+    """
     resolution = bundle.resolution
+    compute = "float16" if bundle.arithmetic == "fp16" else "float32"
     if bundle.kind == "clip":
-        clip = Clip(model, bundle.head)
+        clip = Clip(model, bundle.head, compute)
         proto = _export(clip, (torch.rand(2, 3, 3, resolution, resolution),), ({0: "batch"},))
     else:
-        stream = Stream(model, bundle.head, bundle.state[0].dtype)
+        stream = Stream(model, bundle.head, bundle.state[0].dtype, compute)
         indices = [torch.zeros(3, dtype=torch.int64) for _ in query_roles(bundle.state)]
         rings = [torch.rand(5 + i, *s.shape).to(getattr(torch, s.dtype)) for i, s in enumerate(bundle.state)]
         rows = [{0: f"rows_{s.name}"} for s in bundle.state]
         args = (torch.rand(2, 3, resolution, resolution), indices, rings)
         proto = _export(stream, args, ({0: "batch"}, [{0: "queries"} for _ in indices], rows))
-    if bundle.precision == "fp16":
+    if bundle.precision == "fp16" and bundle.arithmetic == "fp32":
         store_fp16(proto)
     stamp(proto, bundle)
     return proto

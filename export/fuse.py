@@ -3,12 +3,18 @@
 `fold` rewrites what inference does not need: batch norms that follow a linear layer go into its weights, the others
 (FAN is pre-activated: BN -> ReLU -> conv) become a plain scale and shift. All of it is computed in float64, so that
 running variances outside the FP16 range do no harm later.
+
+With compute "float16" the graph is a true half-precision one: weights and arithmetic of FAN and of the convolutional
+heads are FP16, with explicit FP32 islands where range or cancellation asks for them: the attention plane and all of the
+landmark arithmetic, the motion differences, the classifiers. Inputs and outputs keep their types (crop, heatmaps and
+logits are FP32).
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +23,7 @@ from torch.nn import functional
 from aunet_sdk.bundle import StateSpec
 from train.model import FAN, Model
 
-__all__ = ["Clip", "Stream", "fold", "query_roles", "state_specs"]
+__all__ = ["Clip", "Stream", "fold", "halve", "query_roles", "state_specs"]
 
 HEADS = ("aunet", "points")
 _STATE_ROLES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -113,10 +119,57 @@ def fold(model: Model, head: str) -> Model:
     return model
 
 
+class Island(nn.Module):
+    """A part that computes in FP32 inside a half-precision graph."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.inner(x.float()))
+
+
+@torch.no_grad()
+def halve(model: Model) -> Model:
+    """A folded model, in place, in half precision but for the islands. ValueError where a weight is out of range."""
+    for name, tensor in model.named_parameters():
+        if float(tensor.abs().max()) > torch.finfo(torch.float16).max:
+            raise ValueError(
+                f"{name}: expected weights up to 65504 for FP16, got {float(tensor.abs().max()):g}; "
+                "export with --precision fp32"
+            )
+    model.fan.half()
+    if hasattr(model, "aunet"):
+        model.aunet.half()
+        model.aunet.predictor = Island(model.aunet.predictor.float())  # type: ignore[assignment]
+    if hasattr(model, "points"):
+        model.points.reduce.half()
+    return model
+
+
+def prepared(model: Model, head: str, compute: str) -> Model:
+    """`fold`, and `halve` for compute "float16"."""
+    if compute not in ("float32", "float16"):
+        raise ValueError(f"compute: expected float32 or float16, got {compute!r}")
+    folded = fold(model, head)
+    return halve(folded) if compute == "float16" else folded
+
+
+def _look(model: Model, crop: Tensor) -> tuple[Tensor, Tensor]:
+    """FAN: heatmaps of the last stack, FP32, and features in the type of the weights."""
+    maps, (low, *tops) = model.fan.layers(crop.to(model.fan.conv1.weight.dtype))
+    heatmaps = maps[-1].float()
+    attention = heatmaps.sum(1, keepdim=True).to(low.dtype)
+    return heatmaps, torch.cat([low, *(top * attention for top in tops)], 1)
+
+
 def _describe(model: Model, head: str, features: Tensor, heatmaps: Tensor) -> tuple[Tensor, ...]:
     """The states of a frame, as `split` and `describe` of the heads give them."""
     if head == "points":
-        return (model.points.describe(features, heatmaps),)
+        mask, x, y = model.points._attention(heatmaps)
+        reduced = model.points.reduce(features).float().flatten(2).transpose(1, 2)
+        return (torch.cat((torch.matmul(mask, reduced), model.points._normalise(x, y)), 2),)
     early, late = model.aunet.get_submodule("early"), model.aunet.get_submodule("late")
     pooled = functional.avg_pool2d(features, 2)
     return model.aunet.conv1x1(features), early(pooled), late(pooled)
@@ -143,22 +196,22 @@ def query_roles(state: Sequence[StateSpec]) -> tuple[tuple[str, str], ...]:
 class Clip(nn.Module):
     """Three crops -> heatmaps of the due frame and logits; the paper as it stands, FAN on all three."""
 
-    def __init__(self, model: Model, head: str) -> None:
+    def __init__(self, model: Model, head: str, compute: str = "float32") -> None:
         super().__init__()
-        self.model, self.head = fold(model, head), head
+        self.model, self.head = prepared(model, head, compute), head
         self.inputs, self.outputs = ("crops",), ("heatmaps", "logits")
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """crops (B, 3 frames, 3, R, R): former, due, later -> heatmaps (B, 68, R/4, R/4), logits (B, n)."""
         batch = crops.shape[0]
-        maps, features = self.model.fan(crops.flatten(0, 1))
-        heatmaps = maps[-1].unflatten(0, (batch, 3))
-        parts = [part.unflatten(0, (batch, 3)) for part in _describe(self.model, self.head, features, maps[-1])]
+        maps, features = _look(self.model, crops.flatten(0, 1))
+        heatmaps = maps.unflatten(0, (batch, 3))
+        parts = [part.unflatten(0, (batch, 3)) for part in _describe(self.model, self.head, features, maps)]
         logits = _combine(self.model, self.head, [parts[i][:, k] for i, k in _CLIP_ORDER[self.head]])
         return heatmaps[:, 1], logits
 
 
-# (state, frame) of the arguments of `combine`; frames 0 former, 1 due, 2 later
+# (state, frame) of the arguments of `_combine`; frames 0 former, 1 due, 2 later
 _CLIP_ORDER = {
     "aunet": ((0, 1), (1, 0), (1, 1), (2, 1), (2, 2)),
     "points": ((0, 0), (0, 1), (0, 2)),
@@ -166,8 +219,15 @@ _CLIP_ORDER = {
 
 
 def _combine(model: Model, head: str, parts: Sequence[Tensor]) -> Tensor:
-    logits: Tensor = model.aunet.combine(*parts) if head == "aunet" else model.points.combine(*parts)
-    return logits
+    """Logits (B, n) FP32 of states in the order of `query_roles`, of any floating type."""
+    if head == "points":
+        return cast(Tensor, model.points.combine(*(part.float() for part in parts)))
+    static, e_former, e_due, l_due, l_later = parts
+    aunet = model.aunet
+    bias = cast(Tensor, aunet.conv1x1_diff.bias).float()[:, None, None]
+    motion = e_due.float() - e_former.float() + l_later.float() - l_due.float() + bias
+    dtype = aunet.conv1x1.weight.dtype
+    return cast(Tensor, aunet._decide(static.to(dtype), motion.to(dtype)))
 
 
 class Stream(nn.Module):
@@ -178,9 +238,9 @@ class Stream(nn.Module):
     lies in rows that are not asked for (NaN too) has no effect. Queries and crops are independent: Q may be 0.
     """
 
-    def __init__(self, model: Model, head: str, state_dtype: str = "float32") -> None:
+    def __init__(self, model: Model, head: str, state_dtype: str = "float32", compute: str = "float32") -> None:
         super().__init__()
-        self.model, self.head = fold(model, head), head
+        self.model, self.head = prepared(model, head, compute), head
         self.specs = state_specs(model, head, state_dtype)
         self.state_dtype = torch.float16 if state_dtype == "float16" else torch.float32
         roles = query_roles(self.specs)
@@ -188,13 +248,13 @@ class Stream(nn.Module):
         self.outputs = ("heatmaps", *(s.name for s in self.specs), "logits")
 
     def forward(self, crop: Tensor, indices: list[Tensor], rings: list[Tensor]) -> tuple[Tensor, ...]:
-        maps, features = self.model.fan(crop)
-        new = [state.to(self.state_dtype) for state in _describe(self.model, self.head, features, maps[-1])]
+        maps, features = _look(self.model, crop)
+        new = [state.to(self.state_dtype) for state in _describe(self.model, self.head, features, maps)]
         place = {spec.name: i for i, spec in enumerate(self.specs)}
         parts = []
         for (name, _), index in zip(query_roles(self.specs), indices, strict=True):
-            parts.append(_pick(index, new[place[name]], rings[place[name]]).float())
-        return (maps[-1], *new, _combine(self.model, self.head, parts))
+            parts.append(_pick(index, new[place[name]], rings[place[name]]))
+        return (maps, *new, _combine(self.model, self.head, parts))
 
 
 def _pick(index: Tensor, new: Tensor, ring: Tensor) -> Tensor:
