@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import InvalidInput, SourceLost
+from .ahead import ReadAhead
 from .base import Frame, SourceBase, existing_file, load_cv2, quiet_cv2
 from .container import inspect
 
 MAX_MISSING_FRACTION = 0.05
 MAX_MISSING_FRAMES = 3
 DEFAULT_FPS = 25.0
+READ_AHEAD_FRAMES = 4
 
 
 class VideoFile(SourceBase):
@@ -23,13 +25,21 @@ class VideoFile(SourceBase):
     A frame's time is the one in the container as long as that grows from frame to frame; where it does not, the frame
     comes one nominal period (1 / fps) after the one before.
 
+    Args:
+        path: the file.
+        read_ahead: how many frames are decoded ahead of the caller, in a thread that lives as long as the iteration;
+            0: none, every frame is decoded when it is asked for.
+
     Raises InvalidInput on construction where the file is missing, empty or no video. While iterating it raises
     SourceLost **after** the last good frame where the file breaks off: its container is cut short, or clearly fewer
     frames came than it declares (more than 3 and more than 5 %, and for MP4 and MOV also more than 5 % of the time,
     since an edit list may hide frames on purpose).
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], read_ahead: int = READ_AHEAD_FRAMES) -> None:
+        if isinstance(read_ahead, bool) or not isinstance(read_ahead, int) or read_ahead < 0:
+            raise InvalidInput(f"read_ahead: expected a whole number of frames from 0 on, got {read_ahead!r}")
+        self._read_ahead = read_ahead
         self.path = existing_file(path, "video")
         self._capture: Any = self._open()
         cv2 = load_cv2()
@@ -54,6 +64,17 @@ class VideoFile(SourceBase):
     def __iter__(self) -> Iterator[Frame]:
         capture = self._capture or self._open()
         self._capture = None
+        frames = self._decode(capture)
+        if not self._read_ahead:
+            yield from frames
+            return
+        ahead = ReadAhead(frames, self._read_ahead)
+        try:
+            yield from ahead
+        finally:
+            ahead.close()
+
+    def _decode(self, capture: Any) -> Iterator[Frame]:
         cv2 = load_cv2()
         count, last_s = 0, -math.inf
         try:

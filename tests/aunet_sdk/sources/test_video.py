@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -158,3 +159,22 @@ def test_the_source_fits_what_was_named(tmp_path: Path) -> None:
     assert isinstance(open_source(tmp_path), ImageFolder)
     with pytest.raises(SourceLost):
         open_source(97)
+
+
+def test_reading_ahead_changes_nothing_but_the_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.avi", "MJPG")
+    ahead, plain = list(VideoFile(path, read_ahead=3)), list(VideoFile(path, read_ahead=0))
+    assert [f.index for f in ahead] == [f.index for f in plain] == list(range(COUNT))
+    assert [f.timestamp_s for f in ahead] == [f.timestamp_s for f in plain]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(ahead, plain, strict=True))
+    with pytest.raises(InvalidInput, match="read_ahead"):
+        VideoFile(path, read_ahead=-1)
+
+
+def test_an_iteration_given_up_leaves_no_thread(tmp_path: Path) -> None:
+    before = threading.active_count()
+    frames = iter(VideoFile(write(tmp_path / "a.avi", "MJPG")))
+    assert next(frames).index == 0
+    assert threading.active_count() == before + 1
+    frames.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
