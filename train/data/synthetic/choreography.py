@@ -94,7 +94,7 @@ class Act:
 
 def _choose(rng: np.random.Generator) -> list[int]:
     """AUs of one sequence: one to three templates, or a few at random; the rare ones of the templates come alone, too,
-    so that every AU is on in 8 to 25 per cent of the frames (DISFA: 4 to 22, BP4D: 15 to 59).
+    so that every AU is on in 8 to 25 per cent of the frames.
     """
     if rng.random() < 0.07:
         chosen = {int(x) for x in rng.choice(AU_NUMBERS, rng.integers(2, 6), replace=False)}
