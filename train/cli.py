@@ -16,12 +16,14 @@ from typing import Annotated, Any
 import typer
 
 from train.config import AUNetOptions, FanOptions, PointsOptions, RunOptions
+from train.data.cli import register as register_data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 if importlib.util.find_spec("train.data.synthetic.cli") is not None:
     from train.data.synthetic.cli import app as synthetic_app
 
     app.add_typer(synthetic_app, name="synthetic")
+register_data(app)
 
 
 def _register(name: str, kind: type[RunOptions], run: Callable[[Any, bool], None]) -> None:
