@@ -41,10 +41,15 @@ class RunOptions:
     def steps(self) -> int:
         return max(1, self.samples // self.batch)
 
+    @property
+    def least(self) -> dict[str, int]:
+        """Least values that are not 1."""
+        return {}
+
     def check(self) -> None:
         """Raises ValueError for a value that no run can have."""
-        for name in ("samples", "batch", "threads", "eval_every", "eval_frames", "workers", "accumulate"):
-            if getattr(self, name) < 1:
+        for name in ("batch", "threads", "eval_every", "eval_frames", "workers", "accumulate", "samples"):
+            if getattr(self, name) < self.least.get(name, 1):
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision: expected auto, fp32 or bf16, got {self.precision!r}")
@@ -57,19 +62,13 @@ class RunOptions:
 
     def fixed(self) -> dict[str, Any]:
         """The options that must not change when a run is resumed."""
-        free = {
-            "run",
-            "data",
-            "threads",
-            "workers",
-            "device",
-            "eval_every",
-            "eval_frames",
-            "checkpoint_s",
-            "fan",
-            "init",
-        }
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in free}
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in self.free()}
+
+    @staticmethod
+    def free() -> set[str]:
+        """Names of the options that may."""
+        machine = {"run", "data", "threads", "workers", "device", "checkpoint_s"}
+        return machine | {"eval_every", "eval_frames", "fan", "init"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,3 +115,77 @@ class PointsOptions(RunOptions):
     passes: int = _option(3, "Differently augmented copies of the training split to compute features of.")
     context_dropout: float = _option(0.25, "Probability that a former, and that a later frame is left out.")
     positive_weight: float = _option(2.0, "Weight of what speaks for an AU against what speaks against it.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperOptions(RunOptions):
+    """Training of one network of the paper on triplets (section V-C); the defaults are the paper's."""
+
+    variant: str = _option("aunet", "au-fan, au-vae, au-tdn, aunet, au-flow, resnet18, ... (train/variants.py).")
+    train_on: tuple[str, ...] = _option((), "Data sets: bp4d, disfa, affwild2, or synthetic alone.")
+    test_on: tuple[str, ...] = _option((), "Data sets whose test parts are predicted; empty: those of train_on.")
+    fold: int = _option(0, "Fold of a data set that has folds, 1 to 3; 0: none.")
+    aus: tuple[int, ...] = _option((), "AUs to train, ascending; empty: all of train_on.")
+    samples: int = _option(0, "Triplets of the training part that are used, evenly spaced; 0: all.")
+    test_frames: int = _option(0, "Frames of each test part that are predicted, evenly spaced; 0: all.")
+    epochs: int = _option(12, "Passes over the training part.")
+    batch: int = _option(64, "Triplets per step, over all processes.")
+    lr: float = _option(1e-4, "First learning rate.")
+    decay: float = _option(0.7, "Factor of the learning rate every `decay_every` epochs.")
+    decay_every: int = _option(4, "Epochs.")
+    weight_decay: float = _option(0.0, "AdamW's.")
+    warmup: float = _option(0.0, "Not used: the learning rate falls in steps.")
+    ema: float = _option(0.0, "Decay of averaged weights; 0: the weights themselves.")
+    clip: float = _option(0.0, "Largest norm of the gradient; 0: any.")
+    eval_every: int = _option(1, "Epochs between evaluations.")
+    eval_frames: int = _option(2000, "Frames that such an evaluation looks at; the predictions look at all.")
+    gamma: float = _option(1.0, "Weight of equation 3, for variants with a VAE.")
+    alignment: str = _option("latent", "Space in which predictions and labels are aligned: latent or label.")
+    vae_lambda: float = _option(0.1, "Weight of the divergence in equation 2: .1, .2 or .3.")
+    vae_epochs: int = _option(100, "Epochs of the VAE.")
+    fan: str = _option("", "Model file or run folder whose FAN is used; its width and resolution hold.")
+    weights: str = _option("", "ImageNet weights of a ResNet18.")
+    init: str = _option("", "Run folder or file of the same variant to start from; AUs are matched by number.")
+    width: int = _option(256, "Channels, where no FAN decides.")
+    resolution: int = _option(256, "Side of the crop in pixels, where no FAN decides.")
+    interval_s: float = _option(0.4, "Time between the frames of a triplet: T = 10 frames at 25 Hz.")
+    augment: bool = _option(True, "Augment the training triplets.", "--augment/--no-augment")
+    draws: int = _option(0, "Different augmentations of a triplet, used in turn; 0: new ones in every epoch.")
+    cache: str = _option(
+        "auto", "Keep the features of a frozen FAN on disk: on, off, auto: where nothing is augmented."
+    )
+    cache_folder: str = _option("", "Folder of kept features; empty: `features` in the run's folder.")
+    flip: bool = _option(True, "Predict mirrored crops, too, for flip averaging.", "--flip/--no-flip")
+
+    @property
+    def steps(self) -> int:
+        raise TypeError("the steps of a paper run follow from its data; ask PaperTask.plan")
+
+    @property
+    def least(self) -> dict[str, int]:
+        return {"samples": 0}
+
+    def check(self) -> None:
+        """Raises ValueError for a value that no run can have."""
+        super().check()
+        for name in ("epochs", "decay_every", "vae_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+        if not self.train_on:
+            raise ValueError("train_on: expected at least one data set, got none")
+        if self.fold not in (0, 1, 2, 3):
+            raise ValueError(f"fold: expected 0 (none), 1, 2 or 3, got {self.fold}")
+        for name, allowed in (("cache", ("auto", "on", "off")), ("alignment", ("latent", "label"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.draws < 0 or self.samples < 0 or self.test_frames < 0 or self.gamma < 0:
+            raise ValueError("draws, samples, test_frames, gamma: expected no negative number")
+        if self.cache == "on" and self.augment and not self.draws:
+            raise ValueError(
+                "cache: features of crops that are augmented anew in every epoch cannot be kept; set draws"
+            )
+
+    @staticmethod
+    def free() -> set[str]:
+        """Names of the options that may change when a run is resumed."""
+        return RunOptions.free() | {"cache", "cache_folder", "weights", "flip", "test_frames"}
