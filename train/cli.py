@@ -17,6 +17,7 @@ import typer
 
 from train.config import AUNetOptions, FanOptions, PointsOptions, RunOptions
 from train.data.cli import register as register_data
+from train.models_cli import register as register_models
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 if importlib.util.find_spec("train.data.synthetic.cli") is not None:
@@ -85,6 +86,8 @@ def _run_points(options: PointsOptions, resume: bool) -> None:
 _register("fan", FanOptions, _run_fan)
 _register("aunet", AUNetOptions, _run_aunet)
 _register("points", PointsOptions, _run_points)
+
+register_models(app)
 
 ModelArgument = Annotated[str, typer.Option("--model", help="Model file or run folder.")]
 DataArgument = Annotated[str, typer.Option("--data", help="Folder of the synthetic set.")]

@@ -360,6 +360,12 @@ class ModelConfig:
     """Decision thresholds per head ('aunet', 'points'), one per AU; a head that is absent stands at 0.5."""
     interval_s: float = 0.4
     """Time between the former, the due and the later frame, in seconds."""
+    alpha: float = 0.9
+    """Weight of the static features in the head 'aunet'."""
+    beta: float = 0.1
+    """Weight of the motion features in the head 'aunet'."""
+    heads: tuple[str, ...] = HEADS
+    """Heads whose weights the file holds; another head of the model is as it was made."""
     min_confidence: float = 0.3
     """Mean heatmap peak below which there is no face in the crop."""
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -374,6 +380,9 @@ class ModelConfig:
         object.__setattr__(self, "points3d", frozen(self.points3d))
         thresholds = {head: tuple(float(v) for v in values) for head, values in self.thresholds.items()}
         object.__setattr__(self, "thresholds", thresholds)
+        object.__setattr__(self, "heads", tuple(str(head) for head in self.heads))
+        if not set(self.heads) <= set(HEADS) or len(set(self.heads)) != len(self.heads):
+            raise ValueError(f"heads: expected some of {HEADS}, each once, got {self.heads}")
         if self.resolution < 64 or self.resolution % 64:
             raise ValueError(f"resolution: expected a positive multiple of 64, got {self.resolution}")
         if not self.au_numbers or list(self.au_numbers) != sorted(set(self.au_numbers)):
@@ -390,9 +399,9 @@ class ModelConfig:
                 )
 
     def thresholds_of(self, head: str) -> tuple[float, ...]:
-        """One threshold per AU of a head, 0.5 where none was calibrated."""
-        if head not in HEADS:
-            raise ValueError(f"head: expected one of {HEADS}, got {head!r}")
+        """One threshold per AU of a head, 0.5 where none was calibrated; ValueError for a head that is not there."""
+        if head not in self.heads:
+            raise ValueError(f"head: expected one that the model has weights for, {self.heads}, got {head!r}")
         return self.thresholds.get(head, (0.5,) * len(self.au_numbers))
 
     def to_json(self) -> str:
@@ -417,18 +426,28 @@ class Model(nn.Module):
         self.config = config
         n_aus = len(config.au_numbers)
         self.fan = FAN(config.width, pooling=config.pooling)
-        self.aunet = AUNetHead(n_aus, config.width)
+        self.aunet = AUNetHead(n_aus, config.width, config.alpha, config.beta)
         self.points = PointsHead(n_aus, config.width)
 
     def forward(self, former: Tensor, due: Tensor, later: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Three crops (B, 3, R, R) -> heatmaps of the due frame (B, 68, R/4, R/4), logits (B, n) per head."""
         heatmaps, features = zip(*(self._look(crop) for crop in (former, due, later)), strict=True)
-        described = [self.points.describe(f, h) for f, h in zip(features, heatmaps, strict=True)]
-        return heatmaps[1], {"aunet": self.aunet(*features), "points": self.points.combine(*described)}
+        logits = {}
+        if "aunet" in self.config.heads:
+            logits["aunet"] = self.aunet(*features)
+        if "points" in self.config.heads:
+            described = [self.points.describe(f, h) for f, h in zip(features, heatmaps, strict=True)]
+            logits["points"] = self.points.combine(*described)
+        return heatmaps[1], logits
 
     def _look(self, crop: Tensor) -> tuple[Tensor, Tensor]:
         heatmaps, features = self.fan(crop)
         return heatmaps[-1], features
+
+    def _stored(self) -> dict[str, Tensor]:
+        """The tensors of the file: FAN's and those of the heads that the configuration names."""
+        absent = tuple(f"{head}." for head in HEADS if head not in self.config.heads)
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(absent)}
 
     def save(self, path: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write one safetensors file with the configuration in its metadata.
@@ -439,7 +458,7 @@ class Model(nn.Module):
         if dtype not in (torch.float32, torch.float16):
             raise ValueError(f"dtype: expected torch.float32 or torch.float16, got {dtype}")
         tensors = {}
-        for name, tensor in self.state_dict().items():
+        for name, tensor in self._stored().items():
             stored = dtype if tensor.is_floating_point() and tensor.ndim > 1 else tensor.dtype
             tensors[name] = tensor.detach().to("cpu", stored).contiguous().clone()
         path = Path(path)
@@ -472,7 +491,7 @@ class Model(nn.Module):
 
     def load_tensors(self, tensors: dict[str, Tensor], origin: str) -> None:
         """Copy tensors in by name; none may be missing, left over or of another shape (ModelFileError)."""
-        own = self.state_dict()
+        own = self._stored()
         missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
         wrong = [
             f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
@@ -493,6 +512,17 @@ class Model(nn.Module):
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
+
+
+class AUNet(Model):
+    """The paper's network: FAN with the head 'aunet' alone. Its file is read by `Model.load` too."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(dataclasses.replace(config, heads=("aunet",)))
+
+    def logits(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
+        """Three crops (B, 3, R, R) RGB float in [0, 1] -> logits (B, n)."""
+        return cast(Tensor, self(former, due, later)[1]["aunet"])
 
 
 def complexity(module: nn.Module, *shapes: tuple[int, ...]) -> tuple[int, int]:
