@@ -1,4 +1,4 @@
-"""The command line of the training: `python -m train fan | aunet | points | evaluate | calibrate | synthetic ...`."""
+"""The command line of the training: `python -m train run | fan | aunet | points | evaluate | synthetic ...`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import typer
 from train.config import AUNetOptions, FanOptions, PointsOptions, RunOptions
 from train.data.cli import register as register_data
 from train.models_cli import register as register_models
+from train.run_cli import register as register_run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 if importlib.util.find_spec("train.data.synthetic.cli") is not None:
@@ -88,6 +89,8 @@ _register("aunet", AUNetOptions, _run_aunet)
 _register("points", PointsOptions, _run_points)
 
 register_models(app)
+
+register_run(app)
 
 ModelArgument = Annotated[str, typer.Option("--model", help="Model file or run folder.")]
 DataArgument = Annotated[str, typer.Option("--data", help="Folder of the synthetic set.")]

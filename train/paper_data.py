@@ -1,0 +1,114 @@
+"""What a run of the paper is trained, validated and tested on: parts of the data sets, as its options say."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aunet_sdk.facs import AU_NUMBERS
+from train.config import PaperOptions
+from train.data.corpus import CORPORA, Corpus, open_corpus
+from train.data.mixture import mix
+from train.data.sequences import DatasetInfo, load_split
+from train.data.triplets import TripletSet
+
+SYNTHETIC = "synthetic"
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The sets of a run, all with the AUs `train.au_numbers`."""
+
+    train: TripletSet
+    test: TripletSet
+    """Of all of `test_on`."""
+    validation: TripletSet | None
+    """A part that belongs neither to training nor to the test; None: the data sets have none."""
+    info: DatasetInfo | None
+    """Of the synthetic set, whose crops are its own."""
+
+
+def load_parts(options: PaperOptions, resolution: int) -> Parts:
+    """Open the data sets in `options.data`: a folder bp4d, disfa, affwild2 each, `prepared` beside them (what
+    `python -m train prepare --out` wrote), or the synthetic set.
+
+    Raises:
+        ValueError: a data set that is unknown, cannot be mixed, or is not there as it should be.
+    """
+    test_on = options.test_on or options.train_on
+    for name in (*options.train_on, *test_on):
+        if name not in (*CORPORA, SYNTHETIC):
+            raise ValueError(f"train_on, test_on: expected some of {', '.join((*CORPORA, SYNTHETIC))}, got {name!r}")
+    if SYNTHETIC in (*options.train_on, *test_on):
+        if set((*options.train_on, *test_on)) != {SYNTHETIC}:
+            raise ValueError("train_on, test_on: the synthetic set has crops of its own and stands alone")
+        return _synthetic(options, resolution)
+    opened = {
+        name: open_corpus(name, Path(options.data) / name) for name in dict.fromkeys((*options.train_on, *test_on))
+    }
+    numbers = options.aus or _numbers([opened[name] for name in options.train_on])
+    train = mix([_part(opened[name], "train", options, resolution) for name in options.train_on], numbers)
+    tests = [
+        part
+        for name in test_on
+        for part in (
+            [_part(opened[name], "test", options, resolution)]
+            if name in options.train_on
+            else _whole(opened[name], options, resolution)
+        )
+    ]
+    thinned = [evenly(part, options.test_frames) for part in tests]
+    return Parts(evenly(labelled(train), options.samples), labelled(mix(thinned, numbers)), None, None)
+
+
+def _synthetic(options: PaperOptions, resolution: int) -> Parts:
+    sets = {split: load_split(options.data, split) for split in ("train", "val", "test")}
+    parts = {split: TripletSet.from_sequences(part, resolution) for split, part in sets.items()}
+    if options.aus:
+        parts = {split: mix([part], options.aus) for split, part in parts.items()}
+    train, validation, test = (labelled(parts[split]) for split in ("train", "val", "test"))
+    return Parts(
+        evenly(train, options.samples),
+        evenly(test, options.test_frames),
+        evenly(validation, options.eval_frames),
+        sets["train"].info,
+    )
+
+
+def _numbers(corpora: list[Corpus]) -> tuple[int, ...]:
+    """All AUs that the data sets label, out of the paper's 15."""
+    return tuple(number for number in AU_NUMBERS if any(number in corpus.au_numbers for corpus in corpora))
+
+
+def _part(corpus: Corpus, part: str, options: PaperOptions, resolution: int, fold: int | None = None) -> TripletSet:
+    if corpus.folds and not (fold or options.fold):
+        raise ValueError(f"fold: expected one of {list(corpus.folds)} for {corpus.name}, got none")
+    return TripletSet.from_corpus(
+        corpus,
+        Path(options.data) / "prepared",
+        part,
+        (fold or options.fold) if corpus.folds else None,
+        resolution=resolution,
+        interval_s=options.interval_s,
+    )
+
+
+def _whole(corpus: Corpus, options: PaperOptions, resolution: int) -> list[TripletSet]:
+    """A data set that was not trained on: the test parts of all its folds, or its official one."""
+    return [_part(corpus, "test", options, resolution, fold) for fold in corpus.folds or (None,)]
+
+
+def labelled(part: TripletSet) -> TripletSet:
+    """The samples with at least one label."""
+    known: NDArray[np.bool_] = np.asarray(~np.isnan(part.labels).all(1))
+    return part if known.all() else part.subset(known)
+
+
+def evenly(part: TripletSet, count: int) -> TripletSet:
+    """About `count` samples, evenly spaced; 0: all."""
+    if not count or count >= len(part):
+        return part
+    return part.subset(np.linspace(0, len(part) - 1, count).round().astype(np.int64))

@@ -1,0 +1,385 @@
+"""One training of the paper (section V-C): a variant on triplets, its VAEs, its predictions.
+
+The steps of an epoch go through a permutation of the training part; what is left over at its end waits for the next
+epoch's. Every draw is a function of (seed, epoch, sample), so the batch does not depend on how it is dealt out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from train import losses, metrics
+from train.config import PaperOptions
+from train.data.triplets import TripletSet
+from train.distributed import Group, rows_of
+from train.features_cache import FeatureCache, Layout, enlarge, key_of, model_key
+from train.loop import Plan, batches
+from train.model import FAN, Model, ModelConfig
+from train.network_file import save_network, warm_start
+from train.paper_data import Parts, load_parts
+from train.predictions import FILE, Predictions
+from train.rundir import RunError, Stopped, replacing
+from train.vae import LATENT, LabelVAE, VAEOptions, mixture_alignment_loss, train_vae
+from train.variants import Network, build, uses_vae
+
+LOG = logging.getLogger("train")
+ROWS_AT_ONCE = 16
+"""Triplets per pass of an evaluation."""
+
+
+class PaperTask:
+    """A variant of the paper for `train.loop.train`.
+
+    Raises:
+        ValueError, FileNotFoundError: options, data or weights that do not fit; the message says which.
+    """
+
+    name = "paper"
+
+    def __init__(self, options: PaperOptions) -> None:
+        options.check()
+        self.options = options
+        looks = None if options.variant.startswith("resnet18") else _fan(options)
+        resolution = looks[1].resolution if looks else options.resolution
+        self.parts: Parts = load_parts(options, resolution)
+        self.au_numbers = tuple(self.parts.train.au_numbers)
+        torch.manual_seed(options.seed)
+        self.model: Network = build(
+            options.variant,
+            len(self.au_numbers),
+            width=looks[1].width if looks else options.width,
+            resolution=resolution,
+            fan=looks[0] if looks else None,
+            weights=options.weights or None,
+        )
+        self.config = self._config(looks[1] if looks else None, resolution)
+        if options.init:
+            anew = warm_start(self.model, self.au_numbers, options.init)
+            LOG.info("init: %s; outputs that start anew: %s", options.init, ", ".join(anew) or "none")
+        self.frames_per_sample = 3 if self.model.contexts else 1
+        self.corpora = tuple(dict.fromkeys(self.parts.train.corpus.tolist()))
+        self.vaes: dict[str, LabelVAE] = {}
+        self.cache: FeatureCache | None = None
+        self.device, self.group = torch.device("cpu"), Group()
+        self.epoch_size = len(self.parts.train)
+        self.batch = min(options.batch, self.epoch_size)
+        self.steps_per_epoch = self.epoch_size // self.batch
+        self.weights = losses.au_weights(torch.from_numpy(self.parts.train.labels).nanmean(0))
+        self._permutation = functools.lru_cache(4)(self._permute)
+
+    # -- what the loop asks for ------------------------------------------------------------------------------------
+
+    def plan(self) -> Plan:
+        options, per_epoch = self.options, self.steps_per_epoch
+        return Plan(
+            steps=options.epochs * per_epoch,
+            batch=self.batch,
+            rate=lambda step: options.decay ** (step // per_epoch // options.decay_every),
+            evaluates=lambda done: done % (per_epoch * options.eval_every) == 0,
+        )
+
+    def start(self, device: torch.device, group: Group, folder: Path, stop: threading.Event) -> None:
+        """Train or read the VAEs; compute the features that are kept."""
+        self.device, self.group = device, group
+        parts = group.size * self.options.accumulate
+        if self.batch < 2 * parts:
+            raise RunError(f"batch: expected at least two samples for each of {parts} parts, got {self.batch}")
+        if uses_vae(self.options.variant) and self.options.gamma > 0:
+            self.vaes = self._label_vaes(folder)
+        if self._keeps_features():
+            self._fill_cache(folder, stop)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        parameters = list(self.model.trainable())
+        return [{"params": parameters, "lr_scale": 1.0, "weight_decay": self.options.weight_decay}]
+
+    def train_mode(self) -> None:
+        self.model.train()
+
+    def make_batch(self, step: int) -> dict[str, Tensor]:
+        return self.make_part(step, 0, 1)
+
+    def make_part(self, step: int, part: int, parts: int) -> dict[str, Tensor]:
+        data = self.parts.train
+        epoch, place = divmod(step, self.steps_per_epoch)
+        rows = self._permutation(epoch)[place * self.batch : (place + 1) * self.batch]
+        own = rows[rows_of(len(rows), part, parts)]
+        labels = data.labels[own]
+        batch = {
+            "labels": torch.from_numpy(labels),
+            "corpus": torch.tensor([self.corpora.index(name) for name in data.corpus[own].tolist()]),
+            # shares of the batch's means that this part has
+            "known_share": torch.tensor((~np.isnan(labels)).sum() / (~np.isnan(data.labels[rows])).sum()),
+            "row_share": torch.tensor(len(own) / len(rows)),
+        }
+        if self.cache is not None:
+            return {**batch, **self.cache.read(self._draw(epoch) * self.epoch_size + own)}
+        return {**batch, "crops": torch.from_numpy(self._crops(data, own, epoch if self.options.augment else None))}
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """This part's share of equation 4."""
+        options, labels = self.options, batch["labels"]
+        logits = self._logits(self.model, batch)
+        classes = losses.au_loss(logits, labels, self.weights.to(labels.device)) * batch["known_share"]
+        if not self.vaes:
+            return classes, {"classes": classes}
+        names = np.array(self.corpora)[batch["corpus"].cpu().numpy()]
+        with torch.autocast(labels.device.type, enabled=False):
+            aligned = mixture_alignment_loss(
+                self.vaes, self.au_numbers, names, logits.float().sigmoid(), labels, options.alignment
+            )
+        aligned = aligned * batch["row_share"]
+        return classes + options.gamma * aligned, {"classes": classes, "alignment": aligned}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Mean F1 at .5 and AUC on the validation part; on some of the test part where there is none (to look at:
+        nothing is chosen by it)."""
+        data = self.parts.test if self.parts.validation is None else self.parts.validation
+        rows = np.linspace(0, len(data) - 1, min(len(data), self.options.eval_frames)).round().astype(np.int64)
+        probabilities = self._predict(model, data, rows)[0]
+        table = metrics.per_au(probabilities, data.labels[rows], np.full(len(self.au_numbers), 0.5))
+        return {"f1": metrics.nanmean(table["f1"]), "auc": metrics.nanmean(table["auc"])}
+
+    def score(self, results: dict[str, float]) -> float:
+        """AUC on the validation part; without one the last weights are the best, as in the paper."""
+        if self.parts.validation is not None:
+            return results["auc"]
+        self._evaluations = getattr(self, "_evaluations", 0) + 1
+        return float(self._evaluations)
+
+    def save_model(self, model: nn.Module, path: Path, entry: dict[str, Any]) -> None:
+        provenance = {**self.config.provenance, self.name: entry}
+        save_network(model, dataclasses.replace(self.config, provenance=provenance), path)  # type: ignore[arg-type]
+
+    def finish(self, model: nn.Module, folder: Path, stop: threading.Event) -> None:
+        """Write predictions.npz of the test part with these, the last weights."""
+        data, options = self.parts.test, self.options
+        both = self._predict(model, data, np.arange(len(data)), options.flip, stop)
+        if not self.group.leads:
+            return
+        extra = {"train_corpus": self.corpora[0] if len(self.corpora) == 1 else "mixture"}
+        if uses_vae(options.variant):
+            extra |= {"alignment_space": options.alignment, "vae_lambda": str(options.vae_lambda)}
+        predictions = Predictions(
+            probabilities=both[0],
+            labels=data.labels,
+            video=data.video,
+            frame=data.frame,
+            subject=data.subject,
+            au_numbers=self.au_numbers,
+            corpus=data.corpus,
+            variant=options.variant,
+            fold=options.fold,
+            seed=options.seed,
+            flipped=both[1] if options.flip else None,
+            extra=extra,
+        )
+        with replacing(folder / FILE) as partial:
+            predictions.save(partial)
+        LOG.info("%s: %d frames", folder / FILE, len(predictions))
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _config(self, looks: ModelConfig | None, resolution: int) -> ModelConfig:
+        """Of the network's file. The crop is the data's: the paper's square, or the synthetic set's own."""
+        from train.weights import PAPER_CROP_SCALE, PAPER_TEMPLATE, mean_face
+
+        info = self.parts.info
+        return ModelConfig(
+            width=looks.width if looks else self.options.width,
+            resolution=resolution,
+            au_numbers=self.au_numbers,
+            pooling=looks.pooling if looks else "max",
+            template=info.template if info else PAPER_TEMPLATE,
+            crop_scale=info.crop_scale if info else PAPER_CROP_SCALE,
+            points3d=(looks.points3d if looks else ()) or mean_face(),
+            interval_s=info.interval_s if info else self.options.interval_s,
+            min_confidence=looks.min_confidence if looks else 0.3,
+            provenance=dict(looks.provenance) if looks else {},
+        )
+
+    def _permute(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng([self.options.seed, 7, epoch]).permutation(self.epoch_size)
+
+    def _draw(self, epoch: int) -> int:
+        """Which augmentation of a sample an epoch sees."""
+        return 0 if not self.options.augment else epoch % self.options.draws if self.options.draws else epoch
+
+    def _crops(self, data: TripletSet, rows: NDArray[np.int64], epoch: int | None) -> NDArray[np.uint8]:
+        """(B, 3 or 1, R, R, 3) uint8; `epoch` None: not augmented."""
+        kept = slice(None) if self.model.contexts else slice(1, 2)
+        seed = self.options.seed
+        return np.stack(
+            [
+                data.crops(i, None if epoch is None else np.random.default_rng([seed, 11, self._draw(epoch), i]))[kept]
+                for i in rows.tolist()
+            ]
+        )
+
+    def _features(self, model: Network, crops: Tensor) -> Tensor:
+        """uint8 (B, F, R, R, 3) -> features (B, F, C, h, w)."""
+        frames = crops.to(self.device).flatten(0, 1).permute(0, 3, 1, 2).float().div_(255.0)
+        return model.features(frames).unflatten(0, crops.shape[:2])
+
+    def _logits(self, model: Network, batch: dict[str, Tensor]) -> Tensor:
+        if "due" in batch:
+            due = batch["due"].float()
+            if "near" not in batch:
+                return model.decide(due, due, due)
+            near = enlarge(batch["near"].float())
+            return model.decide(near[:, 0], due, near[:, 1])
+        features = self._features(model, batch["crops"])
+        return model.decide(features[:, 0], features[:, features.shape[1] // 2], features[:, -1])
+
+    def _label_vaes(self, folder: Path) -> dict[str, LabelVAE]:
+        """One per data set, read from the run's folder or trained by the first process and written there."""
+        options, data = self.options, self.parts.train
+        if self.group.leads:
+            for name in self.corpora:
+                path = folder / f"vae-{name}.safetensors"
+                if path.exists():
+                    continue
+                labels = data.labels[data.corpus == name]
+                columns = [k for k in range(labels.shape[1]) if not np.isnan(labels[:, k]).all()]
+                LOG.info(
+                    "label VAE of %s: %d AUs, %d rows, %d epochs", name, len(columns), len(labels), options.vae_epochs
+                )
+                settings = VAEOptions(
+                    latent=LATENT.get(name, 8),
+                    kl_weight=options.vae_lambda,
+                    epochs=options.vae_epochs,
+                    seed=options.seed,
+                )
+                vae = train_vae(labels[:, columns], settings, [self.au_numbers[k] for k in columns])
+                with replacing(path) as partial:
+                    vae.save(partial)
+        self.group.barrier()
+        return {name: LabelVAE.load(folder / f"vae-{name}.safetensors").to(self.device) for name in self.corpora}
+
+    def _keeps_features(self) -> bool:
+        options = self.options
+        possible = self.model.frozen and options.variant != "au-flow"  # its features hold pixels, not to be averaged
+        if options.cache == "on" and not possible:
+            raise RunError(f"cache: {options.variant} has no features that can be kept; set cache=auto")
+        return possible and (options.cache == "on" or (options.cache == "auto" and not options.augment))
+
+    @torch.inference_mode()
+    def _fill_cache(self, folder: Path, stop: threading.Event) -> None:
+        """Compute what is missing of the kept features; every process its share."""
+        from rich.console import Console
+        from rich.progress import track
+
+        options, data = self.options, self.parts.train
+        draws = options.draws if options.augment else 1
+        side = self.config.resolution // 4
+        layout = Layout(draws * self.epoch_size, 3 * self.config.width, side, self.model.contexts)
+        digest = key_of(
+            network=model_key(self.model.fan),  # type: ignore[arg-type]
+            rows=[data.corpus.tolist(), data.video.tolist(), data.frame.tolist()],
+            data=str(Path(options.data).resolve()),
+            resolution=self.config.resolution,
+            interval=options.interval_s,
+            augment=[options.seed, dataclasses.asdict(data.augment)] if options.augment else None,
+            layout=dataclasses.asdict(layout),
+        )
+        place = Path(options.cache_folder) if options.cache_folder else folder / "features"
+        if self.group.leads:
+            FeatureCache(place, digest, layout).flush()
+        self.group.barrier()
+        self.cache = FeatureCache(place, digest, layout)
+        missing = self.cache.missing()
+        self.group.barrier()  # before anyone writes
+        own = missing[rows_of(len(missing), self.group.rank, self.group.size)]
+        LOG.info(
+            "features: %d of %d rows to compute, %.2f GB in %s", len(missing), layout.rows, layout.size / 1e9, place
+        )
+        self.model.eval()
+        chunks = [own[k : k + ROWS_AT_ONCE] for k in range(0, len(own), ROWS_AT_ONCE)]
+
+        def load(k: int) -> list[Tensor]:
+            return [
+                torch.from_numpy(self._crops(data, np.array([row % self.epoch_size]), row // self.epoch_size))
+                if options.augment
+                else torch.from_numpy(self._crops(data, np.array([row]), None))
+                for row in chunks[k].tolist()
+            ]
+
+        source = batches(load, 0, len(chunks), workers=options.workers)
+        shown = track(source, "features", len(chunks), console=Console(stderr=True), disable=not self.group.leads)
+        for chunk, crops in zip(chunks, shown, strict=True):
+            features = self._features(self.model, torch.cat(crops))
+            if layout.near:
+                self.cache.write(chunk.tolist(), features[:, 1], features[:, ::2])
+            else:
+                self.cache.write(chunk.tolist(), features[:, 0], None)
+            if stop.is_set():
+                self.cache.flush()
+                raise Stopped("stopped while computing features, which are kept; continue with --resume")
+        self.cache.flush()
+        self.group.barrier()
+
+    @torch.inference_mode()
+    def _predict(
+        self,
+        model: nn.Module,
+        data: TripletSet,
+        rows: NDArray[np.int64],
+        flip: bool = False,
+        stop: threading.Event | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Probabilities (len(rows), n) of rows of a set, and with `flip` those of the mirrored crops; all processes
+        take a share and have the whole result."""
+        model.eval()
+        own = rows[rows_of(len(rows), self.group.rank, self.group.size)]
+        chunks = [own[k : k + ROWS_AT_ONCE] for k in range(0, len(own), ROWS_AT_ONCE)]
+
+        def load(k: int) -> Tensor:
+            return torch.from_numpy(self._crops(data, chunks[k], None))
+
+        found: list[list[Tensor]] = [[torch.empty(0, len(self.au_numbers))] for _ in range(1 + flip)]
+        for crops in _shown(batches(load, 0, len(chunks), workers=self.options.workers), len(chunks), stop is not None):
+            for mirrored, parts in enumerate(found):
+                seen = crops.flip(3) if mirrored else crops
+                parts.append(self._logits(model, {"crops": seen}).float().sigmoid().cpu())  # type: ignore[arg-type]
+            if stop is not None and stop.is_set():
+                raise Stopped("stopped before the predictions were written; the training is done: --resume writes them")
+        return [self.group.gather(torch.cat(parts)).numpy() for parts in found]
+
+
+def _shown(source: Any, total: int, shown: bool) -> Iterator[Tensor]:
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(source, "predictions", total, console=Console(stderr=True), disable=not shown)
+
+
+def _fan(options: PaperOptions) -> tuple[FAN, ModelConfig]:
+    """FAN of the options' file, and the configuration that it came with."""
+    from train.fan import load_model
+
+    if not options.fan:
+        raise ValueError(
+            f"fan: expected a trained FAN for {options.variant} (fan=FILE; `python -m train import-release` or "
+            "`python -m train fan` makes one), got none"
+        )
+    beside = Path(__file__).resolve().parents[1] / options.fan  # the project's own, from any folder
+    model: Model = load_model(str(beside) if beside.exists() else options.fan)
+    return model.fan, model.config
+
+
+def run_paper(options: PaperOptions, resume: bool = False, train: Callable[..., Any] | None = None) -> dict[str, float]:
+    """Train one network as the options say, and write its predictions; see train.loop.train for what is raised."""
+    from train.loop import train as run
+
+    return dict((train or run)(PaperTask(options), options, resume))

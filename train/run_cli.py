@@ -1,0 +1,100 @@
+"""`python -m train run EXPERIMENT`: every run of an experiment of the paper, one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from train.config import PaperOptions
+from train.experiment import Experiment, available, read_experiment
+
+LOG = logging.getLogger("train")
+
+
+def run(
+    experiment: Annotated[
+        str | None, typer.Argument(help="A .yaml file, or a name out of train/experiments/; none: list them.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with bp4d, disfa, affwild2 and prepared, or of a synthetic set.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Parent of the run folders.")] = Path("runs/paper"),
+    override: Annotated[
+        list[str] | None, typer.Option(help="key=value of the experiment or its options; may be repeated.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with runs that were begun.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Print the runs and stop.")] = False,
+) -> None:
+    """Train the networks of an experiment and write their predictions; runs that are finished are passed over.
+
+    A run folder is OUT/EXPERIMENT/VARIANT[-foldN]-seedN. Several GPUs: torchrun --nproc-per-node N -m train run ...
+    """
+    if experiment is None:
+        for name in available():
+            found = read_experiment(name)
+            tables = f" (Table {', '.join(found.tables)})" if found.tables else ""
+            typer.echo(f"{name:24}{found.title}{tables}")
+        return
+    found = read_experiment(experiment, override or ())
+    if data is None and not dry:
+        raise ValueError("--data: expected the folder of the data sets, got none")
+    runs = found.runs(str(data or ""), out)
+    if dry:
+        for options in runs:
+            typer.echo(options.run)
+        return
+    from train.predictions import FILE
+    from train.rundir import CHECKPOINT, RunError
+
+    waiting = [options for options in runs if not (Path(options.run) / FILE).exists()]
+    LOG.info("%s: %d runs, %d of them finished", found.name, len(runs), len(runs) - len(waiting))
+    begun = [options.run for options in waiting if (Path(options.run) / CHECKPOINT).exists()]
+    if begun and not resume:
+        raise RunError(f"run: {begun[0]} holds a run already; add --resume to go on with it, or name another --out")
+    for number, options in enumerate(waiting, 1):
+        LOG.info("run %d of %d: %s", number, len(waiting), options.run)
+        _one(found, options, resume)
+
+
+def _one(experiment: Experiment, options: PaperOptions, resume: bool) -> None:
+    from train.distributed import launched
+    from train.paper_run import run_paper
+    from train.rundir import write_text
+
+    place = Path(options.run)
+    if options.init and experiment.after and not Path(options.init).is_dir():
+        raise ValueError(
+            f"init: {experiment.name} starts from the runs of {experiment.after}, found none at {options.init}; "
+            f"run that experiment first, with the same --out"
+        )
+    place.mkdir(parents=True, exist_ok=True)
+    if not launched():
+        write_text(place / "experiment.yaml", as_yaml(experiment, options))
+    run_paper(options, resume)
+
+
+def as_yaml(experiment: Experiment, options: PaperOptions) -> str:
+    """The one run as an experiment of its own, which `python -m train run` takes: what was run, overrides included."""
+    withheld = {"variant", "fold", "seed", "run", "data"}
+    values: dict[str, Any] = {
+        "title": experiment.title,
+        "tables": list(experiment.tables),
+        "variants": [options.variant],
+        "folds": [options.fold],
+        "seeds": [options.seed],
+        "options": {k: v for k, v in dataclasses.asdict(options).items() if k not in withheld},
+    }
+    head = f"# {experiment.name}: {' '.join(['python', '-m', 'train', *sys.argv[1:]])}\n"
+    return head + yaml.safe_dump(json.loads(json.dumps(values)), sort_keys=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("run")(run)
