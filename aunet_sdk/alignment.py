@@ -21,6 +21,7 @@ __all__ = [
     "NATIVE",
     "PAPER_CROP_SCALE",
     "box_to_matrix",
+    "canonical_matrix",
     "five_points",
     "invert",
     "points_to_matrix",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _kernel = _native.load("align")
+_geometry = _native.load("geometry")
 
 NATIVE: bool = _kernel is not None
 """Whether the compiled kernel runs."""
@@ -65,6 +67,16 @@ def five_points(landmarks: ArrayLike) -> Points:
     Raises:
         InvalidInput: wrong shape, NaN or infinity.
     """
+    if _geometry is not None:
+        given = np.ascontiguousarray(landmarks, np.float64)
+        out = np.empty((5, 2))
+        if given.shape == (68, 2) and _geometry.five_points(given, out):
+            return out
+    return five_points_reference(landmarks)
+
+
+def five_points_reference(landmarks: ArrayLike) -> Points:
+    """`five_points` in NumPy: what the kernel is held to."""
     points = _finite(landmarks, (68, 2), "landmarks")
     five = np.empty((5, 2))
     five[0] = points[36:42].mean(axis=0)
@@ -86,6 +98,17 @@ def similarity(points: ArrayLike, target: ArrayLike) -> Matrix:
     Raises:
         InvalidInput: wrong shapes, NaN or infinity, points that coincide, or a fit of scale zero.
     """
+    if _geometry is not None:
+        given, wanted = np.ascontiguousarray(points, np.float64), np.ascontiguousarray(target, np.float64)
+        out = np.empty((2, 3))
+        if given.ndim == 2 and given.shape == wanted.shape and given.shape[1] == 2 and len(given) >= 2:
+            if _geometry.similarity(given, wanted, out):
+                return out
+    return similarity_reference(points, target)
+
+
+def similarity_reference(points: ArrayLike, target: ArrayLike) -> Matrix:
+    """`similarity` in NumPy: what the kernel is held to."""
     source = _finite(points, (None, 2), "points")
     goal = _finite(target, (None, 2), "target")
     if len(source) != len(goal) or len(source) < 2:
@@ -142,7 +165,16 @@ def points_to_matrix(landmarks: ArrayLike, template: ArrayLike, resolution: int)
     Raises:
         InvalidInput: as `five_points` and `similarity`.
     """
-    target = _finite(template, (5, 2), "template") * resolution - 0.5
+    return canonical_matrix(landmarks, _finite(template, (5, 2), "template") * resolution - 0.5)
+
+
+def canonical_matrix(landmarks: ArrayLike, target: NDArray[np.float64]) -> Matrix:
+    """`points_to_matrix` onto a template that is in crop pixels already: float64 (5, 2)."""
+    if _geometry is not None:
+        given = np.ascontiguousarray(landmarks, np.float64)
+        out = np.empty((2, 3))
+        if given.shape == (68, 2) and _geometry.canonical(given, target, out):
+            return out
     return similarity(five_points(landmarks), target)
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import alignment, heatmap
+from . import _native, alignment, heatmap
 from .engines.base import Query, Slot, StepResult, StreamEngine
 from .errors import InvalidInput
 from .faces.finder import FoundFace
 from .faces.geometry import Drift, drift_of
 from .profiling import StageTimer
+
+_kernel = _native.load("geometry")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ class FaceNetwork:
 
     def canonical_matrix(self, landmarks: np.ndarray) -> np.ndarray:
         """The canonical crop (2, 3) by landmarks (68, 2) px."""
-        return alignment.similarity(alignment.five_points(landmarks), self._template_px)
+        return alignment.canonical_matrix(landmarks, self._template_px)
 
     def look(
         self,
@@ -79,14 +81,28 @@ class FaceNetwork:
         points, confidences = heatmap.decode(result.heatmaps, out=(self._decoded[0][:count], self._decoded[1][:count]))
         seen = []
         for i, matrix in enumerate(matrices):
-            five = (alignment.five_points(points[i]) + 0.5) / side
-            seen.append(
-                Seen(
-                    landmarks=alignment.transform(alignment.invert(matrix), points[i]),
-                    confidences=confidences[i].copy(),
-                    confidence=float(confidences[i].mean()),
-                    drift=drift_of(five, self._template),
-                    slot=result.slots[i],
-                )
-            )
+            landmarks, confidence, drift = _place(points[i], confidences[i], matrix, side, self._template)
+            seen.append(Seen(landmarks, confidences[i].copy(), confidence, drift, result.slots[i]))
         return seen
+
+
+def _place(
+    points: np.ndarray, confidences: np.ndarray, matrix: np.ndarray, side: int, template: np.ndarray
+) -> tuple[np.ndarray, float, Drift]:
+    """Landmarks (68, 2) float64 in frame pixels, mean confidence and drift of points (68, 2) float32 in pixels of a
+    crop of this side; `matrix` maps frame to crop."""
+    if _kernel is not None:
+        landmarks = np.empty((68, 2))
+        facts = _kernel.place(points, confidences, np.ascontiguousarray(matrix), side, template, landmarks)
+        if facts is not None:
+            return landmarks, facts[0], Drift(*facts[1:])
+    return _place_reference(points, confidences, matrix, side, template)
+
+
+def _place_reference(
+    points: np.ndarray, confidences: np.ndarray, matrix: np.ndarray, side: int, template: np.ndarray
+) -> tuple[np.ndarray, float, Drift]:
+    """`_place` in NumPy: what the kernel is held to."""
+    landmarks = alignment.transform(alignment.invert(matrix), points)
+    drift = drift_of((alignment.five_points(points) + 0.5) / side, template)
+    return landmarks, float(confidences.mean()), drift

@@ -12,10 +12,13 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import _native
 from .errors import InvalidInput
 from .results import HeadPose
 
-__all__ = ["head_pose", "rotation_to_pose"]
+__all__ = ["head_pose", "head_pose_reference", "rotation_to_pose"]
+
+_kernel = _native.load("geometry")
 
 # The jaw line is where a contour point slides along the skin as the head turns, and where FAN is least sure; brows,
 # lips and the jaw move with the AUs.
@@ -42,6 +45,17 @@ def head_pose(landmarks: ArrayLike, points3d: ArrayLike) -> HeadPose:
     Raises:
         InvalidInput: wrong shapes, NaN or infinity, points that coincide or a flat model.
     """
+    if _kernel is not None:
+        given, shape = np.ascontiguousarray(landmarks, np.float64), np.ascontiguousarray(points3d, np.float64)
+        if given.shape == (68, 2) and shape.shape == (68, 3):
+            angles = _kernel.head_pose(given, shape, _WEIGHTS)
+            if angles is not None:
+                return HeadPose(*angles)
+    return head_pose_reference(landmarks, points3d)
+
+
+def head_pose_reference(landmarks: ArrayLike, points3d: ArrayLike) -> HeadPose:
+    """`head_pose` in NumPy: what the kernel (csrc/geometry.pyx) is held to."""
     image = _checked(landmarks, (68, 2), "landmarks")
     model = _checked(points3d, (68, 3), "points3d")
     weights = _WEIGHTS / _WEIGHTS.sum()

@@ -9,14 +9,15 @@ from libc.math cimport INFINITY
 
 cdef enum:
     LANES = 16               # running maxima, so that the search becomes vector code
+    CHUNK = 256              # values between two looks at the maximum
     REACH = 2                # the window reaches this far from the peak: 5 x 5
 
 
-cdef inline Py_ssize_t peak(const float* values, Py_ssize_t count, float* value) noexcept nogil:
-    """Index and value of the first maximum; NaN counts as minus infinity."""
+cdef inline float largest(const float* values, Py_ssize_t count) noexcept nogil:
+    """The maximum; NaN counts as minus infinity."""
     cdef float lanes[LANES]
     cdef float best = -INFINITY
-    cdef Py_ssize_t i, whole = count - count % <Py_ssize_t>LANES
+    cdef Py_ssize_t i
     cdef int k
     for k in range(LANES):
         lanes[k] = -INFINITY
@@ -25,12 +26,25 @@ cdef inline Py_ssize_t peak(const float* values, Py_ssize_t count, float* value)
             lanes[k] = values[i * LANES + k] if values[i * LANES + k] > lanes[k] else lanes[k]
     for k in range(LANES):
         best = lanes[k] if lanes[k] > best else best
-    for i in range(whole, count):
+    for i in range(count - count % <Py_ssize_t>LANES, count):
         best = values[i] if values[i] > best else best
+    return best
+
+
+cdef inline Py_ssize_t peak(const float* values, Py_ssize_t count, float* value) noexcept nogil:
+    """Index and value of the first maximum; NaN counts as minus infinity. Only the chunk that holds it is searched."""
+    cdef float best = -INFINITY, here
+    cdef Py_ssize_t start = 0, at = 0, i
+    while start < count:
+        here = largest(values + start, min(<Py_ssize_t>CHUNK, count - start))
+        if here > best:
+            best = here
+            at = start
+        start += CHUNK
     value[0] = best
     if best == -INFINITY:
         return 0
-    for i in range(count):
+    for i in range(at, count):
         if values[i] == best:
             return i
     return 0
