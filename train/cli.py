@@ -18,6 +18,7 @@ import typer
 from train.config import AUNetOptions, FanOptions, PointsOptions, RunOptions
 from train.data.cli import register as register_data
 from train.models_cli import register as register_models
+from train.results_cli import register as register_results
 from train.run_cli import register as register_run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -91,6 +92,7 @@ _register("points", PointsOptions, _run_points)
 register_models(app)
 
 register_run(app)
+register_results(app)
 
 ModelArgument = Annotated[str, typer.Option("--model", help="Model file or run folder.")]
 DataArgument = Annotated[str, typer.Option("--data", help="Folder of the synthetic set.")]

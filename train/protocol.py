@@ -100,8 +100,7 @@ def probabilities(predictions: Predictions, flip: bool = False) -> NDArray[np.fl
         return own
     if predictions.flipped is None:
         raise ValueError("flip averaging: expected probabilities of the mirrored crops, got none in this run")
-    averaged: NDArray[np.float32] = (own + predictions.flipped) / 2
-    return averaged
+    return np.asarray((own + predictions.flipped) / 2, np.float32)
 
 
 def f1_scores(values: Floats, labels: Floats, threshold: float | Floats = THRESHOLD) -> NDArray[np.float64]:

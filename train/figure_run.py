@@ -1,0 +1,259 @@
+"""Figures 6, 8, 9 and 10 of given models on given data: chooses the faces, runs the networks, writes the files."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train import figures
+from train.activations import Subject, block_maps, crops_of, motion_maps, open_subject, probabilities
+from train.clip import clip_triplets
+from train.data.triplets import TripletSet
+from train.predictions import FILE, Predictions
+
+LOG = logging.getLogger("train")
+FIGURES = (6, 8, 9, 10)
+CANDIDATES = 60
+"""Onsets of an AU that figure 9 chooses from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FigureOptions:
+    """What to draw of what."""
+
+    models: tuple[str, ...]
+    """Model files or run folders; 'NAME=PATH' gives one a name."""
+    data: str
+    """Folder of the synthetic set, or of prepared data sets (then `corpus` says which)."""
+    out: Path
+    numbers: tuple[int, ...] = FIGURES
+    split: str = "test"
+    """Of the synthetic set."""
+    corpus: str = ""
+    """bp4d, disfa or affwild2; empty: the synthetic set."""
+    fold: int = 0
+    faces: int = 4
+    """In figure 6."""
+    aus: tuple[int, ...] = (1, 2, 4, 9, 12, 15, 25, 26)
+    """In figure 9."""
+    frames: int = 1500
+    """For figure 8, evenly spaced, where the run has no predictions; 0: all."""
+    video: str = ""
+    """For figure 10: a video, or a subject of the synthetic set; empty: the one with the most changes."""
+    clip: str = ""
+    """For figure 10: a video file with a known `track`, instead of the data."""
+    track: str = ""
+    format: str = "png"
+    seed: int = 0
+
+
+def draw(options: FigureOptions) -> list[Path]:
+    """Draw the figures; returns the files.
+
+    Raises:
+        ValueError, OSError: options, models or data that do not fit; the message says which.
+    """
+    unknown = set(options.numbers) - set(FIGURES)
+    if unknown:
+        raise ValueError(f"figure: expected some of {FIGURES}, got {sorted(unknown)}")
+    if not options.models:
+        raise ValueError("model: expected at least one model file or run folder, got none")
+    if bool(options.clip) != bool(options.track):
+        raise ValueError("clip, track: expected both or none")
+    subjects = [_named(text) for text in options.models]
+    if len({subject.resolution for subject in subjects}) > 1:
+        raise ValueError(f"model: expected one resolution, got {[subject.resolution for subject in subjects]}")
+    data = _open_data(options, subjects[0].resolution)
+    rng = np.random.default_rng(options.seed)
+    options.out.mkdir(parents=True, exist_ok=True)
+    written = []
+
+    def keep(figure: figures.Figure, name: str) -> None:
+        written.append(figures.save(figure, options.out / f"{name}.{options.format}"))
+        LOG.info("%s", written[-1])
+
+    if 6 in options.numbers:
+        keep(_figure_6(subjects, data, options.faces, rng), "figure_6")
+    for subject, text in zip(subjects, options.models, strict=True):
+        end = "" if len(subjects) == 1 else f"_{_slug(subject.name)}"
+        if 8 in options.numbers:
+            keep(figures.dependencies(_predicted(subject, _path(text), data, options)), f"figure_8{end}")
+        if 9 in options.numbers and not subject.network.contexts:
+            LOG.info("figure 9: %s looks at one frame and has no dynamic branch; left out", subject.name)
+        elif 9 in options.numbers:
+            keep(_figure_9(subject, data, options.aus, rng), f"figure_9{end}")
+    if 10 in options.numbers:
+        keep(_figure_10(subjects, data, options), "figure_10")
+    return written
+
+
+def _path(text: str) -> Path:
+    _, mark, path = text.partition("=")
+    return Path(path if mark and not Path(text).exists() else text)
+
+
+def _named(text: str) -> Subject:
+    path = _path(text)
+    return open_subject(path, None if str(path) == text else text.partition("=")[0])
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
+
+
+def _open_data(options: FigureOptions, resolution: int) -> TripletSet:
+    from train.data.sequences import load_split
+    from train.paper_data import labelled
+
+    if not options.corpus:
+        return labelled(TripletSet.from_sequences(load_split(options.data, options.split), resolution))
+    from train.data.corpus import open_corpus
+
+    root = Path(options.data)
+    corpus = open_corpus(options.corpus, root / options.corpus)
+    fold = options.fold or None
+    return labelled(TripletSet.from_corpus(corpus, root / "prepared", "test", fold, resolution=resolution))
+
+
+def _figure_6(subjects: Sequence[Subject], data: TripletSet, count: int, rng: np.random.Generator) -> figures.Figure:
+    people = rng.permutation(np.unique(data.subject))[:count]
+    most = np.nansum(data.labels, 1)
+    rows = []
+    for person in people:  # the busier half of a person's frames
+        own = np.flatnonzero(data.subject == person)
+        rows.append(int(rng.choice(own[np.argsort(most[own], kind="stable")][len(own) // 2 :])))
+    crops = crops_of(data, rows)
+    maps = [figures.FaceMaps(one.name, crops[:, 1], block_maps(one, crops)) for one in subjects]
+    return figures.feature_maps(maps)
+
+
+def _figure_9(subject: Subject, data: TripletSet, aus: Sequence[int], rng: np.random.Generator) -> figures.Figure:
+    rows: list[figures.MotionRow] = []
+    for au in aus:
+        if au not in data.au_numbers:
+            continue
+        chosen = _onset(data, data.au_numbers.index(au), rng)
+        if chosen is None:
+            LOG.info("figure 9: no onset of AU%d in the data; left out", au)
+            continue
+        crops = crops_of(data, [chosen])
+        static, dynamic = motion_maps(subject, crops)
+        rows.append(figures.MotionRow(au, crops[0, 0], crops[0, 1], static[0], dynamic[0]))
+    return figures.motion(rows)
+
+
+def _onset(data: TripletSet, column: int, rng: np.random.Generator) -> int | None:
+    """A sample where the AU is on and was off in the former frame, few other AUs changed and the head kept still.
+
+    The choice looks at labels and pixels of the border alone, never at what a network makes of them.
+    """
+    place = {(v, f): i for i, (v, f) in enumerate(zip(data.video.tolist(), data.rows[:, 1].tolist(), strict=True))}
+    on = np.flatnonzero(data.labels[:, column] == 1)
+    found = []
+    for i in rng.permutation(on).tolist():
+        former = place.get((str(data.video[i]), int(data.rows[i, 0])))
+        if former is None or former == i or data.labels[former, column] != 0:
+            continue
+        others = int((np.abs(data.labels[i] - data.labels[former]) > 0.5).sum()) - 1
+        crops = data.crops(i, None).astype(np.float32)
+        found.append((others + _border_change(crops) / 12, i))
+        if len(found) == CANDIDATES:
+            break
+    return min(found)[1] if found else None
+
+
+def _border_change(crops: NDArray[np.float32]) -> float:
+    """Mean change of the outer eighth of the crops (3, R, R, 3) from frame to frame, 0-255."""
+    inner = crops.shape[1] // 8
+    changes = np.abs(np.diff(crops, axis=0)).mean(3)
+    changes[:, inner:-inner, inner:-inner] = np.nan
+    return float(np.nanmean(changes))
+
+
+def _predicted(subject: Subject, place: Path, data: TripletSet, options: FigureOptions) -> Predictions:
+    """The run's own predictions where it has them, else those of the model on the data."""
+    if (place / FILE).is_file():
+        own = Predictions.load(place)
+        known = ~np.isnan(own.labels).all(0)
+        return own.only(tuple(np.array(own.au_numbers)[known].tolist()))
+    count = min(len(data), options.frames or len(data))
+    rows = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
+    return predictions_of(subject, data, rows)
+
+
+def predictions_of(subject: Subject, data: TripletSet, rows: NDArray[np.int64], alone: bool = False) -> Predictions:
+    """What a network says about rows of a set, on the AUs that both have."""
+    values = probabilities(subject, data, rows.tolist(), alone=alone)
+    common = tuple(au for au in subject.au_numbers if au in data.au_numbers)
+    own = [subject.au_numbers.index(au) for au in common]
+    wanted = [data.au_numbers.index(au) for au in common]
+    return Predictions(
+        values[:, own],
+        data.labels[rows][:, wanted],
+        data.video[rows],
+        data.frame[rows],
+        data.subject[rows],
+        common,
+        data.corpus[rows],
+    )
+
+
+def _figure_10(subjects: Sequence[Subject], data: TripletSet, options: FigureOptions) -> figures.Figure:
+    if options.clip:
+        clip = clip_triplets(options.clip, options.track, subjects[0].resolution)
+        return _timelines(subjects, clip, np.arange(len(clip)), np.asarray(clip.frame, np.float64), "frame", "")
+    keys = data.subject if (data.corpus == "synthetic").all() else data.video
+    chosen = options.video or _busiest(data, keys)
+    rows = np.flatnonzero(keys == chosen)
+    if not len(rows):
+        raise ValueError(f"video: expected one of {', '.join(sorted(set(keys.tolist()))[:5])} ..., got {chosen!r}")
+    rows = rows[np.lexsort((data.frame[rows], np.array([_order(name) for name in data.video[rows].tolist()])))]
+    times, unit = _axis(data.video[rows], data.frame[rows])
+    return _timelines(subjects, data, rows, times, unit, chosen)
+
+
+def _order(video: str) -> int:
+    """Place of a synthetic sequence in its set; other videos stand alone."""
+    last = video.rpartition("-")[2]
+    return int(last) if last.isdigit() else 0
+
+
+def _busiest(data: TripletSet, keys: NDArray[np.str_]) -> str:
+    """The key with the most positive labels per frame that vary."""
+
+    def change(name: str) -> float:
+        return float(np.nanmean(np.nanstd(np.nan_to_num(data.labels[keys == name]), 0)))
+
+    return max(sorted(set(keys.tolist())), key=change)
+
+
+def _axis(video: NDArray[np.str_], frame: NDArray[np.int64]) -> tuple[NDArray[np.float64], str]:
+    """Places on the time axis of rows that are sorted by video and frame; a gap of two between videos."""
+    if len(np.unique(video)) == 1:
+        return frame.astype(np.float64), "frame"
+    new = np.r_[False, video[1:] != video[:-1]]
+    step = np.where(new, 3, np.r_[0, np.diff(frame)])
+    return np.cumsum(step).astype(np.float64), "frames of sequences, 0.4 s apart; a gap between sequences"
+
+
+def _timelines(
+    subjects: Sequence[Subject],
+    data: TripletSet,
+    rows: NDArray[np.int64],
+    times: NDArray[np.float64],
+    unit: str,
+    title: str,
+) -> figures.Figure:
+    said: list[tuple[str, Predictions]] = []
+    if len(subjects) == 1 and subjects[0].network.contexts:
+        said.append((f"{subjects[0].name}, the frame alone", predictions_of(subjects[0], data, rows, alone=True)))
+    said += [(subject.name, predictions_of(subject, data, rows)) for subject in subjects]
+    common = tuple(sorted(set.intersection(*(set(one.au_numbers) for _, one in said))))
+    lanes = [figures.lane_of(one.only(common), name) for name, one in said]
+    truth = figures.Lane("ground truth", said[0][1].only(common).labels)
+    return figures.timelines(times, common, truth, lanes, unit, title)

@@ -1,0 +1,160 @@
+"""`python -m train score | tables | figures`: what finished runs say, beside the paper's figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RunsArgument = Annotated[list[Path], typer.Argument(help="Run folders, folders of run folders, or predictions.npz.")]
+FlipOption = Annotated[bool, typer.Option("--flip", help="Average each crop with its mirror image.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application of `python -m train`."""
+    app.command("score")(score)
+    app.command("tables")(tables)
+    app.command("figures")(figures)
+
+
+def score(
+    runs: RunsArgument,
+    flip: FlipOption = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the whole report.")] = None,
+) -> None:
+    """Measure runs: F1 per AU at .5, its spread over folds and seeds, AUC, F1-micro, calibrated F1, dependencies."""
+    from rich.table import Table
+
+    from train import protocol
+
+    report = []
+    console = _console()
+    for group, members in sorted(protocol.groups(protocol.read_runs(runs)).items(), key=lambda item: str(item[0])):
+        summary = protocol.summarise(members, flip)
+        table = Table(title=str(group) + (", flip averaging" if flip else ""), title_justify="left")
+        for name in ("AU", "F1", "± seeds", "AUC", "F1 calibrated"):
+            table.add_column(name, justify="left" if name == "AU" else "right")
+        for i, au in enumerate(summary.au_numbers):
+            columns = (summary.f1, summary.f1_seed_spread, summary.auc, summary.f1_calibrated)
+            table.add_row(
+                f"AU{au}", *(_share(float(column[i])) for column in columns), end_section=i == len(columns[0]) - 1
+            )
+        means = [_share(protocol.nanmean(column)) for column in (summary.auc, summary.f1_calibrated)]
+        table.add_row("Avg", _share(summary.average), _share(summary.seed_spread), *means)
+        console.print(table)
+        console.print(
+            f"F1-micro {_share(summary.f1_micro)}  ± over folds {_share(summary.fold_spread)}  "
+            f"{summary.frames} frames, folds {_names(summary.folds)}, seeds {_names(summary.seeds)}\n"
+        )
+        report.append({"group": dataclasses.asdict(group), "flip": flip, **_plain(dataclasses.asdict(summary))})
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def tables(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Run folders or predictions.npz; none: the paper's figures alone.")
+    ] = None,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", help="III to XIV; may be repeated. All if left out.")
+    ] = None,
+    data_set: Annotated[
+        str | None, typer.Option("--data-set", help="Runs on this set stand in for the table's own, e.g. synthetic.")
+    ] = None,
+    flip: FlipOption = False,
+    csv: Annotated[Path | None, typer.Option(help="Folder for table_III.csv and so on.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="File for all of them as Markdown.")] = None,
+) -> None:
+    """Print Tables III-XIV: the paper's figures beside those of the runs, a dash where no run has one."""
+    from train import paper, protocol
+    from train import tables as made
+
+    loaded = protocol.read_runs(runs or [])
+    built = [made.build(number, loaded, data_set, flip) for number in (table or paper.NUMBERS)]
+    console = _console()
+    for one in built:
+        console.print(made.to_rich(one))
+        console.print()
+        if csv is not None:
+            made.write_csv(one, csv)
+    if markdown is not None:
+        markdown.write_text("\n".join(made.to_markdown(one) for one in built), encoding="utf-8")
+
+
+def figures(
+    model: Annotated[list[str], typer.Option("--model", help="Model file or run folder; NAME=PATH; may be repeated.")],
+    data: Annotated[str, typer.Option("--data", help="Folder of the synthetic set, or of prepared data sets.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    figure: Annotated[list[int] | None, typer.Option("--figure", help="6, 8, 9, 10; may be repeated.")] = None,
+    split: Annotated[str, typer.Option(help="Of the synthetic set: train, val or test.")] = "test",
+    corpus: Annotated[str, typer.Option(help="bp4d, disfa or affwild2 under --data; empty: the synthetic set.")] = "",
+    fold: Annotated[int, typer.Option(help="Test part of this fold.")] = 0,
+    faces: Annotated[int, typer.Option(min=1, help="Faces in figure 6.")] = 4,
+    au: Annotated[list[int] | None, typer.Option("--au", help="AUs in figure 9; may be repeated.")] = None,
+    frames: Annotated[int, typer.Option(min=0, help="Frames for figure 8 without predictions.npz; 0: all.")] = 1500,
+    video: Annotated[str, typer.Option(help="Video (synthetic set: identity) of figure 10.")] = "",
+    clip: Annotated[str, typer.Option(help="Video file for figure 10, with --track.")] = "",
+    track: Annotated[str, typer.Option(help="Its known course of AUs (CSV).")] = "",
+    format_: Annotated[str, typer.Option("--format", help="png, svg or pdf.")] = "png",
+    seed: Annotated[int, typer.Option(help="Seed of the choice of faces.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
+) -> None:
+    """Draw figure 6 (feature maps), 8 (adjacency and linkage), 9 (static and dynamic maps), 10 (timelines)."""
+    import torch
+
+    from train.figure_run import FIGURES, FigureOptions, draw
+
+    torch.set_num_threads(threads)
+    options = FigureOptions(
+        models=tuple(model),
+        data=data,
+        out=out,
+        numbers=tuple(figure or FIGURES),
+        split=split,
+        corpus=corpus,
+        fold=fold,
+        faces=faces,
+        aus=tuple(au) if au else FigureOptions.aus,
+        frames=frames,
+        video=video,
+        clip=clip,
+        track=track,
+        format=format_,
+        seed=seed,
+    )
+    for path in draw(options):
+        typer.echo(str(path))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def _share(value: float) -> str:
+    from train.tables import percent
+
+    return percent(value)
+
+
+def _names(values: tuple[int, ...]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """NumPy arrays as lists, NaN as None."""
+    import numpy as np
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray | list | tuple):
+            return [plain(v) for v in value]
+        if isinstance(value, float | np.floating):
+            return None if np.isnan(value) else float(value)
+        return int(value) if isinstance(value, np.integer) else value
+
+    return {name: plain(value) for name, value in values.items()}

@@ -1,0 +1,385 @@
+"""Tables III-XIV with the paper's figures beside ours: from the predictions of runs to text, Markdown and CSV.
+
+A dash stands where no run has the figure. Runs on another data set than the table's (the synthetic set) can stand in:
+then the heading says so, the paper's columns stay, and the two are not comparable.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from train import dependency, paper, protocol
+from train.metrics import nanmean
+from train.predictions import Predictions, merge
+from train.protocol import Group, Summary, summarise
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+DASH = "–"
+PAPER_SETS = ("bp4d", "disfa", "affwild2")
+Runs = dict[Group, list[Predictions]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table as text. The first column names the row; column i of the others is (method, whose figure)."""
+
+    number: str
+    title: str
+    columns: tuple[tuple[str, str], ...]
+    """(heading, 'paper' | 'ours' | ...) per column after the first."""
+    rows: tuple[tuple[str, ...], ...]
+    """Name of the row and one cell per column."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def heading(self) -> str:
+        return f"Table {self.number}: {self.title}"
+
+
+def build(number: str, runs: Sequence[Predictions], data_set: str | None = None, flip: bool = False) -> Table:
+    """One table.
+
+    Args:
+        number: of paper.NUMBERS.
+        data_set: the data set whose runs stand in for the table's own; None: the only one that the runs were tested
+            on, where that is none of the paper's.
+        flip: flip averaging in all columns of ours (Table XIII and XIV have it in one of their own anyway).
+
+    Raises:
+        ValueError: no such table; runs that cannot be told apart; `flip` with runs that lack it.
+    """
+    name = number.upper()
+    if name not in paper.NUMBERS:
+        raise ValueError(f"table: expected one of {', '.join(paper.NUMBERS)}, got {number!r}")
+    found = protocol.groups(runs)
+    stand_in = data_set or _only_other(found)
+    builder: dict[str, Callable[[], Table]] = {
+        "VI": _variants,
+        "X": lambda: _dependency(found, stand_in, flip),
+        "XI": lambda: _motion(found, stand_in, flip),
+        "XII": lambda: _t_tests(found, stand_in, flip),
+    }
+    return builder[name]() if name in builder else _f1(paper.F1_TABLES[name], found, stand_in, flip)
+
+
+def _only_other(found: Runs) -> str | None:
+    tested = {group.test for group in found}
+    return next(iter(tested)) if len(tested) == 1 and not tested & set(PAPER_SETS) else None
+
+
+def _find(found: Runs, variant: str | None, train: str, test: str, space: str = "") -> list[Predictions]:
+    """Runs of a variant; several motion inputs of one variant: the plain one, or the first by name."""
+    fit = [g for g in found if (g.variant, g.train, g.test, g.space) == (variant, train, test, space)]
+    return found[min(fit, key=lambda group: group.motion)] if fit else []
+
+
+def _place(train: str, test: str, stand_in: str | None, found: Runs) -> tuple[str, str]:
+    """Which (training, test) sets to look for."""
+    if stand_in is None or stand_in in (test, train):
+        return train, test
+    if train in ("mixture", test):
+        trained = {group.train for group in found if group.test == stand_in}
+        return (stand_in if stand_in in trained or not trained else min(trained)), stand_in
+    trained = {group.train for group in found if group.test == stand_in and group.train != stand_in}
+    return (min(trained) if trained else train), stand_in  # a cross-data-set table wants two different sets
+
+
+def percent(value: float, spread: float = math.nan, digits: int = 1) -> str:
+    """A share as per cent, with its spread where there is one; a dash for NaN."""
+    if math.isnan(value):
+        return DASH
+    return f"{100 * value:.{digits}f}" + ("" if math.isnan(spread) else f"±{100 * spread:.{digits}f}")
+
+
+def _number(value: float, form: str = ".1f") -> str:
+    return DASH if math.isnan(value) else format(value, form)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# F1 per AU: III, IV, V, VII, VIII, IX, XIII, XIV
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _f1(table: paper.F1Table, found: Runs, stand_in: str | None, flip: bool) -> Table:
+    train, test = _place(table.train, table.test, stand_in, found)
+    methods = [*table.methods, *([paper.IN_TEXT[table.number]] if table.number in paper.IN_TEXT else [])]
+    columns: list[tuple[str, str]] = []
+    values: list[paper.Method | Summary | None] = []
+    for method in methods:
+        columns.append((method.name, "paper"))
+        values.append(method)
+        if method.variant is None:
+            continue
+        runs = _find(found, method.variant, train, test, method.space)
+        columns.append((method.name, "ours"))
+        values.append(summarise(runs, flip) if runs else None)
+        if table.number in ("XIII", "XIV") and not flip and runs and all(r.flipped is not None for r in runs):
+            columns.append((method.name, "ours, flip"))
+            values.append(summarise(runs, True))
+    ours = [value for value in values if isinstance(value, Summary)]
+    aus = sorted({*table.au_numbers, *(au for value in ours for au in value.au_numbers)})
+    rows = [(f"AU{au}", *(_f1_cell(value, au, table) for value in values)) for au in aus]
+    rows.append((paper.AVERAGE, *(_beside(value, "average") for value in values)))
+    if ours:
+        names = {
+            "auc": "AUC, mean of AUs",
+            "f1_micro": "F1-micro",
+            "f1_calibrated": "F1, calibrated",
+            "fold_spread": "± over folds",
+            "repeats": "folds x seeds",
+        }
+        rows += [(title, *(_beside(value, name) for value in values)) for name, title in names.items()]
+    notes = []
+    if any(set(value.au_numbers) != set(table.au_numbers) for value in ours):
+        notes.append("Averages of ours are over the AUs that have a figure in their own column.")
+    if any(len(value.seeds) > 1 for value in ours):
+        notes.append("± in a cell: standard deviation over seeds.")
+    title = f"{table.title}. F1 in per cent at .5"
+    return Table(table.number, title + _instead(train, test, table), tuple(columns), tuple(rows), tuple(notes))
+
+
+def _instead(train: str, test: str, table: paper.F1Table) -> str:
+    if (train, test) == (table.train, table.test):
+        return ""
+    return f" [ours: trained on {train}, tested on {test}: not comparable with the paper's columns]"
+
+
+def _f1_cell(value: paper.Method | Summary | None, au: int, table: paper.F1Table) -> str:
+    if isinstance(value, paper.Method):
+        place = table.au_numbers.index(au) if au in table.au_numbers and value.f1 else None
+        return DASH if place is None else f"{value.f1[place]:.1f}"
+    if value is None or au not in value.au_numbers:
+        return DASH
+    i = value.au_numbers.index(au)
+    return percent(float(value.f1[i]), float(value.f1_seed_spread[i]))
+
+
+def _beside(value: paper.Method | Summary | None, name: str) -> str:
+    if isinstance(value, paper.Method):
+        return f"{value.average:.1f}" if name == "average" else DASH
+    if value is None:
+        return DASH
+    if name == "repeats":
+        return f"{len(value.folds)} x {len(value.seeds)}"
+    if name == "average":
+        return percent(value.average, value.seed_spread)
+    return percent(nanmean(np.atleast_1d(np.asarray(getattr(value, name), np.float64))))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# VI, X, XI, XII
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _variants() -> Table:
+    built = {name: _parts(ours) for name, (ours, *_) in paper.VARIANTS.items()}
+    parts = ("FAN feature", "VAE", "TDN")
+    rows = []
+    for name, (_, *marks) in paper.VARIANTS.items():
+        own = built[name]
+        cells = [_mark(cell) for i in range(3) for cell in (marks[i], None if own is None else own[i])]
+        rows.append((name, *cells))
+    columns = tuple((part, whose) for part in parts for whose in ("paper", "ours"))
+    return Table("VI", "Description of four variants", columns, tuple(rows))
+
+
+def _mark(value: bool | None) -> str:
+    return DASH if value is None else "✓" if value else "✗"
+
+
+def _network(variant: str, width: int = 256, resolution: int = 256) -> Any:
+    """A variant of train.variants, or None where this checkout has none."""
+    try:
+        from train.variants import build as build_variant
+    except ImportError:
+        return None
+    return build_variant(variant, 12, width=width, resolution=resolution)
+
+
+def _parts(variant: str) -> tuple[bool, bool, bool] | None:
+    """What our network is made of, asked of the network itself: FAN, VAE, TDN."""
+    network = _network(variant, width=8, resolution=64)
+    if network is None:
+        return None
+    from train.model import FAN
+    from train.variants import uses_vae
+
+    has_fan = any(isinstance(module, FAN) for module in network.modules())
+    return has_fan, uses_vae(variant), bool(network.contexts)
+
+
+def _dependency(found: Runs, stand_in: str | None, flip: bool) -> Table:
+    sets = [*paper.DEPENDENCY, *([stand_in] if stand_in and stand_in not in paper.DEPENDENCY else [])]
+    columns: list[tuple[str, str]] = []
+    cells: list[list[str]] = []
+    for name in sets:
+        printed = paper.DEPENDENCY.get(name)
+        if printed is not None:
+            columns.append((paper.NAMES[name], "paper"))
+            cells.append([f"{printed[0]:.1f}", f"{printed[1]:.1f}", *[DASH] * 4])
+        columns.append((paper.NAMES.get(name, name), "ours"))
+        train, test = _place("mixture", name, stand_in if printed is None else None, found)
+        scores = [_dependency_of(_find(found, v, train, test), flip) for v in ("au-fan", "au-vae")]
+        (fan_l2, fan_f1), (vae_l2, vae_f1) = scores
+        closer = (fan_l2 - vae_l2) / fan_l2 if fan_l2 > 0 else math.nan
+        cells.append(
+            [
+                percent(closer),
+                percent(vae_f1 - fan_f1),
+                *(_number(v, ".3f") for v in (fan_l2, vae_l2)),
+                percent(fan_f1),
+                percent(vae_f1),
+            ]
+        )
+    names = (
+        "L2 distance, AU-VAE less than AU-FAN by (%)",
+        "Dependency F1, AU-VAE more than AU-FAN by (points)",
+        "L2 distance, AU-FAN",
+        "L2 distance, AU-VAE",
+        "Dependency F1, AU-FAN",
+        "Dependency F1, AU-VAE",
+    )
+    rows = tuple((name, *(column[i] for column in cells)) for i, name in enumerate(names))
+    note = (
+        "L2: between the correlation matrices of probabilities and labels; the paper does not say whether its 2.2 % is "
+        "of the distance, as ours, or points. Positive: AU-VAE is better."
+    )
+    title = "Dependencies that AU-VAE keeps better than AU-FAN"
+    return Table("X", title, tuple(columns), rows, (note,))
+
+
+def _dependency_of(runs: Sequence[Predictions], flip: bool) -> tuple[float, float]:
+    """(L2 distance, dependency F1), mean over runs; NaN without runs."""
+    runs = [_labelled(run) for run in runs]
+    return (
+        nanmean(np.array([dependency.adjacency_distance(run, flip) for run in runs])),
+        nanmean(np.array([dependency.dependency_score(run, flip).f1 for run in runs])),
+    )
+
+
+def _labelled(run: Predictions) -> Predictions:
+    known = ~np.isnan(run.labels).all(0)
+    return run.only(tuple(np.array(run.au_numbers)[known].tolist()))
+
+
+def _motion(found: Runs, stand_in: str | None, flip: bool) -> Table:
+    train, test = _place("mixture", "bp4d", stand_in, found)
+    rows = []
+    for name, (variant, size, f1) in paper.MOTION.items():
+        runs = _find(found, variant, train, test)
+        network = _network(variant)
+        own_size = math.nan if network is None else sum(p.numel() for p in network.trainable()) / 1e6
+        summary = summarise(runs, flip) if runs else None
+        own_f1 = DASH if summary is None else percent(summary.average, summary.seed_spread)
+        rows.append((name, f"{size:.2f}", _number(own_size, ".2f"), f"{f1:.1f}", own_f1))
+    columns = tuple((what, whose) for what in ("Model size (M)", "F1 (%)") for whose in ("paper", "ours"))
+    note = (
+        "Model size of ours: trainable parameters at width 256 with 12 AUs. The flow of ours is computed, "
+        "not learnt, and has no parameters."
+    )
+    where = "" if (train, test) == ("mixture", "bp4d") else f" [ours: trained on {train}, tested on {test}]"
+    return Table("XI", f"Motion input beside AU-FAN, on BP4D{where}", columns, tuple(rows), (note,))
+
+
+def _t_tests(found: Runs, stand_in: str | None, flip: bool) -> Table:
+    train, test = _place("mixture", "bp4d", stand_in, found)
+    baseline = _find(found, "au-fan", train, test)
+    rows, notes = [], []
+    for name, (variant, t, p) in paper.T_TESTS.items():
+        row = [f"{t:.2f}", f"{p:.2e}"]
+        pair = _same_seed(baseline, _find(found, variant, train, test))
+        if pair is None:
+            row += [DASH] * 5
+        else:
+            first, second, seed = pair
+            of_cells = dependency.paired_t_test(first, second, "predictions", flip)
+            of_subjects = dependency.paired_t_test(first, second, "subjects", flip)
+            row += [
+                _number(of_cells.t, ".2f"),
+                _number(of_cells.p, ".2e"),
+                str(of_cells.pairs),
+                _number(of_subjects.t, ".2f"),
+                _number(of_subjects.p, ".3f") + f" ({of_subjects.pairs})",
+            ]
+            notes.append(f"{name}: seed {seed}.")
+        rows.append((name, *row))
+    columns = (
+        ("t", "paper"),
+        ("p", "paper"),
+        ("t", "ours"),
+        ("p", "ours"),
+        ("pairs", "ours"),
+        ("t, F1 of subjects", "ours"),
+        ("p, F1 of subjects (n)", "ours"),
+    )
+    notes.append(
+        "Cells (frame x AU) are not independent of each other, and the test of predictions does not ask who is right: "
+        "read the F1 of subjects."
+    )
+    where = "" if (train, test) == ("mixture", "bp4d") else f" [ours: trained on {train}, tested on {test}]"
+    return Table("XII", f"Paired t-tests against AU-FAN on BP4D{where}", columns, tuple(rows), tuple(notes))
+
+
+def _same_seed(
+    baseline: Sequence[Predictions], variant: Sequence[Predictions]
+) -> tuple[Predictions, Predictions, int] | None:
+    """Both, all folds together, of the lowest seed that both have the same folds of; None where there is none."""
+    for seed in sorted({run.seed for run in baseline} & {run.seed for run in variant}):
+        first = sorted((run for run in baseline if run.seed == seed), key=lambda run: run.fold)
+        second = sorted((run for run in variant if run.seed == seed), key=lambda run: run.fold)
+        if [run.fold for run in first] == [run.fold for run in second]:
+            return _labelled(merge(first)), _labelled(merge(second)), seed
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Output
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def to_rich(table: Table) -> RichTable:
+    """For the terminal."""
+    from rich.table import Table as RichTable
+
+    shown = RichTable(title=table.heading, title_justify="left", caption="\n".join(table.notes), caption_justify="left")
+    shown.add_column("")
+    for heading, whose in table.columns:
+        own = whose != "paper"
+        shown.add_column(f"{heading}\n{whose}", justify="right", style="bold" if own else "", no_wrap=True)
+    names = [row[0] for row in table.rows]
+    last = names.index(paper.AVERAGE) if paper.AVERAGE in names else -1
+    for i, row in enumerate(table.rows):
+        shown.add_row(*row, end_section=i in (last - 1, last))
+    return shown
+
+
+def to_markdown(table: Table) -> str:
+    """A Markdown table under its heading."""
+    head = ["", *(f"{heading} ({whose})" for heading, whose in table.columns)]
+    lines = [f"**{table.heading}**", "", _line(head), _line(["---", *["---:"] * len(table.columns)])]
+    lines += [_line(row) for row in table.rows]
+    return "\n".join([*lines, "", *table.notes]).rstrip() + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def write_csv(table: Table, folder: Path) -> Path:
+    """`folder`/table_III.csv: a heading row, then the cells; an empty cell for a dash."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / f"table_{table.number}.csv"
+    with place.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["", *(f"{heading} ({whose})" for heading, whose in table.columns)])
+        writer.writerows([["" if cell == DASH else cell for cell in row] for row in table.rows])
+    return place
