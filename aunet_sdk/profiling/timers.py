@@ -11,6 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 STAGES = ("decode", "find", "align", "network", "points", "total")
+"""of `FrameResult.latency_ms`; `network` is the engine's whole step, copies to and from its device included"""
+
+DETAILS = ("decode", "find", "align", "copy_in", "network", "copy_out", "points", "buffer")
+"""of a profile; here `network` is without the copies"""
 
 
 class StageTimer:
@@ -22,6 +26,7 @@ class StageTimer:
     def __init__(self) -> None:
         self._start_s = time.perf_counter()
         self._outside_ms = 0.0
+        self._copy_ms = [0.0, 0.0]
         self._ms: dict[str, float] = dict.fromkeys(STAGES, 0.0)
 
     @contextmanager
@@ -38,10 +43,21 @@ class StageTimer:
         self._ms[name] = self._ms.get(name, 0.0) + ms
         self._outside_ms += ms
 
+    def add_copies(self, in_ms: float, out_ms: float) -> None:
+        """Says how much of the stage `network` went into copies to the engine's device and back."""
+        self._copy_ms[0] += in_ms
+        self._copy_ms[1] += out_ms
+
     def stop(self) -> dict[str, float]:
-        """The stages in milliseconds, with `total`."""
+        """STAGES in milliseconds, with `total`."""
         self._ms["total"] = 1e3 * (time.perf_counter() - self._start_s) + self._outside_ms
-        return dict(self._ms)
+        return {name: self._ms[name] for name in STAGES}
+
+    def details(self) -> dict[str, float]:
+        """DETAILS in milliseconds."""
+        copy_in, copy_out = self._copy_ms
+        ms = {name: self._ms.get(name, 0.0) for name in DETAILS}
+        return ms | {"copy_in": copy_in, "network": ms["network"] - copy_in - copy_out, "copy_out": copy_out}
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,7 @@ class Summary:
     min_ms: float
     mean_ms: float
     median_ms: float
+    p90_ms: float
     p95_ms: float
     p99_ms: float
     max_ms: float
@@ -80,12 +97,13 @@ def summarise(values_ms: Iterator[float] | deque[float] | list[float] | np.ndarr
     values = np.asarray(list(values_ms), np.float64)
     if not values.size:
         raise ValueError("expected at least one time, got none")
-    median, p95, p99 = np.percentile(values, [50, 95, 99])
+    median, p90, p95, p99 = np.percentile(values, [50, 90, 95, 99])
     return Summary(
         count=int(values.size),
         min_ms=float(values.min()),
         mean_ms=float(values.mean()),
         median_ms=float(median),
+        p90_ms=float(p90),
         p95_ms=float(p95),
         p99_ms=float(p99),
         max_ms=float(values.max()),
