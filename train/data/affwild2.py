@@ -15,20 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from aunet_sdk.facs import AU_NUMBERS as KNOWN_AUS
-from train.data.corpus import (
-    Corpus,
-    DatasetError,
-    FrameReader,
-    ImageFiles,
-    Selection,
-    Video,
-    VideoFrames,
-    find_folder,
-    named,
-    read_numbers,
-    subfolders,
-    video_facts,
-)
+from train.data.corpus import Corpus, DatasetError, Selection, Video, named
+from train.data.reading import FrameReader, ImageFiles, VideoFrames, find_folder, read_numbers, subfolders, video_facts
 
 SETS = {"train": ("Train_Set", "Training_Set"), "test": ("Validation_Set",)}
 FRAME_FOLDERS = ("cropped_aligned", "cropped", "cropped_images", "frames")

@@ -14,20 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.corpus import (
-    Corpus,
-    DatasetError,
-    ImageFiles,
-    Selection,
-    Video,
-    check_exclusive,
-    find_folder,
-    named,
-    read_list,
-    read_numbers,
-    select_listed,
-    subfolders,
-)
+from train.data.corpus import Corpus, DatasetError, Selection, Video, check_exclusive, named, select_listed
+from train.data.reading import ImageFiles, find_folder, read_list, read_numbers, subfolders
 
 AU_NUMBERS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 TASKS = tuple(f"T{i}" for i in range(1, 9))

@@ -75,7 +75,8 @@ def _find(corpus: Corpus, out: Path, finder: str, finder_model: Path | None, wor
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from train.data.prepare import open_point_finder, prepare
+    from train.data.finders import open_point_finder
+    from train.data.prepare import prepare
 
     columns = (
         TextColumn("{task.description}"),

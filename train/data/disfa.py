@@ -16,20 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.corpus import (
-    Corpus,
-    DatasetError,
+from train.data.corpus import Corpus, DatasetError, Selection, Video, check_exclusive, named, select_listed
+from train.data.reading import (
     FrameReader,
     ImageFiles,
-    Selection,
-    Video,
     VideoFrames,
-    check_exclusive,
     find_folder,
-    named,
     read_list,
     read_numbers,
-    select_listed,
     subfolders,
     video_facts,
 )

