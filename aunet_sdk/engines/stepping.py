@@ -1,0 +1,143 @@
+"""What engines with state rings have in common: queries become indices, rows are found, answers go back in order.
+
+An engine derives from RingEngine, fills the attributes named there and implements `_execute`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..bundle import Bundle
+from ..errors import BundleMismatch, EngineMismatch, InvalidInput
+from .base import NEW, Frame, Query, Slot, StepResult
+from .ring import Ring
+
+__all__ = ["RingEngine", "index_names", "load_bundle"]
+
+
+def load_bundle(bundle: Bundle | str | Path | None, kind: str) -> tuple[Bundle, Path]:
+    """The bundle and its file. Raises BundleMismatch for another kind, InvalidInput where it has no file."""
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+    if bundle.kind != kind:
+        raise BundleMismatch(
+            f"expected a {kind} bundle, got {bundle.name}, a {bundle.kind} bundle; export it with --kind {kind}"
+        )
+    if bundle.path is None:
+        raise InvalidInput("expected a bundle loaded from a file, got one without a path; use Bundle.load")
+    return bundle, bundle.path
+
+
+def index_names(bundle: Bundle) -> tuple[tuple[int, str, str], ...]:
+    """(number of the state, role, name of the index input), in the graph's order."""
+    return tuple((i, role, f"{state.name}_{role}") for i, state in enumerate(bundle.state) for role in state.roles)
+
+
+class RingEngine(ABC):
+    """step and query of StreamEngine (engines/base.py) over `_execute`.
+
+    What a deriving class sets:
+        bundle, max_faces, crops; _rings: one per state; _max_queries: rows of one run, at least 2 max_faces
+        _indices int64 (index inputs, >= _max_queries), _logits float32 (>= _max_queries, n): one row per query
+        _heatmaps float32 (max_faces, 68, R/4, R/4)
+    """
+
+    bundle: Bundle
+    max_faces: int
+    crops: np.ndarray
+    _rings: tuple[Ring, ...]
+    _max_queries: int
+    _indices: np.ndarray
+    _logits: np.ndarray
+    _heatmaps: np.ndarray
+    _frame = 0
+
+    @abstractmethod
+    def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
+        """Run the graph on `crops[:n_new]` and on `_indices[:, :count]`.
+
+        n_new >= 1: heatmaps go to `_heatmaps`, the states to row `starts[i]` and on of ring i. n_new == 0: neither is
+        touched, the queries alone are answered. The logits go to `_logits[:count]`; count may be 0.
+        """
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """InvalidInput where the engine was closed."""
+
+    def step(
+        self, n_new: int, queries: Sequence[Query | None] = (), causal: Sequence[Slot | None] | None = None
+    ) -> StepResult:
+        """See StreamEngine."""
+        self._check_open()
+        if not 0 <= n_new <= self.max_faces:
+            raise InvalidInput(f"n_new: expected 0 to {self.max_faces} (max_faces), got {n_new}")
+        if causal is not None and len(causal) != n_new:
+            raise InvalidInput(f"causal: expected {n_new} entries, one per crop, got {len(causal)}")
+        logits = np.full((len(queries), len(self.bundle.au_numbers)), np.nan, np.float32)
+        final = [(i, query) for i, query in enumerate(queries) if query is not None]
+        ahead = [(i, Query(NEW if former is None else former, NEW, NEW)) for i, former in enumerate(causal or ())]
+        if len(final) + len(ahead) > self._max_queries:  # those of kept frames alone are answered before
+            early = [(i, query) for i, query in final if i >= n_new]
+            final = final[: len(final) - len(early)]
+            logits[[i for i, _ in early]] = self._answer(early)
+        slots = self._run(n_new, final + ahead) if n_new or final else []
+        for i, query in final:
+            due = slots[i] if query.due is NEW else query.due
+            due.settled = True
+        logits[[i for i, _ in final]] = self._logits[: len(final)]
+        logits_causal = None if causal is None else self._logits[len(final) : len(final) + n_new].copy()
+        return StepResult(self._heatmaps[:n_new], logits, logits_causal, slots)
+
+    def query(self, queries: Sequence[Query]) -> np.ndarray:
+        """See StreamEngine. One run of the graph with an empty crop per `_max_queries` queries."""
+        self._check_open()
+        return self._answer(list(enumerate(queries)))
+
+    def _answer(self, asked: Sequence[tuple[int, Query]]) -> np.ndarray:
+        logits = np.empty((len(asked), len(self.bundle.au_numbers)), np.float32)
+        for start in range(0, len(asked), self._max_queries):
+            part = asked[start : start + self._max_queries]
+            self._run(0, part)
+            logits[start : start + len(part)] = self._logits[: len(part)]
+        for _, query in asked:
+            query.due.settled = True  # type: ignore[union-attr]  # _run lets no NEW through
+        return logits
+
+    def _run(self, n_new: int, asked: Sequence[tuple[int, Query]]) -> list[Slot]:
+        """Run the graph on n_new crops and the (crop, query) pairs; their logits are then in `_logits`, row by row."""
+        reading = self._resolve(n_new, asked)
+        starts = [ring.take(n_new, rows) for ring, rows in zip(self._rings, reading, strict=True)] if n_new else []
+        self._execute(n_new, len(asked), starts)
+        slots = [Slot(self._frame, row, tuple(start + row for start in starts)) for row in range(n_new)]
+        for ring, start in zip(self._rings, starts, strict=False):
+            ring.claim(start, slots)
+        self._frame += 1
+        return slots
+
+    def _resolve(self, n_new: int, asked: Sequence[tuple[int, Query]]) -> list[set[int]]:
+        """Fill `_indices`; the rows of each ring that will be read. InvalidInput, EngineMismatch."""
+        reading: list[set[int]] = [set() for _ in self._rings]
+        names = index_names(self.bundle)
+        for j, (crop, query) in enumerate(asked):
+            frames: dict[str, Frame] = {"former": query.former, "due": query.due, "later": query.later}
+            if crop >= n_new and NEW in frames.values():
+                raise InvalidInput(
+                    f"queries: expected slots alone in row {crop}, which has no crop ({n_new} new), got NEW"
+                )
+            for k, (i, role, name) in enumerate(names):
+                slot = frames[role]
+                if slot is NEW:
+                    self._indices[k, j] = -1 - crop
+                    continue
+                row = slot.rows[i] if i < len(slot.rows) else -1
+                if not self._rings[i].holds(slot, row):
+                    raise EngineMismatch(
+                        f"expected state {name} of {slot}, got a row given to another frame or another engine; "
+                        "ask for a frame as due once, and hand slots to the engine that made them"
+                    )
+                self._indices[k, j] = row
+                reading[i].add(row)
+        return reading

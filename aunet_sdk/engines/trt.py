@@ -1,0 +1,414 @@
+"""TensorRT: the `stream` graph as a plan built on this device, with pinned buffers, a stream of its own, CUDA graphs.
+
+Full TensorRT has never run where this is developed: no GPU, and the library cannot be had there. What was checked, and
+how, stands in docs/engines.md. Every call here goes to a CudaApi (cuda.py) and to the names listed in trt_api.py.
+
+A step: crops and indices go from pinned memory to fixed buffers, the plan runs, heatmaps and logits come back; the new
+states go from their buffer into the rings by one copy on the device each, since a captured graph knows no other
+addresses than those it was captured with.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..bundle import Bundle, sha256_of
+from ..errors import AUNetError, BackendUnavailable, BundleMismatch, EngineMismatch, InvalidInput
+from . import trt_api
+from .base import Query, Slot
+from .build import BuildOptions, Profile, Progress, build_plan, max_queries, max_rows, profile_of, profile_text
+from .cache import PlanCache, PlanKey
+from .cuda import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory, open_cuda
+from .device_ring import DeviceRing
+from .ring import initial_rows
+from .stepping import RingEngine, index_names, load_bundle
+
+__all__ = ["Plan", "TrtStreamEngine", "prepare_plan"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_ALIGNMENT = 256  # bytes; TensorRT wants addresses on such boundaries
+_TYPES = {"FLOAT": "float32", "HALF": "float16", "INT64": "int64"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan and where it belongs. fresh: built now, not from the cache."""
+
+    data: bytes
+    key: PlanKey
+    fresh: bool
+
+
+def plan_key(trt: Any, bundle: Bundle, path: Path, profile: Profile, options: BuildOptions, gpu: DeviceInfo) -> PlanKey:
+    """What a plan for this bundle, on this GPU, with this library depends on."""
+    return PlanKey(
+        model=bundle.name,
+        model_sha256=bundle.sha256 or sha256_of(path),
+        precision=bundle.precision,
+        profile=profile_text(profile),
+        library=trt_api.library_name(trt),
+        compute_capability=gpu.compute_capability,
+        device=gpu.name,
+        driver=gpu.driver,
+        options=options.key(),
+    )
+
+
+def prepare_plan(
+    trt: Any,
+    bundle: Bundle,
+    path: Path,
+    options: BuildOptions,
+    gpu: DeviceInfo,
+    cache: PlanCache,
+    progress: Progress | None = None,
+) -> Plan:
+    """The plan from the cache, or built now and kept there, timing cache and all. Errors of `build_plan` pass."""
+    profile = profile_of(bundle, options.max_faces, options.typical_faces)
+    key = plan_key(trt, bundle, path, profile, options, gpu)
+
+    def build() -> bytes:
+        log.info("building %s for %s, %s; this happens once", bundle.name, gpu.name, key.library)
+        built = build_plan(trt, path, profile, options, timing=cache.load_timing(key), progress=progress)
+        cache.store_timing(key, built.timing)
+        log.info("built %s in %.1f s, %.1f MiB", bundle.name, built.seconds, len(built.plan) / 2**20)
+        return built.plan
+
+    data, fresh = cache.get(key, build)
+    return Plan(data, key, fresh)
+
+
+class TrtStreamEngine(RingEngine):
+    """StreamEngine (engines/base.py) on TensorRT, or on TensorRT-RTX where `library` says so.
+
+    Args:
+        bundle: a `stream` bundle, its path, or None for the default one.
+        max_faces: crops per step; memory is laid out for it once.
+        typical_faces: the count that kernels are chosen for.
+        workspace_mb: scratch memory that the builder may give to a layer.
+        tf32: let FP32 layers round to TF32.
+        graphs: replay steps as CUDA graphs where the CUDA library can (cuda-bindings can, pycuda cannot).
+        fps: frame rate that the rings are first laid out for, one face; they grow up to max_faces at 240 fps.
+        library: "tensorrt", "tensorrt-rtx" or the module itself.
+        cuda: "cuda-bindings", "pycuda" (in the context that is current in this thread) or a CudaApi.
+        cache_dir: of the plans; None: aunet_sdk/engines in the user's cache folder.
+        progress: told what the builder is at, from another thread; see build.Progress.
+
+    One thread of the engine's own makes all calls, so that the caller may change threads. Raises InvalidInput,
+    ModelError, BundleMismatch, BackendUnavailable (no library, driver or GPU), EngineMismatch, OutOfDeviceMemory.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str | Path | None = None,
+        *,
+        max_faces: int = 8,
+        typical_faces: int = 1,
+        workspace_mb: int = 1024,
+        tf32: bool = False,
+        graphs: bool = True,
+        fps: float = 30.0,
+        library: str | ModuleType = "tensorrt",
+        cuda: str | CudaApi = "cuda-bindings",
+        device_id: int = 0,
+        cache_dir: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        options = BuildOptions(max_faces, typical_faces, workspace_mb, tf32)
+        if not 0 < fps <= 240:
+            raise InvalidInput(f"fps: expected a number above 0, at most 240, got {fps!r}")
+        self.bundle, path = load_bundle(bundle, "stream")
+        self.max_faces = max_faces
+        self._max_queries = max_queries(max_faces)
+        self._trt = trt_api.load(library)
+        self._cuda = open_cuda(cuda, device_id) if isinstance(cuda, str) else cuda
+        self.name = trt_api.library_name(self._trt).split()[0]
+        self._wants_graphs = graphs and self._cuda.has_graphs
+        self._stopping = False
+        self._attached = False
+        self._allocated: list[int] = []
+        self._rings: tuple[DeviceRing, ...] = ()
+        self._stream = self._graph = self._runs = 0
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._addresses: dict[str, int] = {}
+        self._context: Any = None
+        self._engine: Any = None
+        self._runtime: Any = None
+        self._owner: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "aunet-tensorrt")
+        try:
+            self._call(self._open, path, options, PlanCache(cache_dir), progress, fps)
+        except BaseException:
+            self._stopping = True  # a build that still goes on gives up at its next step
+            self.close()
+            raise
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Library, version and GPU."""
+        return (f"{self._library} on {self._gpu.name}",)
+
+    @property
+    def device(self) -> DeviceInfo:
+        """The GPU."""
+        return self._gpu
+
+    @property
+    def replays(self) -> bool:
+        """Whether the last step was captured as a CUDA graph, which the next one of the same shape replays."""
+        return bool(self._graph)
+
+    def __enter__(self) -> TrtStreamEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free everything on the device; see StreamEngine. `crops` stays readable for who still holds it."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.submit(self._release).result()
+            owner.shutdown()
+
+    def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """In the owner's thread, which alone touches the context."""
+        self._check_open()
+        assert self._owner is not None
+        return self._owner.submit(function, *arguments).result()
+
+    def _check_open(self) -> None:
+        if self._owner is None:
+            raise InvalidInput("expected an open engine, got one that was closed; open another")
+
+    def _run(self, n_new: int, asked: Sequence[tuple[int, Query]]) -> list[Slot]:
+        return self._call(super()._run, n_new, asked)
+
+    # From here on: in the owner's thread.
+
+    def _open(self, path: Path, options: BuildOptions, cache: PlanCache, progress: Progress | None, fps: float) -> None:
+        self._gpu = self._cuda.attach()
+        self._attached = True
+        self._library = trt_api.library_name(self._trt)
+
+        def told(phase: str, share: float) -> bool:
+            return not self._stopping and (progress is None or progress(phase, share) is not False)
+
+        plan = prepare_plan(self._trt, self.bundle, path, options, self._gpu, cache, told)
+        profile = profile_of(self.bundle, options.max_faces, options.typical_faces)
+        misfit = self._load(plan, profile)
+        if misfit and not plan.fresh:
+            log.warning("the cached engine of %s cannot be used (%s); it is built anew", self.bundle.name, misfit)
+            cache.discard(plan.key, plan.data)
+            plan = prepare_plan(self._trt, self.bundle, path, options, self._gpu, cache, told)
+            misfit = self._load(plan, profile)
+        if misfit:
+            raise EngineMismatch(
+                f"expected {self._library} to run the engine that it has just built, got {misfit}; check that driver, "
+                "CUDA and TensorRT fit together (docs/engines.md)"
+            )
+        self._stream = self._cuda.stream_create()
+        self._allocate(fps)
+
+    def _load(self, plan: Plan, profile: Profile) -> str | None:
+        """Deserialise; what is wrong with it, or None."""
+        trt = self._trt
+        trt_api.last_errors(trt)
+        try:
+            self._runtime = self._runtime or trt.Runtime(trt_api.logger_of(trt))
+        except TypeError as error:
+            raise BackendUnavailable(
+                f"expected a runtime of {self._library}, got {error} ({trt_api.last_errors(trt)}); "
+                "update the NVIDIA driver"
+            ) from error
+        self._engine = self._runtime.deserialize_cuda_engine(plan.data)
+        if self._engine is None:
+            return trt_api.last_errors(trt)
+        wrong = self._check_tensors(profile)
+        if wrong and plan.fresh:
+            raise BundleMismatch(f"{wrong} by the metadata of {self.bundle.name}; export it again")
+        return wrong
+
+    def _check_tensors(self, profile: Profile) -> str | None:
+        """Names, directions, types and shapes of the plan against the bundle; the first difference, or None."""
+        b, trt, engine = self.bundle, self._trt, self._engine
+        side, n = b.resolution // 4, len(b.au_numbers)
+        types = {getattr(trt.DataType, name): numpy for name, numpy in _TYPES.items()}
+        expected: dict[str, tuple[bool, str, tuple[int, ...]]] = {
+            "crop": (True, "float32", (-1, 3, b.resolution, b.resolution)),
+            "heatmaps": (False, "float32", (-1, 68, side, side)),
+            "logits": (False, "float32", (-1, n)),
+        }
+        for state in b.state:
+            expected[f"ring_{state.name}"] = (True, state.dtype, (-1, *state.shape))
+            expected[state.name] = (False, state.dtype, (-1, *state.shape))
+        expected |= {name: (True, "int64", (-1,)) for _, _, name in index_names(b)}
+        got = {}
+        for i in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(i)
+            dtype = engine.get_tensor_dtype(name)
+            is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+            got[name] = (is_input, types.get(dtype, str(dtype)), tuple(engine.get_tensor_shape(name)))
+        for name in sorted(expected.keys() | got.keys()):
+            if expected.get(name) != got.get(name):
+                return f"expected the tensor {name} {expected.get(name)}, got {got.get(name)}"
+        for name, shapes in profile.items():
+            smallest, _, largest = (tuple(shape) for shape in engine.get_tensor_profile_shape(name, 0))
+            if smallest != shapes.smallest or largest != shapes.largest:
+                return f"expected {name} from {shapes.smallest} to {shapes.largest}, got {smallest} to {largest}"
+        return None
+
+    def _allocate(self, fps: float) -> None:
+        """All buffers for the largest profile; what is on the device stays where it is until `close`."""
+        b, cuda, faces, rows = self.bundle, self._cuda, self.max_faces, self._max_queries
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise OutOfDeviceMemory(
+                f"expected memory for {self._library}'s context, got {trt_api.last_errors(self._trt)}; lower max_faces "
+                "or the workspace, or end other users of the GPU"
+            )
+        side, n, names = b.resolution // 4, len(b.au_numbers), index_names(b)
+        self.crops = cuda.host_array((faces, 3, b.resolution, b.resolution), np.float32)
+        self._heatmaps = cuda.host_array((faces, 68, side, side), np.float32)
+        self._logits = cuda.host_array((rows, n), np.float32)
+        pitch = -(-rows * 8 // _ALIGNMENT) * _ALIGNMENT  # bytes of one index input
+        self._indices = cuda.host_array((len(names), pitch // 8), np.int64)
+        self._on_device = {
+            array: self._malloc(host.nbytes)
+            for array, host in (
+                ("crop", self.crops), ("heatmaps", self._heatmaps), ("logits", self._logits), ("indices", self._indices)
+            )
+        }  # fmt: skip
+        most = max_rows(b, faces)
+        rings = []
+        for state, limit in zip(b.state, most, strict=True):
+            ring = DeviceRing(state, initial_rows(state, b.interval_s, fps), limit, cuda, self._stream)
+            rings.append(ring)
+            self._rings = tuple(rings)
+            self._on_device[state.name] = self._malloc(faces * ring.row_bytes)
+        for name in ("crop", "heatmaps", "logits", *(state.name for state in b.state)):
+            self._set_address(name, self._on_device[name])
+        for k, (_, _, name) in enumerate(names):
+            self._set_address(name, self._on_device["indices"] + k * pitch)
+
+    def _malloc(self, size: int) -> int:
+        address = self._cuda.malloc(size)
+        self._allocated.append(address)
+        return address
+
+    def _set_address(self, name: str, address: int) -> None:
+        if not self._context.set_tensor_address(name, address):
+            raise EngineMismatch(f"expected the address of {name} to be taken, got {trt_api.last_errors(self._trt)}")
+
+    def _arrange(self, batch: int, queries: int) -> None:
+        """Shapes and addresses that are not yet as wanted; a captured graph holds the old ones and must go first."""
+        shapes = {"crop": (batch, *self.crops.shape[1:])}
+        shapes |= {name: (queries,) for _, _, name in index_names(self.bundle)}
+        shapes |= {f"ring_{ring.spec.name}": (ring.rows, *ring.spec.shape) for ring in self._rings}
+        addresses = {f"ring_{ring.spec.name}": ring.pointer for ring in self._rings}
+        if shapes == self._shapes and addresses == self._addresses:
+            return
+        self._forget_graph()
+        before, self._shapes = self._shapes, {}  # where anything fails, all of it is set again next time
+        for name, shape in shapes.items():
+            if before.get(name) != shape and not self._context.set_input_shape(name, shape):
+                raise EngineMismatch(
+                    f"expected {name} of shape {shape} within the profile, got {trt_api.last_errors(self._trt)}; "
+                    "build the engine for more faces"
+                )
+        for name, address in addresses.items():
+            if self._addresses.get(name) != address:
+                self._set_address(name, address)
+        lacking = self._context.infer_shapes()
+        if lacking:
+            raise EngineMismatch(
+                f"expected shapes for all inputs, got none for {', '.join(lacking)} ({trt_api.last_errors(self._trt)})"
+            )
+        self._shapes, self._addresses = shapes, addresses
+
+    def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
+        """See RingEngine. A number of queries is rounded up to a multiple of the crops: fewer shapes, and never 0."""
+        batch = max(n_new, 1)
+        queries = min(-(-max(count, 1) // batch) * batch, self._max_queries)
+        self._indices[:, count:queries] = -1  # crop 0 of this call, which is always there
+        self._arrange(batch, queries)
+        if n_new == 0:
+            self._enqueue(0, queries)
+        elif self._graph or (self._wants_graphs and self._runs > 0 and self._capture(n_new, queries)):
+            self._cuda.graph_launch(self._graph, self._stream)
+        else:
+            self._enqueue(n_new, queries)
+            self._runs += 1
+        for ring, start in zip(self._rings, starts, strict=False):
+            target = ring.pointer + start * ring.row_bytes
+            self._cuda.copy_on_device(target, self._on_device[ring.spec.name], n_new * ring.row_bytes, self._stream)
+        self._cuda.stream_wait(self._stream)
+
+    def _enqueue(self, n_new: int, queries: int) -> None:
+        """Copies in, the plan, copies out: what a graph holds. No crops (0): neither they nor heatmaps are copied."""
+        cuda, stream, place = self._cuda, self._stream, self._on_device
+        if n_new:
+            cuda.copy_to_device(place["crop"], self.crops.ctypes.data, n_new * self.crops[0].nbytes, stream)
+        cuda.copy_to_device(place["indices"], self._indices.ctypes.data, self._indices.nbytes, stream)
+        if not self._context.execute_async_v3(stream):
+            raise CudaFailure(
+                f"expected {self._library} to run a step, got {trt_api.last_errors(self._trt)}; open the engine anew"
+            )
+        if n_new:
+            cuda.copy_to_host(self._heatmaps.ctypes.data, place["heatmaps"], n_new * self._heatmaps[0].nbytes, stream)
+        cuda.copy_to_host(self._logits.ctypes.data, place["logits"], queries * self._logits[0].nbytes, stream)
+
+    def _capture(self, n_new: int, queries: int) -> bool:
+        """Write a step down as a CUDA graph; where that cannot be done, say so once and go on without."""
+        self._cuda.graph_begin(self._stream)
+        reason = ""
+        try:
+            self._enqueue(n_new, queries)
+        except BackendUnavailable as error:
+            reason = str(error)
+        self._graph = self._cuda.graph_end(self._stream)
+        if reason and self._graph:
+            self._forget_graph()
+        if not self._graph:
+            self._wants_graphs = False
+            log.warning("this engine runs without CUDA graphs: %s", reason or "the capture was refused")
+        return bool(self._graph)
+
+    def _forget_graph(self) -> None:
+        """A captured graph holds shapes and addresses; it must not outlive them."""
+        graph, self._graph, self._runs = self._graph, 0, 0
+        if graph:
+            self._cuda.graph_destroy(graph)
+
+    def _release(self) -> None:
+        """Everything back, in reverse order. What fails is logged: the rest has to go all the same."""
+        if not self._attached:
+            return
+
+        def give(call: Callable[..., object], *arguments: object) -> None:
+            try:
+                call(*arguments)
+            except AUNetError as error:
+                log.warning("while closing the engine: %s", error)
+
+        if self._stream:
+            give(self._cuda.stream_wait, self._stream)
+        give(self._forget_graph)
+        self._context = self._engine = self._runtime = None
+        for ring in self._rings:
+            give(ring.free)
+        for address in self._allocated:
+            give(self._cuda.free, address)
+        if self._stream:
+            give(self._cuda.stream_destroy, self._stream)
+        give(self._cuda.detach)
+        self._rings, self._allocated, self._stream = (), [], 0
