@@ -72,6 +72,9 @@ class FaceNetwork:
                 alignment.warp_crop(*alignment.reduce_for_crop(image, matrix, self.bundle.resolution), crop)
         with timer.stage("network"):
             result = self.engine.step(len(matrices), queries, causal)
+        copies = getattr(self.engine, "copy_ms", None)  # (in, out) of the last step, where the engine can tell
+        if copies is not None:
+            timer.add_copies(*copies)
         with timer.stage("points"):
             seen = self._decode(matrices, result)
         return seen, result

@@ -75,6 +75,8 @@ class Session:
         longer_side_px: int = LONGER_SIDE_PX,
     ) -> None:
         self.tracker = tracker
+        self.details_ms: Mapping[str, float] = {}
+        """of the last frame: profiling.DETAILS"""
         self._follower = Follower(network, finder, tracker, longer_side_px)
         self._points3d = network.bundle.points3d
         self._selection = selection
@@ -89,20 +91,24 @@ class Session:
         timer = StageTimer()
         timer.add("decode", decode_ms)
         record = _FrameRecord(index, timestamp_s, image.shape[1], image.shape[0])
-        dues = self._buffer.add(timestamp_s, record)
-        early = next((due for due in dues if due.item is record), None)
-        late = [due for due in dues if due.item is not record]
+        with timer.stage("buffer"):
+            dues = self._buffer.add(timestamp_s, record)
+            early = next((due for due in dues if due.item is record), None)
+            late = [due for due in dues if due.item is not record]
         tracks, saw = self._follower.expect(image, timestamp_s, timer)
-        asks = [_asks(due, record, tracks) for due in late]
-        flat = [ask for some in asks for ask in some]
-        formers = None if early is None else _slots(early.former)
+        with timer.stage("buffer"):
+            asks = [_asks(due, record, tracks) for due in late]
+            flat = [ask for some in asks for ask in some]
+            formers = None if early is None else _slots(early.former)
         views = self._follower.see(image, timestamp_s, tracks, saw, flat, formers, timer)
         with timer.stage("points"):
             record.faces = {view.track.id: self._record(view, timestamp_s) for view in views}
         record.latency_ms = timer.stop()
-        results = [self._result(due.item, asked) for due, asked in zip(late, asks, strict=True)]
-        if early is not None:
-            results.append(self._early_result(early, views))
+        with timer.stage("buffer"):
+            results = [self._result(due.item, asked) for due, asked in zip(late, asks, strict=True)]
+            if early is not None:
+                results.append(self._early_result(early, views))
+        self.details_ms = timer.details()
         return results
 
     def flush(self) -> list[FrameResult]:

@@ -66,3 +66,57 @@ def draw_head(side: int, mouth: float = 0.0) -> np.ndarray:
     light = 1.0 - 0.35 * np.linspace(0, 1, big, dtype=np.float32)[None, :, None] ** 2
     image = cv2.GaussianBlur((image * light).astype(np.uint8), (0, 0), 3.0)
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+class SyntheticFrames:
+    """Endless frames of drawn heads on a grid, with the time of a video: a frame every 1 / fps seconds.
+
+    Args:
+        faces: how many heads, 1 to 64.
+        width, height: px; the heads must have 48 px each.
+        fps: of the timestamps; the frames come as fast as they are asked for.
+
+    All pictures are drawn on construction. Raises InvalidInput.
+    """
+
+    frame_count = None
+
+    def __init__(self, faces: int = 1, width: int = 640, height: int = 360, fps: float = 25.0) -> None:
+        for name, value, high in (("faces", faces, MAX_FACES), ("width", width, 8192), ("height", height, 8192)):
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
+                raise InvalidInput(f"{name}: expected a whole number from 1 to {high}, got {value!r}")
+        if not 0 < fps <= 1000:
+            raise InvalidInput(f"fps: expected a number above 0, at most 1000, got {fps!r}")
+        columns = max(range(1, faces + 1), key=lambda n: min(width // n, height // -(-faces // n)))
+        cell = width // columns, height // -(-faces // columns)
+        side = int(0.9 * min(cell))
+        if side < 48:
+            raise InvalidInput(
+                f"faces: expected heads of at least 48 px, got {side} px for {faces} in {width}x{height}; "
+                "take fewer faces or larger frames"
+            )
+        self.faces, self.width, self.height, self.fps = faces, width, height, fps
+        mouths = [draw_head(side, (1 - math.cos(i * math.tau / 8)) / 2) for i in range(5)]
+        self._pictures = [self._picture(i, mouths, columns, cell, side) for i in range(PICTURES)]
+
+    def _picture(
+        self, index: int, mouths: list[np.ndarray], columns: int, cell: tuple[int, int], side: int
+    ) -> np.ndarray:
+        image = np.full((self.height, self.width, 3), 126, np.uint8)
+        for face in range(self.faces):
+            phase = math.tau * (index / PICTURES + face / self.faces)
+            play = (cell[0] - side, cell[1] - side)
+            x = face % columns * cell[0] + round(play[0] / 2 + min(play[0] / 2, side / 20) * math.sin(phase))
+            y = face // columns * cell[1] + round(play[1] / 2 + min(play[1] / 2, side / 30) * math.cos(2 * phase))
+            open_ = mouths[min(4, round(4 * abs(math.sin(2 * phase))))]
+            image[y : y + side, x : x + side] = open_
+        return image
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = 0
+        while True:
+            yield Frame(self._pictures[index % PICTURES], index / self.fps, index)
+            index += 1
+
+    def close(self) -> None:
+        """Nothing to give back."""

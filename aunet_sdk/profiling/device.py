@@ -1,0 +1,222 @@
+"""What the machine tells about itself while it is measured: power, clocks, memory. Everything here may be absent.
+
+Power: NVML (NVIDIA's driver library, by its C interface), INA sensors of a Jetson (hwmon in sysfs), and the counters of
+the processor package (RAPL through powercap, often for root alone).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+__all__ = ["PowerMeter", "device_facts", "forget_peak_memory", "peak_memory_mb"]
+
+SAMPLE_S = 0.1
+
+
+class Sensor(Protocol):
+    """One source of watts."""
+
+    name: str
+
+    def watts(self) -> float | None:
+        """Now, or since the last call; None: no answer."""
+        ...
+
+
+class InaRail:
+    """A rail of an INA sensor (Jetson): millivolts times milliamperes, or microwatts where it says so itself."""
+
+    def __init__(self, name: str, current: Path, voltage: Path) -> None:
+        self.name = name
+        self._current, self._voltage = current, voltage
+
+    def watts(self) -> float | None:
+        milliamperes, millivolts = _read_number(self._current), _read_number(self._voltage)
+        return None if milliamperes is None or millivolts is None else milliamperes * millivolts / 1e6
+
+
+class RaplPackage:
+    """A processor package: an energy counter that wraps around."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"cpu {(_read(folder / 'name') or folder.name)}"
+        self._folder = folder
+        self._range = _read_number(folder / "max_energy_range_uj") or 0.0
+        self._last = (time.monotonic(), _read_number(folder / "energy_uj"))
+
+    def watts(self) -> float | None:
+        now, energy = time.monotonic(), _read_number(self._folder / "energy_uj")
+        before, start = self._last
+        self._last = now, energy
+        if energy is None or start is None or now <= before:
+            return None
+        spent = energy - start
+        return (spent if spent >= 0 else spent + self._range) / 1e6 / (now - before)
+
+
+class NvmlDevice:
+    """A GPU by NVML."""
+
+    def __init__(self, library: Any, index: int) -> None:
+        self._library = library
+        self._handle = ctypes.c_void_p()
+        if library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(self._handle)):
+            raise OSError(f"no NVML device {index}")
+        name = ctypes.create_string_buffer(96)
+        library.nvmlDeviceGetName(self._handle, name, ctypes.c_uint(96))
+        self.name = f"gpu {index} {name.value.decode(errors='replace')}".strip()
+
+    def watts(self) -> float | None:
+        milliwatts = ctypes.c_uint()
+        if self._library.nvmlDeviceGetPowerUsage(self._handle, ctypes.byref(milliwatts)):
+            return None
+        return milliwatts.value / 1e3
+
+    def clock_mhz(self) -> int | None:
+        """Of the streaming multiprocessors, now."""
+        clock = ctypes.c_uint()
+        if self._library.nvmlDeviceGetClockInfo(self._handle, 1, ctypes.byref(clock)):
+            return None
+        return clock.value
+
+
+def _nvml_devices() -> list[NvmlDevice]:
+    name = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+    try:
+        library = ctypes.CDLL(name)
+        if library.nvmlInit_v2():
+            return []
+        count = ctypes.c_uint()
+        if library.nvmlDeviceGetCount_v2(ctypes.byref(count)):
+            return []
+        return [NvmlDevice(library, index) for index in range(count.value)]
+    except (OSError, AttributeError):
+        return []
+
+
+def find_sensors(root: Path = Path("/")) -> list[Sensor]:
+    """The sensors that answer. `root`: where sys/ lies."""
+    sensors: list[Sensor] = []
+    for folder in sorted(root.glob("sys/class/hwmon/hwmon*")):
+        if not (_read(folder / "name") or "").startswith("ina"):
+            continue
+        for current in sorted(folder.glob("curr*_input")):
+            number = current.name.removeprefix("curr").removesuffix("_input")
+            label = _read(folder / f"in{number}_label") or f"{folder.name} rail {number}"
+            sensors.append(InaRail(label, current, folder / f"in{number}_input"))
+    for folder in sorted(root.glob("sys/class/powercap/intel-rapl:*")):
+        if folder.name.count(":") == 1 and _read_number(folder / "energy_uj") is not None:
+            sensors.append(RaplPackage(folder))
+    sensors = [sensor for sensor in sensors if isinstance(sensor, RaplPackage) or sensor.watts() is not None]
+    return sensors + list(_nvml_devices() if root == Path("/") else ())
+
+
+class PowerMeter:
+    """Samples the sensors ten times a second in a daemon thread, inside `with`."""
+
+    def __init__(self, sensors: list[Sensor] | None = None) -> None:
+        self._sensors = find_sensors() if sensors is None else sensors
+        self._watts: dict[str, list[float]] = {}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> PowerMeter:
+        if self._sensors:
+            self._thread = threading.Thread(target=self._work, name="aunet-power", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.wait(SAMPLE_S):
+            for sensor in self._sensors:
+                watts = sensor.watts()
+                if watts is not None:
+                    self._watts.setdefault(sensor.name, []).append(watts)
+
+    def result(self) -> dict[str, dict[str, float]]:
+        """By sensor: mean_w and max_w, watts; sensors without an answer are left out."""
+        return {name: {"mean_w": sum(watts) / len(watts), "max_w": max(watts)} for name, watts in self._watts.items()}
+
+
+def device_facts(root: Path = Path("/")) -> dict[str, str]:
+    """Processor, cores, governor, clocks and load, as far as the system tells."""
+    facts = {"processor": _processor(root), "cores": str(os.cpu_count() or 1)}
+    cpus = sorted(root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq"))
+    governors = sorted({text for cpu in cpus if (text := _read(cpu / "scaling_governor"))})
+    facts["governor"] = ", ".join(governors) if governors else "not told"
+    clocks = [value / 1e3 for cpu in cpus if (value := _read_number(cpu / "scaling_cur_freq")) is not None]
+    if not clocks:
+        lines = (_read(root / "proc/cpuinfo") or "").splitlines()
+        clocks = [float(line.split(":")[1]) for line in lines if line.startswith("cpu MHz")]
+    if clocks:
+        facts["clock_mhz"] = (
+            f"{min(clocks):.0f}" if max(clocks) - min(clocks) < 1 else f"{min(clocks):.0f}-{max(clocks):.0f}"
+        )
+    model = (_read(root / "proc/device-tree/model") or "").strip("\0")
+    if model:
+        facts["board"] = model
+    if root == Path("/"):
+        for gpu in _nvml_devices():
+            clock = gpu.clock_mhz()
+            facts[gpu.name] = "clock not told" if clock is None else f"{clock} MHz"
+        if hasattr(os, "getloadavg"):
+            facts["load"] = f"{os.getloadavg()[0]:.2f}"
+    return facts
+
+
+def _processor(root: Path) -> str:
+    for line in (_read(root / "proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine() or "not told"
+
+
+def forget_peak_memory() -> None:
+    """Start to count the peak anew, where the system lets us (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_memory_mb() -> float | None:
+    """Largest resident memory of this process, MiB, or None where the system does not tell."""
+    for line in (_read(Path("/proc/self/status")) or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _read_number(path: Path) -> float | None:
+    text = _read(path)
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,246 @@
+"""`profile`: a detector, measured frame by frame; `compare`: several of them in turns on the same frames."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InvalidInput, SourceLost
+from ..sources.base import Frame, as_bgr
+from .device import PowerMeter, device_facts, forget_peak_memory, peak_memory_mb
+from .report import Comparison, Profile
+from .timers import DETAILS, summarise
+
+if TYPE_CHECKING:
+    from ..detector import Detector
+    from ..results import FrameResult
+
+__all__ = ["compare", "profile"]
+
+WARM_UP = 30
+TURN_FRAMES = 25
+TIMELINE_POINTS = 1000
+BUSY_LOAD = 0.6
+
+Sink = Callable[["FrameResult"], None]
+
+
+class _Run:
+    """One detector on its way through the frames."""
+
+    def __init__(self, detector: Detector, sink: Sink | None, warm_up: int) -> None:
+        detector._check_open()
+        self.detector = detector
+        self._session = detector._new_session(detector.options.look_ahead)
+        self._sink = sink
+        self._warm_up = warm_up
+        self.seen = 0
+        self.size = 0, 0
+        self.stages: dict[str, list[float]] = {name: [] for name in (*DETAILS, "sinks", "other")}
+        self.frame_ms: list[float] = []
+        self.age_ms: list[float] = []
+        self.faces: list[int] = []
+
+    def feed(self, frame: Frame, start_s: float, live: bool) -> None:
+        """One frame, whose fetching began at `start_s` (time.perf_counter) and is over."""
+        fetched_s = time.perf_counter()
+        image = as_bgr(frame.image)
+        with self.detector._lock:
+            results = self._session.push(image, frame.timestamp_s, frame.index, 1e3 * (fetched_s - start_s))
+        done_s = time.perf_counter()
+        age_s = time.monotonic() - frame.timestamp_s if live else done_s - fetched_s
+        if self._sink is not None:
+            for result in results:
+                self._sink(result)
+        end_s = time.perf_counter()
+        self.seen += 1
+        self.size = image.shape[1], image.shape[0]
+        if self.seen <= self._warm_up:
+            return
+        spent = dict(self._session.details_ms, sinks=1e3 * (end_s - done_s))
+        spent["other"] = max(0.0, 1e3 * (end_s - start_s) - sum(spent.values()))
+        for name, ms in spent.items():
+            self.stages[name].append(ms)
+        self.frame_ms.append(1e3 * (end_s - start_s))
+        self.age_ms.append(1e3 * age_s)
+        self.faces.append(len(self._session.tracker.live))
+
+    def profile(
+        self, dropped: int, power: Mapping[str, Mapping[str, float]], device: Mapping[str, str], notes: Iterable[str]
+    ) -> Profile:
+        """What came of it. Raises InvalidInput where no frame is left after the warm-up."""
+        if not self.frame_ms:
+            raise InvalidInput(
+                f"profile: expected more frames than the {self._warm_up} of the warm-up, got {self.seen}; "
+                "give a longer input"
+            )
+        engine, bundle, options = self.detector.engine, self.detector.bundle, self.detector.options
+        network = [
+            i + n + o for i, n, o in zip(*(self.stages[k] for k in ("copy_in", "network", "copy_out")), strict=True)
+        ]
+        per_face = [ms / faces for ms, faces in zip(network, self.faces, strict=True) if faces]
+        thin = np.linspace(0, len(self.frame_ms) - 1, min(len(self.frame_ms), TIMELINE_POINTS)).astype(int)
+        return Profile(
+            engine=engine.name,
+            providers=tuple(engine.providers),
+            model=bundle.name,
+            precision=str(getattr(engine, "precision", bundle.precision)),
+            threads=options.threads,
+            width=self.size[0],
+            height=self.size[1],
+            frames=len(self.frame_ms),
+            warm_up=self._warm_up,
+            fps=1e3 * len(self.frame_ms) / sum(self.frame_ms),
+            faces=float(statistics.median(self.faces)),
+            lookahead_ms=0.0 if options.look_ahead == "none" else 1e3 * bundle.interval_s,
+            stages={name: summarise(values) for name, values in self.stages.items()},
+            frame=summarise(self.frame_ms),
+            age=summarise(self.age_ms),
+            network_ms_per_face=statistics.median(per_face) if per_face else None,
+            dropped=dropped,
+            faces_left_out=self._session.tracker.left_out,
+            peak_memory_mb=peak_memory_mb(),
+            power=power,
+            device=device,
+            timeline_ms=tuple(self.frame_ms[i] for i in thin),
+            notes=(*notes, *_doubts(device, self.faces)),
+        )
+
+
+def profile(
+    detector: Detector,
+    frames: Iterable[Frame],
+    *,
+    duration_s: float | None = None,
+    warm_up: int = WARM_UP,
+    sink: Sink | None = None,
+) -> Profile:
+    """Measure a detector on frames, in a stream of its own.
+
+    Args:
+        detector: open; its options hold, also `look_ahead`.
+        frames: a source, or any iterable of Frame. One with `live = True` has timestamps of time.monotonic(), and the
+            age counts from them; one with `dropped` says how many frames it left out.
+        duration_s: stop after this many seconds (warm-up not counted); None: when the frames end.
+        warm_up: frames that are not counted, at least 0.
+        sink: called with every result; its time is the stage `sinks`.
+
+    Returns:
+        Profile. Where the source breaks off on the way, what was measured until then, with a note.
+
+    Raises InvalidInput (no more frames than the warm-up, a wrong duration), AUNetError of detector and source.
+    """
+    _check(duration_s, warm_up)
+    run = _Run(detector, sink, warm_up)
+    live = bool(getattr(frames, "live", False))
+    notes: list[str] = []
+    forget_peak_memory()
+    coming = iter(frames)
+    stop_s = None
+    with PowerMeter() as power:
+        try:
+            while True:
+                start_s = time.perf_counter()
+                if run.seen == warm_up and duration_s is not None:
+                    stop_s = start_s + duration_s
+                if stop_s is not None and start_s >= stop_s:
+                    break
+                frame = next(coming, None)
+                if frame is None:
+                    break
+                run.feed(frame, start_s, live)
+        except SourceLost as error:
+            if not run.frame_ms:
+                raise
+            notes.append(str(error))
+        finally:
+            if coming is not frames and hasattr(coming, "close"):
+                coming.close()
+    return run.profile(int(getattr(frames, "dropped", 0)), power.result(), device_facts(), notes)
+
+
+def compare(
+    detectors: Mapping[str, Detector],
+    frames: Iterable[Frame],
+    *,
+    duration_s: float | None = None,
+    warm_up: int = WARM_UP,
+    turn_frames: int = TURN_FRAMES,
+) -> Comparison:
+    """Measure several detectors on the same frames in turns of `turn_frames`, so that whatever else the machine does
+    slows all of them. The order changes from turn to turn; frames are fetched before and not measured.
+
+    Args:
+        detectors: two or more by name; the others are compared with the first.
+        duration_s: in all, for all of them together, warm-up included; None: until the frames end.
+
+    Raises as `profile`; with fewer than two detectors InvalidInput.
+    """
+    _check(duration_s, warm_up)
+    if len(detectors) < 2 or turn_frames < 1:
+        raise InvalidInput(f"compare: expected two detectors or more, and turns, got {len(detectors)}, {turn_frames}")
+    runs = {name: _Run(detector, None, warm_up) for name, detector in detectors.items()}
+    names = list(runs)
+    turns: list[dict[str, dict[str, float]]] = []
+    forget_peak_memory()
+    coming = iter(frames)
+    begun_s = time.perf_counter()
+    with PowerMeter() as power:
+        while (part := list(islice(coming, turn_frames))) and (
+            duration_s is None or time.perf_counter() - begun_s < duration_s or len(turns) < 1
+        ):
+            for name in names:
+                run = runs[name]
+                for frame in part:
+                    run.feed(frame, time.perf_counter(), live=False)
+            counted = min(len(part), len(runs[names[0]].frame_ms))
+            if counted:
+                turns.append({name: _tail(run, counted) for name, run in runs.items()})
+            names = names[1:] + names[:1]
+    first = next(iter(runs))
+    device = device_facts()
+    notes = ["the engines took turns: power and peak memory are those of all of them together"]
+    profiles = {name: run.profile(0, power.result(), device, notes) for name, run in runs.items()}
+    ratios = {
+        name: {
+            key: statistics.median(turn[name][key] / turn[first][key] if turn[first][key] else 1.0 for turn in turns)
+            for key in ("frame", "network")
+        }
+        for name in runs
+    }
+    return Comparison(profiles, ratios)
+
+
+def _tail(run: _Run, count: int) -> dict[str, float]:
+    """Median times of the last frames."""
+    return {
+        "frame": statistics.median(run.frame_ms[-count:]),
+        "network": statistics.median(run.stages["network"][-count:]),
+    }
+
+
+def _check(duration_s: float | None, warm_up: int) -> None:
+    if duration_s is not None and not 0 < duration_s < 1e6:
+        raise InvalidInput(f"duration_s: expected seconds above 0, got {duration_s!r}")
+    if isinstance(warm_up, bool) or not isinstance(warm_up, int) or warm_up < 0:
+        raise InvalidInput(f"warm_up: expected a whole number of frames from 0 on, got {warm_up!r}")
+
+
+def _doubts(device: Mapping[str, str], faces: list[int]) -> list[str]:
+    """Notes on what makes the figures say less."""
+    notes = []
+    governor = device.get("governor", "not told")
+    if governor not in ("not told", "performance"):
+        notes.append(f"the processor's governor is {governor}: its clock follows the load")
+    load, cores = float(device.get("load", 0)), int(device.get("cores", 1))
+    if load > BUSY_LOAD * cores + 1:
+        notes.append(f"the machine was busy: load {load:.1f} on {cores} cores")
+    without = sum(not count for count in faces) / len(faces)
+    if without > 0.1:
+        notes.append(f"{without:.0%} of the frames had no face: the network hardly ran there")
+    return notes
