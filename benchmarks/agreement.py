@@ -14,9 +14,7 @@ reading is kept in the temporary folder. The last line is one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -24,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import finish, options_of, parser_of, run
 from landmarker import IBUG_68, Reading, available, read_all
 
-from aunet_sdk import AUNetError, Detector, DetectorOptions
+from aunet_sdk import Detector
 from aunet_sdk.sources import VideoFile
 
 # AU -> MediaPipe's blendshapes, whose mean is taken
@@ -201,26 +200,24 @@ def show(columns: dict[str, dict[str, Any]], within: dict[str, float | None]) ->
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__, model=True)
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
     parser.add_argument("--task", type=Path, required=True, help="MediaPipe's face_landmarker.task")
-    parser.add_argument("--model", type=Path, help="bundle (default: the one of the package)")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     arguments = parser.parse_args()
     reason = available(arguments.task)
     if reason:
         parser.error(reason)
-    clips = []
-    try:
-        with Detector(DetectorOptions(model=arguments.model, threads=arguments.threads)) as detector:
-            for path in arguments.clips:
-                reading = cached_reading(path, arguments.task)
-                clips.append(look(detector, path, reading))
-            bundle = detector.bundle
-    except AUNetError as error:
-        print(f"agreement: {error}", file=sys.stderr)
-        return 2
+
+    def body() -> int:
+        with Detector(options_of(arguments)) as detector:
+            clips = [look(detector, path, cached_reading(path, arguments.task)) for path in arguments.clips]
+            return report(clips, detector.bundle.name, arguments.json)
+
+    return run("agreement", body)
+
+
+def report(clips: list[Clip], model: str, path: Path | None) -> int:
+    """Print the table and the figures of all clips."""
     columns = {clip.name: figures_of([clip]) for clip in clips}
     within: dict[str, float | None] = {}
     for row in ROWS:
@@ -231,16 +228,13 @@ def main() -> int:
     print("r: Pearson's, - where a channel does not move; NME against MediaPipe's points, 51 inner and all 68")
     figures = {
         "benchmark": "agreement",
-        "model": bundle.name,
+        "model": model,
         "au25": "inner lip gap; AU25_shapes: mouthLowerDown and mouthUpperUp",
         "pooled": pooled,
         "within": within,
         "clips": columns,
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    print(json.dumps(figures))
-    return 0
+    return finish(figures, path)
 
 
 if __name__ == "__main__":

@@ -9,28 +9,13 @@ that a busy machine slows both; the ratio is that of the medians. Prints a table
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+import sys
 
 import cv2
 import numpy as np
+from common import finish, machine, medians, parser_of
 
 from aunet_sdk import alignment
-
-
-def medians_us(calls: list[Callable[[], object]], rounds: int) -> list[float]:
-    """Median time of each call, microseconds; one after the other, `rounds` times."""
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds):
-        for call, spent in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            spent.append(time.perf_counter() - start)
-    return [1e6 * statistics.median(spent[rounds // 10 :]) for spent in times]
 
 
 def case(width: int, height: int, resolution: int, rounds: int) -> dict[str, float | int]:
@@ -48,15 +33,13 @@ def case(width: int, height: int, resolution: int, rounds: int) -> dict[str, flo
         crop = cv2.warpAffine(image, matrix, (resolution, resolution), flags=cv2.INTER_LINEAR)
         by_opencv[...] = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB).astype(np.float32).transpose(2, 0, 1)
 
-    opencv_us, kernel_us, half_us, byte_us = medians_us(
-        [
-            opencv,
-            lambda: alignment.warp_crop(image, matrix, by_kernel),
-            lambda: alignment.warp_crop(image, matrix, half),
-            lambda: alignment.warp_crop(image, matrix, byte),
-        ],
-        rounds,
-    )
+    calls = [
+        opencv,
+        lambda: alignment.warp_crop(image, matrix, by_kernel),
+        lambda: alignment.warp_crop(image, matrix, half),
+        lambda: alignment.warp_crop(image, matrix, byte),
+    ]
+    opencv_us, kernel_us, half_us, byte_us = (1e6 * spent_s for spent_s in medians(calls, rounds))
     return {
         "width": width,
         "height": height,
@@ -70,10 +53,9 @@ def case(width: int, height: int, resolution: int, rounds: int) -> dict[str, flo
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def main() -> int:
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=400, help="turns of each (default: 400)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     arguments = parser.parse_args()
     if arguments.rounds < 10:
         parser.error(f"--rounds: expected 10 or more, got {arguments.rounds}")
@@ -93,14 +75,13 @@ def main() -> None:
         "benchmark": "alignment",
         "native": alignment.NATIVE,
         "opencv": cv2.__version__,
+        **machine(),
         "rounds": arguments.rounds,
         "ratio": min(row["ratio"] for row in cases),
         "cases": cases,
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    print(json.dumps(figures))
+    return finish(figures, arguments.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

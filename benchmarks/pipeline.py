@@ -6,6 +6,7 @@ Without CLIP: examples/sample.mp4. The whole way is measured: decoding, finding 
 MediaPipe (VIDEO mode, one face, blendshapes; wheel and --task file wanted) decodes the same file in the same way and
 writes its 52 blendshapes. The two take turns, `--repeats` times; the figures are medians over the turns.
 
+decode: how long the processing waits for a frame, which a thread of its own decodes ahead.
 overhead_ms: everything but the network, per frame. `rest`: what no stage counts, the table above all. ratio_8_faces:
 time of a frame with eight faces over that of the same frame with one, without decoding; the eight are copies of the
 clip's first face on one canvas. The last line is one JSON object.
@@ -15,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import os
 import statistics
 import sys
 import tempfile
@@ -26,9 +25,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from common import finish, machine, options_of, parser_of, run
 from landmarker import Landmarker, available
 
-from aunet_sdk import AUNetError, Detector, DetectorOptions
+from aunet_sdk import Detector
 from aunet_sdk.sinks import CsvSink
 from aunet_sdk.sources import VideoFile
 
@@ -118,8 +118,7 @@ def measure(arguments: argparse.Namespace, task: Path | None) -> dict[str, Any]:
     theirs: list[float] = []
     one: list[tuple[float, float]] = []
     eight: list[tuple[float, float]] = []
-    options = DetectorOptions(model=arguments.model, threads=arguments.threads)
-    with tempfile.TemporaryDirectory() as folder, Detector(options) as detector:
+    with tempfile.TemporaryDirectory() as folder, Detector(options_of(arguments)) as detector:
         table = Path(folder) / "table.csv"
         run_ours(detector, arguments.clip, table)  # warm-up
         tiles = first_face(detector, arguments.clip, 60)
@@ -142,7 +141,8 @@ def measure(arguments: argparse.Namespace, task: Path | None) -> dict[str, Any]:
         "frames": int(middle["frames"]),
         "face_share": round(middle["faces"], 3),
         "model": bundle.name,
-        "cores": os.cpu_count(),
+        "engine": detector.engine.name,
+        **machine(),
         "threads": arguments.threads,
         "repeats": arguments.repeats,
         "fps": round(1e3 / middle["wall"], 1),
@@ -182,28 +182,22 @@ def show(figures: dict[str, Any], why_not: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__, model=True)
     parser.add_argument("clip", nargs="?", type=Path, default=SAMPLE, metavar="CLIP")
-    parser.add_argument("--model", type=Path, help="bundle (default: the one of the package)")
-    parser.add_argument("--threads", type=int, help="threads of our network (default: the engine's choice)")
     parser.add_argument("--task", type=Path, help="MediaPipe's face_landmarker.task")
     parser.add_argument("--no-mediapipe", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     arguments = parser.parse_args()
     if arguments.repeats < 1:
         parser.error(f"--repeats: expected 1 or more, got {arguments.repeats}")
     why_not = "--no-mediapipe" if arguments.no_mediapipe else available(arguments.task)
-    try:
+
+    def body() -> int:
         figures = measure(arguments, None if why_not else arguments.task)
-    except AUNetError as error:
-        print(f"pipeline: {error}", file=sys.stderr)
-        return 2
-    show(figures, why_not)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    print(json.dumps(figures))
-    return 0
+        show(figures, why_not)
+        return finish(figures, arguments.json)
+
+    return run("pipeline", body)
 
 
 if __name__ == "__main__":

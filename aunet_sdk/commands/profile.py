@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from .exits import guard
 
 if TYPE_CHECKING:
-    from ..options import DetectorOptions
+    from ..options import DetectorOptions, EngineName
     from ..profiling import Comparison, Profile
 
 DEFAULT_DURATION_S = 10.0
@@ -58,22 +59,14 @@ def command(
         names = [name.strip() for name in compare.split(",")] if compare else [engine]
         if compare and len(set(names)) < max(2, len(names)):
             raise InvalidInput(f"--compare: expected two engines or more, each once, got {compare!r}")
-        options = {
-            name: DetectorOptions(
-                model=model,
-                engine=name,
-                threads=threads,
-                max_faces=most,
-                look_ahead=look_ahead,  # type: ignore[arg-type]
-            )
-            for name in names
-        }
+        common: dict[str, Any] = {"model": model, "threads": threads, "max_faces": most, "look_ahead": look_ahead}
+        options = {name: DetectorOptions(**common, engine=name) for name in cast("list[EngineName]", names)}
         found = run(options, input_path, faces or 1, _size(size), duration)
         _show(found, faces if synthetic else None, json_path, html_path)
 
 
 def run(
-    options: dict[str, DetectorOptions], source: str | None, faces: int, size: tuple[int, int], duration_s: float
+    options: Mapping[Any, DetectorOptions], source: str | None, faces: int, size: tuple[int, int], duration_s: float
 ) -> Profile | Comparison:
     """Measure one detector, with a CSV table in the temporary folder as its sink, or several in turns.
 

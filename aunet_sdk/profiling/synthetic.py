@@ -64,8 +64,8 @@ def draw_head(side: int, mouth: float = 0.0) -> np.ndarray:
     ellipse(256, 357, 38, 2 + gap, _DARK)
     cv2.ellipse(image, (256, 392 + round(gap)), (30, 8), 0, 0, 180, _SHADE, 4, cv2.LINE_AA)
     light = 1.0 - 0.35 * np.linspace(0, 1, big, dtype=np.float32)[None, :, None] ** 2
-    image = cv2.GaussianBlur((image * light).astype(np.uint8), (0, 0), 3.0)
-    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    soft = cv2.GaussianBlur((image * light).astype(np.uint8), (0, 0), 3.0)
+    return np.asarray(cv2.resize(soft, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 class SyntheticFrames:
