@@ -63,6 +63,7 @@ class AffWild2(Corpus):
                 f"affwild2: found neither cropped_aligned/<video>/00001.jpg nor batch1/*.mp4 at or under {self.root}; "
                 "unpack the frames or the videos there"
             )
+        self._without: dict[str, int] = {}
         first = self._files[self._parts["train"][0]]
         self._header = _read_header(first)
         self.au_numbers = tuple(sorted(au for au in self._header if au in KNOWN_AUS))
@@ -90,7 +91,7 @@ class AffWild2(Corpus):
         side = _SIDE.fullmatch(name)
         fps, numbers, reader = self._frames(name, len(labels))
         if len(numbers) < len(labels):
-            self.notes.append(f"{name}: {len(labels)} annotated frames, {len(numbers)} of them have a picture")
+            self._without[name] = len(labels) - len(numbers)
         in_picture = side[2] if side and isinstance(reader, VideoFrames) else None
         return Video(self.name, name, name, fps, numbers, labels[numbers - 1], self.au_numbers, reader, in_picture)
 
@@ -109,6 +110,12 @@ class AffWild2(Corpus):
         declared, fps = video_facts(path)
         positions = np.arange(min(count, declared), dtype=np.int64)
         return fps, positions + 1, VideoFrames(path, positions)
+
+    def further_problems(self) -> list[str]:
+        if self._without:
+            count, videos = sum(self._without.values()), len(self._without)
+            self.notes.append(f"{count} annotated frames of {videos} videos have no picture and are left out")
+        return []
 
     def frame_of(self, text: str) -> tuple[str, int] | None:
         match = re.fullmatch(r"(?:.*/)?([^/]+)/(\d+)\.(?:jpg|jpeg|png)", text.strip(), re.IGNORECASE)

@@ -62,7 +62,10 @@ def prepare(
     if import_names is not None and import_faces is not None:
         report = faces.import_rectangles(corpus, out, import_names, import_faces)
     else:
-        report = _find(corpus, out, finder, finder_model, workers, keep_frames)
+        try:
+            report = _find(corpus, out, finder, finder_model, workers, keep_frames)
+        except KeyboardInterrupt as error:  # while annotations are read
+            raise faces.Stopped("stopped, nothing was begun; the same command starts again") from error
     for problem in report.problems:
         typer.echo(f"problem: {problem}", err=True)
     typer.echo(

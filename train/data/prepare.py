@@ -75,8 +75,9 @@ def prepare(
         OSError: the disk does not take the results.
         Stopped: on Ctrl-C; finished videos are kept.
     """
-    finders = threading.local()
+    finders, opening = threading.local(), threading.Lock()
     first = open_finder()
+    spare = [first]
     todo: list[Video] = []
     kept = 0
     for name in corpus.names() if names is None else names:
@@ -90,7 +91,8 @@ def prepare(
 
     def work(video: Video) -> Faces:
         if not hasattr(finders, "finder"):
-            finders.finder = open_finder()
+            with opening:
+                finders.finder = spare.pop() if spare else open_finder()
         return _prepare_video(video, Path(out), finders.finder, keep_frames, stop, on_frame)
 
     done: list[tuple[Video, Faces]] = []
