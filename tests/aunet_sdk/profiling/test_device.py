@@ -1,0 +1,95 @@
+"""Sensors of a machine, from a tree of files as the kernel lays them out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from aunet_sdk.profiling.device import PowerMeter, device_facts, find_sensors, forget_peak_memory, peak_memory_mb
+
+
+def write(path: Path, text: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{text}\n")
+
+
+@pytest.fixture
+def jetson(tmp_path: Path) -> Path:
+    """hwmon of an INA3221 (JetPack 5 and 6), beside a sensor that is none."""
+    ina = tmp_path / "sys/class/hwmon/hwmon3"
+    write(ina / "name", "ina3221")
+    for number, label, milliamperes, millivolts in ((1, "VDD_IN", 1500, 5000), (2, "VDD_CPU_GPU_CV", 400, 5000)):
+        write(ina / f"in{number}_label", label)
+        write(ina / f"curr{number}_input", milliamperes)
+        write(ina / f"in{number}_input", millivolts)
+    write(ina / "curr4_input", 7)  # a sum without a voltage: no rail
+    write(tmp_path / "sys/class/hwmon/hwmon0/name", "thermal")
+    write(tmp_path / "sys/class/hwmon/hwmon0/curr1_input", 1)
+    write(tmp_path / "proc/device-tree/model", "NVIDIA Jetson Orin Nano\0")
+    for cpu, clock in ((0, 1510400), (1, 729600)):
+        write(tmp_path / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor", "schedutil")
+        write(tmp_path / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq", clock)
+    return tmp_path
+
+
+def test_ina_rails(jetson: Path) -> None:
+    sensors = find_sensors(jetson)
+    assert {sensor.name: sensor.watts() for sensor in sensors} == {"VDD_IN": 7.5, "VDD_CPU_GPU_CV": 2.0}
+    with PowerMeter(sensors) as meter:
+        time.sleep(0.15)
+        write(jetson / "sys/class/hwmon/hwmon3/curr1_input", 3000)
+        time.sleep(0.4)
+    watts = meter.result()
+    assert watts["VDD_CPU_GPU_CV"] == {"mean_w": 2.0, "max_w": 2.0}
+    assert 7.5 < watts["VDD_IN"]["mean_w"] <= watts["VDD_IN"]["max_w"] == 15.0
+
+
+def test_a_rail_that_falls_silent_is_left_out(jetson: Path) -> None:
+    sensors = find_sensors(jetson)
+    (jetson / "sys/class/hwmon/hwmon3/curr1_input").unlink()
+    with PowerMeter(sensors) as meter:
+        time.sleep(0.3)
+    assert list(meter.result()) == ["VDD_CPU_GPU_CV"]
+
+
+def test_clocks_and_governor(jetson: Path) -> None:
+    facts = device_facts(jetson)
+    assert facts["governor"] == "schedutil" and facts["clock_mhz"] == "730-1510"
+    assert facts["board"] == "NVIDIA Jetson Orin Nano"
+
+
+def test_the_energy_counter_of_a_package_wraps_around(tmp_path: Path) -> None:
+    folder = tmp_path / "sys/class/powercap/intel-rapl:0"
+    write(folder / "name", "package-0")
+    write(folder / "max_energy_range_uj", 1_000_000)
+    write(folder / "energy_uj", 900_000)
+    write(tmp_path / "sys/class/powercap/intel-rapl:0:0/energy_uj", 5)  # a part of it, not counted twice
+    (sensor,) = find_sensors(tmp_path)
+    start_s = time.monotonic()
+    time.sleep(0.05)
+    write(folder / "energy_uj", 400_000)  # 0.5 J on, through the wrap
+    watts = sensor.watts()
+    spent_s = time.monotonic() - start_s
+    assert sensor.name == "cpu package-0" and watts is not None
+    assert 0.5 / spent_s * 0.8 <= watts <= 0.5 / 0.05 * 1.2
+
+
+def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
+    assert find_sensors(tmp_path) == []
+    assert device_facts(tmp_path)["governor"] == "not told"
+    with PowerMeter([]) as meter:
+        pass
+    assert meter.result() == {}
+
+
+def test_this_machine() -> None:
+    facts = device_facts()
+    assert facts["processor"] and int(facts["cores"]) >= 1
+    forget_peak_memory()
+    before = peak_memory_mb()
+    block = bytearray(b"x") * (64 << 20)
+    after = peak_memory_mb()
+    assert before is None or (after is not None and after - before > 40)
+    del block
