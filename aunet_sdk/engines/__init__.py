@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from ..bundle import Bundle
 from ..errors import InvalidInput
 from .base import NEW, Query, Slot, StepResult, StreamEngine
+from .gpu import GPU_ENGINES, describe_gpu_engines, open_gpu_engine
 
 __all__ = ["NEW", "Query", "Slot", "StepResult", "StreamEngine", "available_engines", "open_engine"]
+
+ENGINES = ("auto", "onnxruntime", "openvino", "openvino-bf16", *GPU_ENGINES)
 
 log = logging.getLogger(__name__)
 
 
 def available_engines() -> dict[str, str]:
     """Engine name -> what it would run on, or "not available: why"."""
-    from .ort import describe
+    from . import openvino, ort
 
-    return {"onnxruntime": describe()}
+    return {"onnxruntime": ort.describe(), "openvino": openvino.describe(), **describe_gpu_engines()}
 
 
 def open_engine(
@@ -26,15 +30,40 @@ def open_engine(
 ) -> StreamEngine:
     """The engine for `bundle` (None: the default bundle).
 
-    engine: "auto" (ONNX Runtime on the CPU, the only one so far) or "onnxruntime"
+    engine: "auto" (the fastest on the CPU, by a short trial that is remembered: engines/auto.py), "onnxruntime",
+        "openvino", or "openvino-bf16" (faster on some CPUs, probabilities differ in the second decimal),
+        "tensorrt", "tensorrt-rtx", "onnxruntime-cuda" or "onnxruntime-tensorrt" on an NVIDIA GPU (docs/engines.md;
+        TrtStreamEngine and OrtGpuStreamEngine themselves take more options)
     threads: None is the engine's own choice
 
     Raises InvalidInput, ModelError or BackendUnavailable; never runs on something else than what was asked for.
     """
-    if engine not in ("auto", "onnxruntime"):
-        raise InvalidInput(f"engine: expected auto or onnxruntime, got {engine!r}")
-    from .ort import OrtStreamEngine
+    if engine not in ENGINES:
+        raise InvalidInput(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
 
-    opened = OrtStreamEngine(bundle, max_faces=max_faces, threads=threads)
+    def onnxruntime() -> StreamEngine:
+        from .ort import OrtStreamEngine
+
+        return OrtStreamEngine(bundle, max_faces=max_faces, threads=threads)
+
+    def openvino(precision: str = "fp32") -> StreamEngine:
+        from .openvino import OpenVinoStreamEngine
+
+        return OpenVinoStreamEngine(bundle, max_faces=max_faces, threads=threads, precision=precision)
+
+    if engine == "auto":
+        from .auto import choose, installed
+
+        candidates: dict[str, Callable[[], StreamEngine]] = {"onnxruntime": onnxruntime}
+        if installed("openvino"):
+            candidates["openvino"] = openvino
+        opened, _ = choose(bundle, candidates, threads=threads)
+    elif engine == "onnxruntime":
+        opened = onnxruntime()
+    elif engine in GPU_ENGINES:
+        opened = open_gpu_engine(bundle, engine, max_faces=max_faces)
+    else:
+        opened = openvino("bf16" if engine == "openvino-bf16" else "fp32")
     log.info("engine %s on %s", opened.name, ", ".join(opened.providers))
     return opened

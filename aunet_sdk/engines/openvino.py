@@ -1,0 +1,201 @@
+"""OpenVINO on the CPU: the `stream` graph with its state rings in host memory.
+
+Two compilations of one graph: for a single face, with the crop's shape fixed (measured 10 to 20 per cent faster than a
+free one), and for several. Inputs and outputs share memory with the engine's arrays: nothing is copied on the way.
+OpenVINO runs the INT8 bundles of `python -m export` with INT8 kernels, which is where it gains most.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle import Bundle
+from ..errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
+from .cache import default_folder
+from .ort import _usable_cores
+from .ring import Ring, initial_rows
+from .stepping import RingEngine, index_names, load_bundle
+
+__all__ = ["OpenVinoStreamEngine", "describe", "has_bf16"]
+
+log = logging.getLogger(__name__)
+
+_INSTALL = 'install "aunet_sdk[openvino]"'
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+def _runtime() -> Any:
+    try:
+        import openvino  # type: ignore[import-untyped,unused-ignore]
+    except ImportError as error:
+        raise BackendUnavailable(f"expected OpenVINO, got {error}; {_INSTALL}") from error
+    return openvino
+
+
+def describe() -> str:
+    """Version and CPU abilities of the OpenVINO that is installed, or why there is none."""
+    try:
+        openvino = _runtime()
+        abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except BackendUnavailable as error:
+        return f"not available: {error}"
+    except RuntimeError as error:
+        return f"not available: no CPU device ({str(error).splitlines()[0]})"
+    return f"{openvino.__version__.split('-')[0]} ({', '.join(a for a in abilities if a in ('BF16', 'FP16', 'INT8'))})"
+
+
+def has_bf16() -> bool:
+    """Whether OpenVINO is there and this CPU has bfloat16 instructions."""
+    return "BF16" in describe()
+
+
+class OpenVinoStreamEngine(RingEngine):
+    """StreamEngine (engines/base.py) on OpenVINO's CPU device.
+
+    Args:
+        bundle: a `stream` bundle, its path, or None for the default one.
+        max_faces: crops per step.
+        threads: of the network; None: the usable cores, at most 4. They are not pinned to cores.
+        precision: "fp32" computes as the graph says; "bf16" lets FP32 layers compute in bfloat16 where the CPU can,
+            which changes probabilities in the second decimal.
+        fps: frame rate that the rings are first laid out for, one face; they grow on demand up to max_faces at 240 fps.
+        cache: folder for compiled models, so that the next start is quick; None: the user's cache folder.
+
+    Raises InvalidInput, ModelError, BundleMismatch, BackendUnavailable.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        bundle: Bundle | str | Path | None = None,
+        *,
+        max_faces: int = 8,
+        threads: int | None = None,
+        precision: str = "fp32",
+        fps: float = 30.0,
+        cache: str | Path | None = None,
+    ) -> None:
+        if isinstance(max_faces, bool) or not isinstance(max_faces, int) or max_faces < 1:
+            raise InvalidInput(f"max_faces: expected a whole number from 1 on, got {max_faces!r}")
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise InvalidInput(f"threads: expected a whole number from 1 on or None, got {threads!r}")
+        if precision not in _HINTS:
+            raise InvalidInput(f"precision: expected one of {', '.join(_HINTS)}, got {precision!r}")
+        if not 0 < fps <= 240:
+            raise InvalidInput(f"fps: expected a number above 0, at most 240, got {fps!r}")
+        self.bundle, path = load_bundle(bundle, "stream")
+        self.max_faces = max_faces
+        self._ov: Any = _runtime()
+        self.providers: tuple[str, ...] = (f"CPU {precision}",)
+        self._requests = self._compile(path, threads, precision, cache)
+
+        b, side = self.bundle, self.bundle.resolution // 4
+        self._max_queries = max(32, 2 * max_faces)
+        self.crops = np.zeros((max_faces, 3, b.resolution, b.resolution), np.float32)
+        self._heatmaps = np.zeros((max_faces, 68, side, side), np.float32)
+        self._logits = np.zeros((self._max_queries, len(b.au_numbers)), np.float32)
+        self._indices = np.zeros((len(index_names(b)), self._max_queries), np.int64)
+        self._rings = tuple(
+            Ring(s, initial_rows(s, b.interval_s, fps), max_faces * initial_rows(s, b.interval_s, 240)) for s in b.state
+        )
+        self._no_crop = np.zeros((1, 3, b.resolution, b.resolution), np.float32)
+        self._no_heatmaps = np.zeros((1, 68, side, side), np.float32)
+        self._no_state = tuple(np.zeros((1, *s.shape), s.dtype) for s in b.state)
+        self._bound: dict[tuple[int, str], tuple[int, int]] = {}
+
+    def _compile(self, path: Path, threads: int | None, precision: str, cache: str | Path | None) -> list[Any]:
+        """Infer requests for one face and, where more may come, for several."""
+        core = self._ov.Core()
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise BackendUnavailable(
+                f"expected a CPU with bfloat16 instructions, got {platform.processor() or 'one'} without; use fp32"
+            )
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_NUM_THREADS": min(4, _usable_cores()) if threads is None else threads,
+            "NUM_STREAMS": "1",
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
+        }
+        folder = Path(cache) if cache is not None else default_folder().parent / "openvino"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".writable").touch()
+            options["CACHE_DIR"] = str(folder)
+        except OSError as error:
+            log.warning("OpenVINO compiles at every start: its cache folder cannot be written (%s)", error)
+        requests: list[Any] = []
+        try:
+            for faces in (1, None) if self.max_faces > 1 else (1,):
+                model = core.read_model(str(path))
+                self._check_graph(model)
+                if faces is not None:
+                    r = self.bundle.resolution
+                    model.reshape({i.any_name: i.partial_shape for i in model.inputs} | {"crop": [faces, 3, r, r]})
+                requests.append(core.compile_model(model, "CPU", options).create_infer_request())
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ModelError(
+                f"expected a graph that OpenVINO {self._ov.__version__} can run, got {path.name}: {reason}; "
+                "export it again or use ONNX Runtime"
+            ) from error
+        return requests
+
+    def _check_graph(self, model: Any) -> None:
+        """BundleMismatch where inputs and outputs are not those of the metadata."""
+        inputs = {"crop", *(name for *_, name in index_names(self.bundle))}
+        inputs |= {f"ring_{s.name}" for s in self.bundle.state}
+        outputs = {"heatmaps", "logits", *(s.name for s in self.bundle.state)}
+        for where, expected, ports in (("inputs", inputs, model.inputs), ("outputs", outputs, model.outputs)):
+            got = {port.any_name for port in ports}
+            if got != expected:
+                raise BundleMismatch(
+                    f"expected {where} {sorted(expected)} by the metadata, got {sorted(got)}; export it again"
+                )
+
+    def __enter__(self) -> OpenVinoStreamEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free compiled models and rings; see StreamEngine."""
+        self._requests = []
+        self._rings = ()
+
+    def _check_open(self) -> None:
+        if not self._requests:
+            raise InvalidInput("expected an open engine, got one that was closed; open another")
+
+    def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
+        which = 0 if n_new <= 1 else 1
+        request, n = self._requests[which], max(n_new, 1)
+        crops, heatmaps = (self.crops, self._heatmaps) if n_new else (self._no_crop, self._no_heatmaps)
+        self._bind(which, "crop", crops[:n], request.set_tensor)
+        self._bind(which, "heatmaps", heatmaps[:n], request.set_tensor)
+        for (*_, name), index in zip(index_names(self.bundle), self._indices, strict=True):
+            self._bind(which, name, index[:count], request.set_tensor)
+        self._bind(which, "logits", self._logits[:count], request.set_tensor)
+        for i, ring in enumerate(self._rings):
+            target = ring.tensor[starts[i] : starts[i] + n] if n_new else self._no_state[i]
+            self._bind(which, f"ring_{ring.spec.name}", ring.tensor, request.set_tensor)
+            self._bind(which, ring.spec.name, target, request.set_tensor)
+        request.infer()
+
+    def _bind(self, which: int, name: str, array: np.ndarray, bind: Any) -> None:
+        """Let a tensor of request `which` share the memory of `array`, if it does not yet."""
+        place = (array.ctypes.data, len(array))
+        if self._bound.get((which, name)) == place:
+            return
+        ov = self._ov
+        shared = ov.Tensor(array, shared_memory=True) if array.size else ov.Tensor(array.dtype, array.shape)
+        bind(name, shared)
+        self._bound[which, name] = place
