@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,11 +70,15 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Built:
-    """A plan, what the builder learnt for the next one, and how long it took."""
+    """A plan, what the builder learnt for the next one, and how long it took.
+
+    layers: kind and output type of the graph's layers -> how many, e.g. ("CONVOLUTION", "HALF") -> 65
+    """
 
     plan: bytes
     timing: bytes
     seconds: float
+    layers: Mapping[tuple[str, str], int]
 
 
 def max_queries(max_faces: int) -> int:
@@ -149,6 +154,7 @@ def build_plan(
     if not parser.parse_from_file(str(path)):
         reasons = "; ".join(" ".join(parser.get_error(i).desc().split()) for i in range(parser.num_errors))
         raise ModelError(f"expected a graph that can be parsed, got {name}: {reasons}; export it again")
+    layers = _layers(network)
     config = _made(trt, builder.create_builder_config, "a builder configuration")
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
     if not options.tf32:
@@ -173,7 +179,22 @@ def build_plan(
         kept = config.get_timing_cache()
         with contextlib.suppress(TypeError, ValueError):  # nothing learnt gives no buffer
             learnt = bytes(kept.serialize()) if kept is not None else b""
-    return Built(bytes(plan), learnt, time.monotonic() - start_s)
+    return Built(bytes(plan), learnt, time.monotonic() - start_s, layers)
+
+
+def _layers(network: Any) -> dict[tuple[str, str], int]:
+    """What the parser made of the graph, before the builder fuses it."""
+    found: Counter[tuple[str, str]] = Counter()
+    for i in range(network.num_layers):
+        layer = network.get_layer(i)
+        dtype = layer.get_output(0).dtype if layer.num_outputs else None
+        found[_short(layer.type), _short(dtype)] += 1
+    return dict(found)
+
+
+def _short(value: Any) -> str:
+    """LayerType.CONVOLUTION -> "CONVOLUTION"."""
+    return str(value).rsplit(".", 1)[-1]
 
 
 def _made(trt: Any, make: Callable[[], Any], what: str) -> Any:

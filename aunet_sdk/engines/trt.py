@@ -31,7 +31,7 @@ from .device_ring import DeviceRing
 from .ring import initial_rows
 from .stepping import RingEngine, index_names, load_bundle
 
-__all__ = ["Plan", "TrtStreamEngine", "prepare_plan"]
+__all__ = ["Plan", "PlanInfo", "TrtStreamEngine", "prepare_plan"]
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +49,22 @@ class Plan:
     fresh: bool
 
 
+@dataclass(frozen=True)
+class PlanInfo:
+    """The plan that an engine runs. fresh: built when it was opened; path: where the cache keeps it, if it could."""
+
+    key: PlanKey
+    fresh: bool
+    size: int
+    path: Path
+
+
 def plan_key(trt: Any, bundle: Bundle, path: Path, profile: Profile, options: BuildOptions, gpu: DeviceInfo) -> PlanKey:
     """What a plan for this bundle, on this GPU, with this library depends on."""
     return PlanKey(
         model=bundle.name,
         model_sha256=bundle.sha256 or sha256_of(path),
-        precision=bundle.precision,
+        precision=f"{bundle.precision}, arithmetic {bundle.arithmetic}",
         profile=profile_text(profile),
         library=trt_api.library_name(trt),
         compute_capability=gpu.compute_capability,
@@ -81,7 +91,10 @@ def prepare_plan(
         log.info("building %s for %s, %s; this happens once", bundle.name, gpu.name, key.library)
         built = build_plan(trt, path, profile, options, timing=cache.load_timing(key), progress=progress)
         cache.store_timing(key, built.timing)
-        log.info("built %s in %.1f s, %.1f MiB", bundle.name, built.seconds, len(built.plan) / 2**20)
+        types = {dtype: count for (kind, dtype), count in built.layers.items() if kind == "CONVOLUTION"}
+        log.info(
+            "built %s in %.1f s, %.1f MiB, convolutions %s", bundle.name, built.seconds, len(built.plan) / 2**20, types
+        )
         return built.plan
 
     data, fresh = cache.get(key, build)
@@ -104,8 +117,9 @@ class TrtStreamEngine(RingEngine):
         cache_dir: of the plans; None: aunet_sdk/engines in the user's cache folder.
         progress: told what the builder is at, from another thread; see build.Progress.
 
-    One thread of the engine's own makes all calls, so that the caller may change threads. Raises InvalidInput,
-    ModelError, BundleMismatch, BackendUnavailable (no library, driver or GPU), EngineMismatch, OutOfDeviceMemory.
+    `plan` says which plan runs. One thread of the engine's own makes all calls, so that the caller may change threads.
+    Raises InvalidInput, ModelError, BundleMismatch, BackendUnavailable (no library, driver or GPU), EngineMismatch,
+    OutOfDeviceMemory.
     """
 
     def __init__(
@@ -216,6 +230,7 @@ class TrtStreamEngine(RingEngine):
                 f"expected {self._library} to run the engine that it has just built, got {misfit}; check that driver, "
                 "CUDA and TensorRT fit together (docs/engines.md)"
             )
+        self.plan = PlanInfo(plan.key, plan.fresh, len(plan.data), cache.folder / plan.key.file_name)
         self._stream = self._cuda.stream_create()
         self._allocate(fps)
 

@@ -99,15 +99,31 @@ def fake_tensorrt(cuda: FakeCuda, version: str = "10.3.0") -> Any:
     class ITensor:
         def __init__(self, value: Any) -> None:
             self.name = value.name
+            self.dtype = ORT[value.type]
             self.shape = tuple(d if isinstance(d, int) else -1 for d in value.shape)
+
+    class ILayer:
+        type = "LayerType.CONVOLUTION"
+        num_outputs = 1
+
+        def __init__(self, network: INetworkDefinition) -> None:
+            self._network = network
+
+        def get_output(self, i: int) -> ITensor:
+            return self._network.get_input(0)
 
     class INetworkDefinition:
         session: Any = None
         path = ""
 
+        num_layers = 1
+
         @property
         def num_inputs(self) -> int:
             return len(self.session.get_inputs())
+
+        def get_layer(self, i: int) -> ILayer:
+            return ILayer(self)
 
         def get_input(self, i: int) -> ITensor:
             return ITensor(self.session.get_inputs()[i])
@@ -304,8 +320,8 @@ def fake_tensorrt(cuda: FakeCuda, version: str = "10.3.0") -> Any:
     for item in (
         BuilderFlag, DataType, ILogger, IProgressMonitor, Logger, MemoryPoolType, NetworkDefinitionCreationFlag,
         TensorIOMode, Builder, IBuilderConfig, ICudaEngine, IExecutionContext, INetworkDefinition, IOptimizationProfile,
-        ITensor, ITimingCache, OnnxParser, ParserError, Runtime,
+        ILayer, ITensor, ITimingCache, OnnxParser, ParserError, Runtime,
     ):  # fmt: skip
         setattr(module, item.__name__, item)
-    module.ITensor.name = module.ITensor.shape = None
+    module.ITensor.name = module.ITensor.shape = module.ITensor.dtype = None
     return module

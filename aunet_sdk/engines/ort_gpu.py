@@ -1,0 +1,271 @@
+"""ONNX Runtime on an NVIDIA GPU: its CUDA provider, or its TensorRT provider.
+
+Has not run on a GPU where this is developed; the same code runs there on ONNX Runtime's CPU provider in the tests.
+ONNX Runtime copies what lies on the host when it is bound, not when the graph runs, so that crops and indices are bound
+anew in every step. The rings stay on the GPU, and the new states are written straight into them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle import Bundle
+from ..errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
+from .build import BuildOptions, Shapes, max_queries, profile_of
+from .cache import default_folder
+from .ring import Ring, initial_rows
+from .stepping import RingEngine, index_names, load_bundle
+
+__all__ = ["PROVIDERS", "OrtGpuStreamEngine", "default_options", "import_runtime"]
+
+PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "cpu": "CPUExecutionProvider",  # to see this code run where there is no GPU
+}
+_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
+
+
+def import_runtime() -> Any:
+    """The onnxruntime module. BackendUnavailable: none, a broken one, or both wheels in one environment."""
+    wheels = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            wheels.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    if len(wheels) > 1:
+        raise BackendUnavailable(
+            f"expected one ONNX Runtime, got {' and '.join(wheels)}, which overwrite each other's files; "
+            "pip uninstall onnxruntime onnxruntime-gpu, then install the one that is wanted"
+        )
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise BackendUnavailable(f'expected ONNX Runtime, got {error}; pip install "aunet_sdk[gpu]"') from error
+    if not hasattr(ort, "InferenceSession"):
+        raise BackendUnavailable(
+            "expected ONNX Runtime, got the rest of one; pip uninstall onnxruntime onnxruntime-gpu, then "
+            'pip install "aunet_sdk[gpu]"'
+        )
+    return ort
+
+
+def default_options(
+    provider: str, profile: Mapping[str, Shapes], options: BuildOptions, device_id: int, cache_dir: Path
+) -> dict[str, str]:
+    """The options of ONNX Runtime's provider that this engine sets; `provider_options` go on top."""
+    if provider == "cpu":
+        return {}
+    if provider == "cuda":
+        return {
+            "device_id": str(device_id),
+            "use_tf32": str(int(options.tf32)),
+            "arena_extend_strategy": "kSameAsRequested",
+            "cudnn_conv_algo_search": "EXHAUSTIVE",
+        }
+
+    def shapes(which: str) -> str:
+        return ",".join(f"{name}:{'x'.join(map(str, getattr(each, which)))}" for name, each in profile.items())
+
+    return {
+        "device_id": str(device_id),
+        "trt_max_workspace_size": str(options.workspace_mb << 20),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(cache_dir / "onnxruntime"),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(cache_dir / "onnxruntime"),
+        "trt_profile_min_shapes": shapes("smallest"),
+        "trt_profile_opt_shapes": shapes("usual"),
+        "trt_profile_max_shapes": shapes("largest"),
+    }
+
+
+class OrtGpuStreamEngine(RingEngine):
+    """StreamEngine (engines/base.py) on ONNX Runtime's CUDA or TensorRT provider.
+
+    Args:
+        bundle: a `stream` bundle, its path, or None for the default one.
+        provider: "cuda", "tensorrt", or "cpu" for trying this code without a GPU.
+        max_faces, typical_faces, workspace_mb, tf32: see build.BuildOptions.
+        provider_options: of ONNX Runtime's provider, on top of `default_options`.
+        cpu_nodes: whether ONNX Runtime may put nodes that the GPU cannot take on the CPU; False makes that an error.
+        fps: frame rate that the rings are first laid out for, one face.
+        cache_dir: for the TensorRT provider's engines; None: aunet_sdk/engines in the user's cache folder.
+
+    Raises InvalidInput, ModelError, BundleMismatch, and BackendUnavailable where the provider is not what runs.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str | Path | None = None,
+        *,
+        provider: str = "cuda",
+        max_faces: int = 8,
+        typical_faces: int = 1,
+        workspace_mb: int = 1024,
+        tf32: bool = False,
+        device_id: int = 0,
+        provider_options: Mapping[str, str] | None = None,
+        cpu_nodes: bool = True,
+        fps: float = 30.0,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        if provider not in PROVIDERS:
+            raise InvalidInput(f"provider: expected one of {', '.join(PROVIDERS)}, got {provider!r}")
+        if not 0 < fps <= 240:
+            raise InvalidInput(f"fps: expected a number above 0, at most 240, got {fps!r}")
+        options = BuildOptions(max_faces, typical_faces, workspace_mb, tf32)
+        self.bundle, path = load_bundle(bundle, "stream")
+        self.name = f"onnxruntime-{provider}"
+        self.max_faces = max_faces
+        self._max_queries = max_queries(max_faces)
+        self._device = ("cpu" if provider == "cpu" else "cuda", device_id)
+        folder = default_folder() if cache_dir is None else Path(cache_dir)
+        profile = profile_of(self.bundle, max_faces, typical_faces)
+        settings = default_options(provider, profile, options, device_id, folder) | dict(provider_options or {})
+        session = _session(path, provider, settings, cpu_nodes)
+        self.providers: tuple[str, ...] = tuple(session.get_providers())
+        _check_graph(self.bundle, session)
+        self._session: Any = session
+
+        b, side = self.bundle, self.bundle.resolution // 4
+        self.crops = np.zeros((max_faces, 3, b.resolution, b.resolution), np.float32)
+        self._no_crop = np.zeros((1, 3, b.resolution, b.resolution), np.float32)
+        self._heatmaps = np.zeros((max_faces, 68, side, side), np.float32)
+        self._no_heatmaps = np.zeros((1, 68, side, side), np.float32)
+        self._logits = np.zeros((self._max_queries, len(b.au_numbers)), np.float32)
+        self._indices = np.zeros((len(index_names(b)), self._max_queries), np.int64)
+        self._rings = tuple(
+            Ring(
+                s,
+                initial_rows(s, b.interval_s, fps),
+                profile[f"ring_{s.name}"].largest[0] - max_faces,
+                *self._device,
+            )
+            for s in b.state
+        )
+        self._no_state = tuple(Ring(s, 1, 1, *self._device) for s in b.state)
+        self._binding: Any = session.io_binding()
+
+    def __enter__(self) -> OrtGpuStreamEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free session and rings; see StreamEngine."""
+        self._session = self._binding = None
+        self._rings = self._no_state = ()
+
+    def _check_open(self) -> None:
+        if self._session is None:
+            raise InvalidInput("expected an open engine, got one that was closed; open another")
+
+    def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
+        """See RingEngine. Queries are rounded up to a multiple of the crops, so that there are never 0 of them."""
+        batch = max(n_new, 1)
+        queries = min(-(-max(count, 1) // batch) * batch, self._max_queries)
+        self._indices[:, count:queries] = -1
+        crops, heatmaps = (self.crops, self._heatmaps) if n_new else (self._no_crop, self._no_heatmaps)
+        bind = self._binding
+        bind.bind_input("crop", "cpu", 0, np.float32, (batch, *crops.shape[1:]), crops.ctypes.data)
+        for index, (_, _, name) in zip(self._indices, index_names(self.bundle), strict=True):
+            bind.bind_input(name, "cpu", 0, np.int64, (queries,), index.ctypes.data)
+        bind.bind_output("heatmaps", "cpu", 0, np.float32, (batch, *heatmaps.shape[1:]), heatmaps.ctypes.data)
+        bind.bind_output("logits", "cpu", 0, np.float32, (queries, self._logits.shape[1]), self._logits.ctypes.data)
+        for i, ring in enumerate(self._rings):
+            target, start = (ring, starts[i]) if n_new else (self._no_state[i], 0)
+            name, shape = ring.spec.name, ring.spec.shape
+            bind.bind_input(f"ring_{name}", *self._device, ring.dtype, (ring.rows, *shape), ring.pointer)
+            pointer = target.pointer + start * target.row_bytes
+            bind.bind_output(name, *self._device, ring.dtype, (batch, *shape), pointer)
+        try:
+            self._session.run_with_iobinding(bind)
+        except Exception as error:  # ONNX Runtime's errors share no other base class
+            raise BackendUnavailable(
+                f"expected {self.name} to run a step, got {error}; lower max_faces where memory is short, else open "
+                "the engine anew"
+            ) from error
+
+
+def _session(path: Path, provider: str, settings: Mapping[str, str], cpu_nodes: bool) -> Any:
+    ort = import_runtime()
+    name = PROVIDERS[provider]
+    if name not in ort.get_available_providers():
+        raise BackendUnavailable(
+            f"expected {name}, got an ONNX Runtime {ort.__version__} without it "
+            f"({', '.join(ort.get_available_providers())}); "
+            'pip uninstall onnxruntime, then pip install "aunet_sdk[gpu]" (on a Jetson: NVIDIA\'s wheel)'
+        )
+    if provider != "cpu" and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # CUDA and cuDNN from pip packages, where they are
+    if "trt_engine_cache_path" in settings:
+        try:
+            Path(settings["trt_engine_cache_path"]).mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            settings = {**settings, "trt_engine_cache_enable": "0", "trt_timing_cache_enable": "0"}
+    options = ort.SessionOptions()
+    if not cpu_nodes:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    order = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}[provider]
+    device = {"device_id": settings["device_id"]} if "device_id" in settings else {}
+    chosen = [
+        (PROVIDERS[each], dict(settings) if each == provider else device if each == "cuda" else {}) for each in order
+    ]
+    try:
+        session = ort.InferenceSession(str(path), options, providers=chosen)
+    except Exception as error:  # ONNX Runtime's errors share no other base class
+        raise ModelError(
+            f"expected a graph and options that ONNX Runtime {ort.__version__} can run on {name}, got {path.name}: "
+            f"{error}; export it again, or mend the options"
+        ) from error
+    session.disable_fallback()
+    if session.get_providers()[0] != name:
+        raise BackendUnavailable(
+            f"expected {name}, got {', '.join(session.get_providers())}: {_why(ort, provider)}; install what is missing"
+        )
+    return session
+
+
+def _why(ort: Any, provider: str) -> str:
+    """What keeps a provider's library from being loaded, in the loader's own words."""
+    folder = Path(ort.__file__).parent / "capi"
+    for each in ("shared", provider):
+        library = folder / f"libonnxruntime_providers_{each}.so"
+        if not library.is_file():
+            return f"there is no {library.name}"
+        try:
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            return str(error)
+    return "its libraries load, so it is the driver or the GPU that it does not take"
+
+
+def _check_graph(bundle: Bundle, session: Any) -> None:
+    """Inputs and outputs by the bundle's metadata. Raises BundleMismatch with the first that differs."""
+    side, n = bundle.resolution // 4, len(bundle.au_numbers)
+    expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "crop": ("float32", (None, 3, bundle.resolution, bundle.resolution)),
+        "heatmaps": ("float32", (None, 68, side, side)),
+        "logits": ("float32", (None, n)),
+    }
+    expected |= {name: ("int64", (None,)) for _, _, name in index_names(bundle)}
+    for s in bundle.state:
+        expected[f"ring_{s.name}"] = expected[s.name] = (s.dtype, (None, *s.shape))
+    got = {
+        v.name: (_TYPES.get(v.type, v.type), tuple(d if isinstance(d, int) else None for d in v.shape))
+        for v in (*session.get_inputs(), *session.get_outputs())
+    }
+    for name in sorted(expected.keys() | got.keys()):
+        if expected.get(name) != got.get(name):
+            raise BundleMismatch(
+                f"expected {name} {expected.get(name)} by the metadata, got {got.get(name)}; export it again"
+            )

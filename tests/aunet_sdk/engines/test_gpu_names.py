@@ -1,0 +1,107 @@
+"""GPU engines by name, and the `aunet engine` command where there is no GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from aunet_sdk.cli import app
+from aunet_sdk.commands import engine as command
+from aunet_sdk.engines import available_engines, open_engine
+from aunet_sdk.engines.cache import PlanCache
+from aunet_sdk.engines.gpu import GPU_ENGINES, open_gpu_engine
+from aunet_sdk.engines.trt import TrtStreamEngine
+from aunet_sdk.errors import BackendUnavailable, InvalidInput
+
+from .fake_cuda import FakeCuda
+from .fake_trt import fake_tensorrt
+from .test_cache import KEY
+from .test_ort import describe, write
+
+
+def has_gpu() -> bool:
+    try:
+        from cuda.bindings import runtime
+    except ImportError:
+        return False
+    return int(runtime.cudaGetDeviceCount()[0]) == 0
+
+
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU; tests/gpu")
+@pytest.mark.parametrize("engine", GPU_ENGINES)
+def test_asked_for_by_name_it_runs_there_or_not_at_all(engine: str) -> None:
+    with pytest.raises(BackendUnavailable, match="expected"):
+        open_engine(None, engine)
+
+
+def test_every_engine_is_described() -> None:
+    assert set(GPU_ENGINES) <= set(available_engines())
+
+
+def test_options_are_checked(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.onnx", describe())
+    with pytest.raises(InvalidInput, match=r"those of the engine tensorrt, got .*'speed'"):
+        open_gpu_engine(path, "tensorrt", options={"speed": "high"})
+    with pytest.raises(InvalidInput, match="engine: expected one of tensorrt"):
+        open_gpu_engine(path, "npu")
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command, on the fakes."""
+    cuda = FakeCuda()
+    library = fake_tensorrt(cuda)
+
+    class Faked(TrtStreamEngine):
+        def __init__(self, bundle: object, **options: object) -> None:
+            options |= {"library": library, "cuda": cuda}
+            options.pop("device_id")
+            super().__init__(bundle, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("aunet_sdk.engines.trt.TrtStreamEngine", Faked)
+
+
+def aunet(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["engine", *map(str, arguments)], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_build_list_clear(faked: None, tmp_path: Path) -> None:
+    model, cache = write(tmp_path / "a.onnx", describe()), tmp_path / "cache"
+    built = aunet("build", "--model", model, "--max-faces", 2, "--cache", cache)
+    assert "tell-tale: built" in built and "with CUDA graphs, 2 faces at most" in built
+    assert "was there already" in aunet("build", "--model", model, "--max-faces", 2, "--cache", cache)
+    (plan,) = cache.glob("*.plan")
+    assert str(plan) in built
+    listed = aunet("list", "--cache", cache)
+    assert "tell-tale" in listed and "Fake GPU (8.7), 12.6" in listed and "2 files in" in listed
+    plan.write_bytes(b"damaged")
+    assert "damaged: it is no plan" in aunet("list", "--cache", cache)
+    assert aunet("clear", "--cache", cache).startswith("2 files removed")
+    assert "0 files in" in aunet("list", "--cache", cache)
+
+
+def test_build_without_a_cache_says_so(faked: None, tmp_path: Path) -> None:
+    model = write(tmp_path / "a.onnx", describe())
+    (tmp_path / "file").write_text("no folder")
+    output = aunet("build", "--model", model, "--cache", tmp_path / "file" / "cache")
+    assert "not kept: the cache folder cannot be written" in output
+
+
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU; tests/gpu")
+def test_build_without_a_library_or_gpu(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["engine", "build", "--cache", str(tmp_path)])
+    assert result.exit_code == 3 and "aunet: expected" in result.output
+
+
+def test_the_bar_of_a_terminal(tmp_path: Path) -> None:
+    with command._bar(quiet=True) as told:
+        assert told("building", 0.5) is None
+
+
+def test_a_kept_plan_of_another_gpu_is_listed(tmp_path: Path) -> None:
+    PlanCache(tmp_path).store(KEY, b"plan")
+    assert "Orin (8.7), 12.6" in aunet("list", "--cache", tmp_path)

@@ -1,0 +1,124 @@
+"""ONNX Runtime's GPU engine: its code on the CPU provider, and its refusals where a GPU provider is not what runs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aunet_sdk.engines import NEW, Query, Slot, StreamEngine
+from aunet_sdk.engines.build import BuildOptions, profile_of
+from aunet_sdk.engines.ort import OrtStreamEngine
+from aunet_sdk.engines.ort_gpu import OrtGpuStreamEngine, default_options, import_runtime
+from aunet_sdk.errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
+
+from .test_ort import describe, write
+
+ort = pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("gpu") / "tell-tale.onnx", describe())
+
+
+def test_same_answers_as_the_other_engine(path: Path) -> None:
+    random, gap = np.random.default_rng(0), 6
+    ours = OrtGpuStreamEngine(path, provider="cpu", max_faces=3, fps=5)
+    theirs = OrtStreamEngine(path, max_faces=3, threads=1, fps=5)
+    assert isinstance(ours, StreamEngine) and ours.providers == ("CPUExecutionProvider",)
+    kept: list[tuple[list[Slot], list[Slot]]] = []
+    for t in range(60):
+        faces, values, results = 1 + t // 10 % 3, random.random(3), []
+        for one, side in ((ours, 0), (theirs, 1)):
+            for crop, value in zip(one.crops, values, strict=True):
+                crop[:] = value
+            old = kept[-gap][side] if len(kept) >= gap else []
+            due = [Query(old[i], old[i], NEW) if i < len(old) else None for i in range(faces)]
+            causal = [old[i] if i < len(old) else None for i in range(faces)]
+            results.append(one.step(faces, due, causal))
+        for name in ("heatmaps", "logits", "logits_causal"):
+            np.testing.assert_allclose(getattr(results[0], name), getattr(results[1], name), rtol=1e-6)
+        kept.append((results[0].slots, results[1].slots))
+    answers = [
+        one.query([Query(s, s, s) for slots in kept[-8:] for s in slots[side]])
+        for one, side in ((ours, 0), (theirs, 1))
+    ]
+    np.testing.assert_allclose(answers[0], answers[1], rtol=1e-6)
+    ours.close()
+    with pytest.raises(InvalidInput, match="an open engine"):
+        ours.step(1)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_wheel_without_the_provider(path: Path, provider: str) -> None:
+    if any("CUDA" in name or "Tensorrt" in name for name in ort.get_available_providers()):
+        pytest.skip("this is a GPU wheel")
+    with pytest.raises(BackendUnavailable, match=r"got an ONNX Runtime .* without it .*aunet_sdk\[gpu\]"):
+        OrtGpuStreamEngine(path, provider=provider)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_silent_fallback_is_an_error(path: Path, provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime lists a provider, cannot load it, and would go on on the CPU."""
+    real = ort.InferenceSession
+    monkeypatch.setattr(
+        ort,
+        "get_available_providers",
+        lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
+    monkeypatch.setattr(
+        ort, "InferenceSession", lambda path, options, providers: real(path, options, ["CPUExecutionProvider"])
+    )
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+    with pytest.raises(BackendUnavailable, match="got CPUExecutionProvider: there is no libonnxruntime_providers_"):
+        OrtGpuStreamEngine(path, provider=provider, cache_dir=path.parent)
+
+
+def test_both_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.31.0")
+    with pytest.raises(BackendUnavailable, match=r"got onnxruntime 1.31.0 and onnxruntime-gpu 1.31.0, which overwrite"):
+        import_runtime()
+
+
+def test_options_reach_the_provider(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def session(path: str, options: Any, providers: Any) -> Any:
+        seen["providers"] = providers
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["TensorrtExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+    with pytest.raises(ModelError, match="seen enough"):
+        OrtGpuStreamEngine(
+            path, provider="tensorrt", device_id=1, provider_options={"trt_dla_enable": "1"}, cache_dir=path.parent
+        )
+    names = [name for name, _ in seen["providers"]]
+    assert names == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    settings = seen["providers"][0][1]
+    assert settings["trt_dla_enable"] == "1" and settings["device_id"] == "1" == seen["providers"][1][1]["device_id"]
+    assert settings["trt_profile_max_shapes"].startswith("crop:8x3x8x8,S_due:16,")
+
+
+def test_default_options() -> None:
+    profile = profile_of(describe(), 2)
+    cuda = default_options("cuda", profile, BuildOptions(2), 0, Path("c"))
+    assert cuda["use_tf32"] == "0"
+    assert default_options("cuda", profile, BuildOptions(2, tf32=True), 0, Path("c"))["use_tf32"] == "1"
+
+
+def test_checks(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="provider: expected one of cuda"):
+        OrtGpuStreamEngine(path, provider="rocm")
+    with pytest.raises(InvalidInput, match="max_faces"):
+        OrtGpuStreamEngine(path, provider="cpu", max_faces=0)
+    with pytest.raises(InvalidInput, match="fps"):
+        OrtGpuStreamEngine(path, provider="cpu", fps=0)
+    wrong = write(tmp_path / "wrong.onnx", describe(au_numbers=(1, 2), thresholds=(0.5, 0.5)))
+    with pytest.raises(BundleMismatch, match=r"logits .*\(None, 2\)\) by the metadata, got .*\(None, 5\)"):
+        OrtGpuStreamEngine(wrong, provider="cpu")
