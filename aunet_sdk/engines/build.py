@@ -152,7 +152,7 @@ def build_plan(
     network = _made(trt, lambda: builder.create_network(flags), "a network")
     parser = _made(trt, lambda: trt.OnnxParser(network, trt_api.logger_of(trt)), "an ONNX parser")
     if not parser.parse_from_file(str(path)):
-        reasons = "; ".join(" ".join(parser.get_error(i).desc().split()) for i in range(parser.num_errors))
+        reasons = "; ".join(_reason(parser.get_error(i)) for i in range(parser.num_errors))
         raise ModelError(f"expected a graph that can be parsed, got {name}: {reasons}; export it again")
     layers = _layers(network)
     config = _made(trt, builder.create_builder_config, "a builder configuration")
@@ -161,7 +161,8 @@ def build_plan(
         config.clear_flag(trt.BuilderFlag.TF32)
     if compute_capabilities:
         _aim(trt, config, compute_capabilities)
-    cache = _timing_cache(config, timing)
+    # TensorRT-RTX compiles for the GPU when it runs, times nothing here, and warns where it is asked to
+    cache = None if trt_api.library_name(trt).startswith("tensorrt-rtx") else _timing_cache(config, timing)
     _add_profile(trt, builder, config, network, profile, name)
     monitor = None if progress is None else _monitor(trt, progress)
     if monitor is not None:
@@ -180,6 +181,10 @@ def build_plan(
         with contextlib.suppress(TypeError, ValueError):  # nothing learnt gives no buffer
             learnt = bytes(kept.serialize()) if kept is not None else b""
     return Built(bytes(plan), learnt, time.monotonic() - start_s, layers)
+
+
+def _reason(error: Any) -> str:
+    return " ".join(f"{error.node_operator()} {error.node_name()}: {error.desc()}".split())
 
 
 def _layers(network: Any) -> dict[tuple[str, str], int]:

@@ -46,7 +46,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "ILayer": ("get_output", "num_outputs", "type"),
     "ITensor": ("dtype", "name", "shape"),
     "OnnxParser": ("get_error", "num_errors", "parse_from_file"),
-    "ParserError": ("desc",),
+    "ParserError": ("desc", "node_name", "node_operator"),
     "ITimingCache": ("serialize",),
     "IProgressMonitor": ("phase_finish", "phase_start", "step_complete"),
     "ILogger": ("log",),

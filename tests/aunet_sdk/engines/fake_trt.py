@@ -96,6 +96,12 @@ def fake_tensorrt(cuda: FakeCuda, version: str = "10.3.0") -> Any:
         def desc(self) -> str:
             return "the fake's parser error"
 
+        def node_name(self) -> str:
+            return "node_1"
+
+        def node_operator(self) -> str:
+            return "Conv"
+
     class ITensor:
         def __init__(self, value: Any) -> None:
             self.name = value.name

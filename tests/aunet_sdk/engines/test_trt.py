@@ -259,6 +259,13 @@ def test_options_are_checked(opened: Open, options: dict[str, Any]) -> None:
 # What TensorRT and CUDA may refuse
 
 
+@pytest.mark.parametrize("call", ["set_timing_cache"])
+def test_a_timing_cache_that_is_refused_does_no_harm(opened: Open, trt: Any, call: str, tmp_path: Path) -> None:
+    trt.give[call] = False
+    assert opened().step(1, [QUERY]).logits.shape == (1, 5)
+    assert not list((tmp_path / "cache").glob("*.cache"))
+
+
 @pytest.mark.parametrize(
     ("call", "instead", "error", "text"),
     [
