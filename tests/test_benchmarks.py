@@ -127,3 +127,34 @@ def test_agreement_correlation(scripts: Path) -> None:
 def test_the_map_has_68_distinct_mesh_points(scripts: Path) -> None:
     points = load("landmarker").IBUG_68
     assert len(set(points.tolist())) == 68 and points.max() < 478
+
+
+def test_training_prints_its_ratios(repository: Path, tmp_path: Path) -> None:
+    arguments = ("--cases", "8:64", "--batch", 2, "--rounds", 1, "--steps", 1, "--device", "cpu", "--threads", 1)
+    code, output, figures = run(repository, "training.py", *arguments, "--json", tmp_path / "t.json")
+    assert code == 0, output
+    row = figures["cases"][0]
+    assert row["ratio_ours_kept"] == pytest.approx(row["ours_kept_images_per_s"] / row["recipe_images_per_s"], abs=0.02)
+    assert figures["ratio"] == row["ratio_ours_kept"] and json.loads((tmp_path / "t.json").read_text()) == figures
+    assert run(repository, "training.py", "--cases", "256")[0] == 2
+
+
+def test_training_compares_the_same_step(scripts: Path) -> None:
+    """The transcription and the loop's step decide alike: what is timed is the same work."""
+    import torch
+
+    training = load("training")
+    torch.manual_seed(0)
+    fan = training.FAN(8).eval()
+    head = training.AUNetHead(15, 8)
+    crops = torch.randint(0, 256, (4, 3, 3, 64, 64), dtype=torch.uint8)
+    labels = torch.randint(0, 2, (4, 15)).float()
+    device = torch.device("cpu")
+    ours = training.Ours(fan, device, torch.float32)
+    ours.network.head.load_state_dict(head.state_dict())
+    recipe = training.Recipe(fan, head, device)
+    for step in (ours, recipe):
+        step(crops, labels)
+    pairs = zip(ours.network.head.parameters(), recipe.head.parameters(), strict=True)
+    gradients = [(a.grad, b.grad) for a, b in pairs]
+    assert all(torch.allclose(a, b, atol=1e-5, rtol=1e-3) for a, b in gradients)

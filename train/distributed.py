@@ -6,10 +6,9 @@ batch norm looks at the rows of all processes: the weights are those of one proc
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import dataclasses
 import os
-from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -80,17 +79,20 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-@contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[Group]:
-    """The group that torchrun's environment describes: NCCL between GPUs, gloo between CPUs."""
+def leads() -> bool:
+    """Whether this process is the first of those that torchrun started, or alone."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def join(device: torch.device) -> Group:
+    """The group that torchrun's environment describes, for the life of the process: NCCL between GPUs, gloo between
+    CPUs."""
     if not launched():
-        yield Group()
-        return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Group(dist.get_rank(), dist.get_world_size())
-    finally:
-        dist.destroy_process_group()
+        return Group()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    return Group(dist.get_rank(), dist.get_world_size())
 
 
 class _Sum(torch.autograd.Function):
@@ -148,6 +150,11 @@ def share_batch_norm(module: nn.Module, group: Group) -> nn.Module:
         return module
     if next(module.parameters()).is_cuda:
         return cast(nn.Module, nn.SyncBatchNorm.convert_sync_batchnorm(module))
+    _replace_batch_norm(module)
+    return module
+
+
+def _replace_batch_norm(module: nn.Module) -> None:
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d) and not isinstance(child, SharedBatchNorm):
             shared = SharedBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
@@ -156,8 +163,7 @@ def share_batch_norm(module: nn.Module, group: Group) -> nn.Module:
                 setattr(shared, buffer, getattr(child, buffer))
             setattr(module, name, shared.train(child.training))
         else:
-            share_batch_norm(child, group)
-    return module
+            _replace_batch_norm(child)
 
 
 def rows_of(count: int, part: int, parts: int) -> slice:

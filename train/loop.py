@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from train.config import RunOptions
-from train.distributed import Group, joined, launched, local_rank, share_batch_norm
+from train.distributed import Group, join, launched, local_rank, share_batch_norm
 from train.meter import LOG, Meter, progress_bar
 from train.model import Model
 from train.rundir import BEST, CHECKPOINT, MODEL, RunError, RunFolder, Stopped, environment
@@ -229,14 +229,14 @@ def train(task: Task, options: RunOptions, resume: bool = False) -> dict[str, fl
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
     device = pick_device(options.device)
-    with joined(device) as group:
-        run = RunFolder(options, task.name, resume, group.leads)
-        try:
-            group.barrier()
-            with _scalar_writer(run) as writer, _stop_signals() as stop:
-                return _Trainer(task, options, run, group, device, writer, stop).run()
-        finally:
-            run.close()
+    group = join(device)
+    run = RunFolder(options, task.name, resume, group.leads)
+    try:
+        group.barrier()
+        with _scalar_writer(run) as writer, _stop_signals() as stop:
+            return _Trainer(task, options, run, group, device, writer, stop).run()
+    finally:
+        run.close()
 
 
 @contextlib.contextmanager

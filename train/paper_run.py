@@ -115,13 +115,14 @@ class PaperTask:
         epoch, place = divmod(step, self.steps_per_epoch)
         rows = self._permutation(epoch)[place * self.batch : (place + 1) * self.batch]
         own = rows[rows_of(len(rows), part, parts)]
-        labels = data.labels[own]
+        labels, known = data.labels[own], ~np.isnan(data.labels[rows])
+        mine = ~np.isnan(labels)
         batch = {
             "labels": torch.from_numpy(labels),
             "corpus": torch.tensor([self.corpora.index(name) for name in data.corpus[own].tolist()]),
             # shares of the batch's means that this part has
-            "known_share": torch.tensor((~np.isnan(labels)).sum() / (~np.isnan(data.labels[rows])).sum()),
-            "row_share": torch.tensor(len(own) / len(rows)),
+            "known_share": torch.tensor(float(mine.sum() / max(known.sum(), 1))),
+            "row_share": torch.tensor(float(mine.any(1).sum() / max(known.any(1).sum(), 1))),
         }
         if self.cache is not None:
             return {**batch, **self.cache.read(self._draw(epoch) * self.epoch_size + own)}

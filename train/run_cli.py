@@ -64,7 +64,7 @@ def run(
 
 
 def _one(experiment: Experiment, options: PaperOptions, resume: bool) -> None:
-    from train.distributed import launched
+    from train.distributed import leads
     from train.paper_run import run_paper
     from train.rundir import write_text
 
@@ -75,7 +75,7 @@ def _one(experiment: Experiment, options: PaperOptions, resume: bool) -> None:
             f"run that experiment first, with the same --out"
         )
     place.mkdir(parents=True, exist_ok=True)
-    if not launched():
+    if leads():
         write_text(place / "experiment.yaml", as_yaml(experiment, options))
     run_paper(options, resume)
 

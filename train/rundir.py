@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import io
 import json
 import logging
 import math
@@ -175,8 +176,10 @@ class RunFolder:
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint: `state` and the options."""
         if self.leads:
+            buffer = io.BytesIO()  # torch's own writer hides the reason of a failure
+            torch.save({**state, "options": json.dumps(self.options.fixed())}, buffer)
             with replacing(self.checkpoint) as partial:
-                torch.save({**state, "options": json.dumps(self.options.fixed())}, partial)
+                partial.write_bytes(buffer.getbuffer())
 
     def save_model(
         self,

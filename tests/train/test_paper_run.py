@@ -1,0 +1,341 @@
+"""Runs of the paper, small: all four variants, the loss in parts, kept features, resume, a full disk, the YAML."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from train.cli import app
+from train.config import PaperOptions
+from train.distributed import Group
+from train.experiment import ExperimentError, available, read_experiment
+from train.features_cache import FeatureCache, Layout, enlarge
+from train.loop import RunError, Stopped
+from train.model import Model, ModelConfig
+from train.network_file import load_network
+from train.paper_run import PaperTask, run_paper
+from train.predictions import Predictions
+from train.rundir import replacing
+
+
+@pytest.fixture(scope="module")
+def fan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("fan") / "fan.safetensors"
+    Model(ModelConfig(width=8, resolution=64)).save(path)
+    return path
+
+
+@pytest.fixture
+def options(data: Path, fan: Path, tmp_path: Path) -> PaperOptions:
+    return paper_options(data, fan, tmp_path / "run")
+
+
+def paper_options(data: Path, fan: Path, run: Path, **values: Any) -> PaperOptions:
+    given: dict[str, Any] = {
+        "variant": "aunet", "samples": 16, "test_frames": 8, "batch": 8, "epochs": 2, "decay_every": 1, "lr": 1e-3,
+        "vae_epochs": 2, "threads": 1, "precision": "fp32", "device": "cpu", "eval_frames": 8, "augment": False,
+    }  # fmt: skip
+    return PaperOptions(data=str(data), run=str(run), train_on=("synthetic",), fan=str(fan), **{**given, **values})
+
+
+def changed(options: PaperOptions, **values: Any) -> PaperOptions:
+    return PaperOptions(**{**vars(options), **values})
+
+
+def weights(run: str | Path) -> dict[str, torch.Tensor]:
+    return load_file(Path(run) / "model.safetensors")
+
+
+def same(first: str | Path, second: str | Path) -> bool:
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def started(options: PaperOptions) -> PaperTask:
+    import threading
+
+    task = PaperTask(options)
+    Path(options.run).mkdir(parents=True, exist_ok=True)
+    task.start(torch.device("cpu"), Group(), Path(options.run), threading.Event())
+    return task
+
+
+@pytest.mark.parametrize("variant", ["au-fan", "au-vae", "au-tdn", "aunet"])
+def test_every_variant_learns_and_predicts(options: PaperOptions, fan: Path, variant: str) -> None:
+    options = changed(options, variant=variant, epochs=6, lr=2e-2, eval_every=6)
+    before = started(options)
+    batch = before.make_part(0, 0, 1)
+    first = before.loss(batch)[0].item()
+    run_paper(options)
+    folder = Path(options.run)
+    found = Predictions.load(folder)
+    assert (len(found), found.variant, found.seed, found.au_numbers) == (8, variant, 1, before.au_numbers)
+    assert found.flipped is not None and not np.allclose(found.flipped, found.probabilities)
+    assert found.extra["train_corpus"] == "synthetic" and ("alignment_space" in found.extra) is (
+        variant in ("au-vae", "aunet")
+    )
+    network, config = load_network(folder)
+    assert network.variant == variant and config.provenance["paper"]["options"]["variant"] == variant
+    after = Model.load(fan).fan.state_dict()
+    assert all(torch.equal(t, after[n]) for n, t in network.get_submodule("fan").state_dict().items())
+    before.model.load_state_dict(network.state_dict())
+    before.train_mode()
+    assert before.loss(batch)[0].item() < 0.98 * first
+    assert (folder / "packages.txt").read_text() and json.loads((folder / "config.json").read_text())["environment"]
+    again = before._predict(network, before.parts.test, np.arange(8))[0]
+    np.testing.assert_allclose(again, found.probabilities, atol=1e-5)
+
+
+def test_the_schedule_is_the_papers(data: Path, fan: Path, tmp_path: Path) -> None:
+    options = PaperOptions(data=str(data), run=str(tmp_path), train_on=("synthetic",), fan=str(fan), samples=20)
+    assert (options.lr, options.batch, options.epochs, options.weight_decay, options.gamma) == (1e-4, 64, 12, 0.0, 1.0)
+    task = PaperTask(changed(options, batch=4, variant="au-tdn"))
+    plan = task.plan()
+    assert plan.steps == 60 and plan.batch == 4
+    rates = [plan.rate(step) for step in (0, 19, 20, 39, 40, 59)]
+    assert rates == pytest.approx([1, 1, 0.7, 0.7, 0.49, 0.49])
+    assert [done for done in range(1, 61) if plan.evaluates(done)] == list(range(5, 61, 5))
+    seen = np.concatenate([task.make_part(step, 0, 1)["labels"].numpy() for step in range(5)])
+    assert np.array_equal(
+        np.sort(np.nan_to_num(seen, nan=-1), 0), np.sort(np.nan_to_num(task.parts.train.labels, nan=-1), 0)
+    )  # an epoch has every triplet once
+    torch.manual_seed(0)
+    task.train_mode()
+    assert task.model.training and not task.model.get_submodule("fan").training
+    assert not any(p.requires_grad for p in task.model.get_submodule("fan").parameters())
+
+
+def test_the_parts_of_a_batch_add_up(options: PaperOptions) -> None:
+    task = started(changed(options, cache="off"))
+    labels = task.parts.train.labels
+    labels[::3, 1:5] = np.nan
+    labels[1::3, 3:] = np.nan  # parts with few and with many known labels
+    task.model.eval()
+    whole = task.make_part(0, 0, 1)
+    loss, scalars = task.loss(whole)
+    parts = [task.make_part(0, k, 3) for k in range(3)]
+    assert [len(part["labels"]) for part in parts] == [2, 3, 3]
+    assert torch.equal(torch.cat([part["crops"] for part in parts]), whole["crops"])
+    shares = [task.loss(part) for part in parts]
+    assert sum(share.item() for share, _ in shares) == pytest.approx(loss.item(), rel=1e-5)
+    for name, value in scalars.items():
+        assert sum(s[name].item() for _, s in shares) == pytest.approx(value.item(), rel=1e-5)
+    assert scalars["alignment"].item() > 0
+
+
+def test_kept_features_decide_as_fresh_ones(options: PaperOptions) -> None:
+    fresh, kept = started(changed(options, cache="off")), started(options)
+    assert fresh.cache is None and kept.cache is not None and not len(kept.cache.missing())
+    a, b = (task.make_part(1, 0, 1) for task in (fresh, kept))
+    assert "crops" in a and "crops" not in b and torch.equal(a["labels"].nan_to_num(), b["labels"].nan_to_num())
+    for task in (fresh, kept):
+        task.model.eval()
+    kept.model.load_state_dict(fresh.model.state_dict())
+    torch.testing.assert_close(fresh._logits(fresh.model, a), kept._logits(kept.model, b), rtol=2e-3, atol=2e-3)
+    stamp = (kept.cache.folder / "due.f16").stat().st_mtime_ns
+    again = started(options)
+    assert again.cache is not None and (again.cache.folder / "due.f16").stat().st_mtime_ns == stamp  # not computed anew
+    other = started(changed(options, augment=True, draws=2, cache="on"))
+    assert other.cache is not None and other.cache.folder != again.cache.folder and other.cache.layout.rows == 32
+    first, second = other.make_part(0, 0, 1), other.make_part(2, 0, 1)
+    assert not torch.equal(first["due"].sort(0).values, second["due"].sort(0).values)  # epochs 0 and 1: two draws
+    assert started(changed(options, augment=True)).cache is None  # by default not with augmentation
+
+
+def test_a_cache_that_does_not_fit_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"expected room for .* GB"):
+        FeatureCache(tmp_path, "key", Layout(10**9, 768, 64, True))
+    assert not list(tmp_path.rglob("*.f16"))
+    near = torch.randn(2, 2, 3, 4, 4)
+    pooled = torch.nn.functional.avg_pool2d(enlarge(near).flatten(0, 1), 2).unflatten(0, (2, 2))
+    assert torch.equal(pooled, near)
+
+
+def test_gamma_0_is_the_network_without_vae(options: PaperOptions) -> None:
+    for variant, gamma in (("aunet", 0.0), ("au-tdn", 1.0), ("aunet", 1.0)):
+        run_paper(changed(options, variant=variant, gamma=gamma, run=f"{options.run}-{variant}-{gamma}", epochs=1))
+    run = options.run
+    assert same(f"{run}-aunet-0.0", f"{run}-au-tdn-1.0") and not same(f"{run}-aunet-0.0", f"{run}-aunet-1.0")
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_resumed_run_is_the_unbroken_one(
+    options: PaperOptions, monkeypatch: pytest.MonkeyPatch, augment: bool
+) -> None:
+    options = changed(options, augment=augment, accumulate=2)
+    whole, broken = (changed(options, run=f"{options.run}-{name}") for name in ("whole", "broken"))
+    run_paper(whole)
+    inner = PaperTask.loss
+    calls: list[int] = []
+
+    def loss(self: PaperTask, batch: dict[str, torch.Tensor]) -> Any:
+        calls.append(0)
+        if len(calls) == 5:  # the first part of step 3
+            os.kill(os.getpid(), signal.SIGTERM)
+        return inner(self, batch)
+
+    monkeypatch.setattr(PaperTask, "loss", loss)
+    with pytest.raises(Stopped, match="step 3 of 4"):
+        run_paper(broken)
+    assert not (Path(broken.run) / "predictions.npz").exists()
+    with pytest.raises(RunError, match=r"gamma 1\.0 -> 0\.5"):
+        run_paper(changed(broken, gamma=0.5), resume=True)
+    run_paper(broken, resume=True)
+    assert same(whole.run, broken.run)
+    a, b = Predictions.load(whole.run), Predictions.load(broken.run)
+    assert np.array_equal(a.probabilities, b.probabilities)
+
+
+def test_a_run_starts_from_the_weights_of_another(options: PaperOptions) -> None:
+    first = changed(options, variant="au-fan", aus=(1, 2, 12), run=f"{options.run}-first", epochs=1)
+    run_paper(first)
+    task = PaperTask(changed(options, variant="au-fan", aus=(2, 12, 26), init=first.run))
+    before, after = load_network(first.run)[0].state_dict(), task.model.state_dict()
+    last = "head.predictor.3.weight"
+    assert all(torch.equal(before[name], after[name]) for name in before if not name.startswith("head.predictor.3"))
+    assert torch.equal(after[last][:2], before[last][1:])
+    with pytest.raises(ValueError, match="expected a run of au-tdn"):
+        PaperTask(changed(options, variant="au-tdn", init=first.run))
+
+
+def test_options_that_cannot_be(options: PaperOptions, data: Path) -> None:
+    for values, message in (
+        ({"fan": ""}, "expected a trained FAN"),
+        ({"train_on": ("bp5d",)}, "bp5d"),
+        ({"train_on": ("synthetic", "bp4d")}, "stands alone"),
+        ({"train_on": ()}, "at least one data set"),
+        ({"cache": "on", "augment": True}, "set draws"),
+        ({"alignment": "pixel"}, "latent, label"),
+        ({"variant": "au-net"}, "au-net"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PaperTask(changed(options, **values))
+    with pytest.raises(RunError, match="two samples for each of 8 parts"):
+        started(changed(options, accumulate=8))
+
+
+def test_every_experiment_can_be_read() -> None:
+    names = available()
+    assert {"bp4d", "cross-database", "mixture", "disfa", "motion", "smoke", "synthetic"} <= set(names)
+    tables = set()
+    for name in names:
+        found = read_experiment(name)
+        tables |= set(found.tables)
+        runs = found.runs("data", Path("out"))
+        assert len({run.run for run in runs}) == len(runs) == len(found.variants) * len(found.folds) * len(found.seeds)
+        if found.after:
+            earlier = {run.run for run in read_experiment(found.after).runs("data", Path("out"))}
+            assert {run.init for run in runs} <= earlier
+    assert tables == {"III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV"}
+
+
+def test_overrides_and_their_errors(tmp_path: Path) -> None:
+    found = read_experiment("mixture", ["epochs=2", "variants=[aunet]", "lr=1e-3", "seeds=[1, 2]", "augment=false"])
+    assert (found.options.epochs, found.options.lr, found.variants, found.seeds) == (2, 1e-3, ("aunet",), (1, 2))
+    assert not found.options.augment
+    file = tmp_path / "own.yaml"
+    for text, message in (
+        ("title: t\nvariants: [aunet]\noptions: {train_on: [bp4d], epoch: 3}", "did you mean 'epochs'"),
+        ("title: t\nvariants: [aunet]\noptions: {train_on: [bp4d], epochs: three}", "expected int, got 'three'"),
+        ("title: t\nvariants: [aunet]\noptions: {train_on: bp4d}", "expected a list"),
+        ("title: t\nvariants: [aunet]\noptions: {train_on: [bp4d], seed: 3}", "follows from the grid"),
+        ("title: t\nvariant: [aunet]\noptions: {train_on: [bp4d]}", "did you mean 'variants'"),
+        ("variants: [aunet]\noptions: {train_on: [bp4d]}", "title: expected it"),
+        ("title: [", "no YAML"),
+        ("title: t\nvariants: [aunet]\noptions: {train_on: [bp4d], epochs: 0}", "expected a positive number"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ExperimentError, match=message):
+            read_experiment(file)
+    with pytest.raises(ExperimentError, match="did you mean 'gamma'"):
+        read_experiment("mixture", ["gama=1"])
+    with pytest.raises(FileNotFoundError, match=r"expected a \.yaml file or one of"):
+        read_experiment("nothing")
+
+
+def test_the_command_passes_over_what_is_finished(data: Path, fan: Path, tmp_path: Path) -> None:
+    overrides = {
+        "fan": fan, "variants": "[au-fan, au-tdn]", "samples": 16, "test_frames": 8, "batch": 8, "epochs": 1,
+        "threads": 1, "precision": "fp32", "eval_frames": 8,
+    }  # fmt: skip
+    words = ["run", "smoke", "--data", data, "--out", tmp_path]
+    words += [part for key, value in overrides.items() for part in ("--override", f"{key}={value}")]
+    runner = CliRunner()
+
+    def call(*more: object) -> Any:
+        return runner.invoke(app, [str(word) for word in (*words, *more)])
+
+    listed = call("--dry").output.split()
+    assert [Path(line).name for line in listed] == ["au-fan-seed1", "au-tdn-seed1"]
+    assert call().exit_code == 0
+    runs = [tmp_path / "smoke" / name for name in ("au-fan-seed1", "au-tdn-seed1")]
+    stamps = [(run / "predictions.npz").stat().st_mtime_ns for run in runs]
+    repeated = read_experiment(runs[0] / "experiment.yaml")
+    assert repeated.variants == ("au-fan",) and repeated.options.samples == 16 and repeated.options.fan == str(fan)
+    (runs[1] / "predictions.npz").unlink()
+    refused = call()
+    assert isinstance(refused.exception, RunError) and "--resume" in str(refused.exception)
+    assert call("--resume").exit_code == 0
+    assert (runs[0] / "predictions.npz").stat().st_mtime_ns == stamps[0] and (runs[1] / "predictions.npz").exists()
+    assert "mixture" in runner.invoke(app, ["run"]).output
+
+
+def test_a_full_disk_leaves_the_former_checkpoint(
+    options: PaperOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    options = changed(options, variant="au-fan", epochs=2, eval_every=2, checkpoint_s=0.0, run=str(tmp_path / "run"))
+    inner = PaperTask.loss
+
+    def loss(self: PaperTask, batch: dict[str, torch.Tensor]) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return inner(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PaperTask, "loss", loss)
+        with pytest.raises(Stopped, match="step 1 of 4"):
+            run_paper(options)
+    checkpoint = Path(options.run) / "checkpoint.pt"
+    before = checkpoint.read_bytes()
+    program = (
+        "from train import cli; from train.config import PaperOptions; from train.paper_run import run_paper; "
+        f"cli.app = lambda: run_paper(PaperOptions(**{vars(options)!r}), True); cli.main()"
+    )
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=repository, preexec_fn=limit, capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "File too large; the former checkpoint.pt is kept" in done.stderr and "--resume" in done.stderr
+    assert checkpoint.read_bytes() == before and not list(Path(options.run).glob("*.partial*"))
+    run_paper(options, resume=True)
+    whole = changed(options, run=str(tmp_path / "whole"))
+    run_paper(whole)
+    assert same(options.run, whole.run)
+
+
+def test_a_failed_write_keeps_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_text("former")
+    with pytest.raises(RunError, match=r"No space left on device; the former checkpoint.pt is kept"):
+        with replacing(path) as partial:
+            partial.write_text("half")
+            with open("/dev/full", "w") as full:
+                full.write("x")
+    assert path.read_text() == "former" and sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt"]
