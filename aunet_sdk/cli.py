@@ -9,7 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__
+from .commands import profile as profile_module
+from .commands.engine import app as engine_app
 from .commands.exits import guard
+from .commands.models import app as models_app
 
 app = typer.Typer(
     name="aunet",
@@ -18,6 +21,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(models_app, name="models")
+app.add_typer(engine_app, name="engine")
 
 
 class LookAheadChoice(str, Enum):
@@ -136,6 +141,9 @@ def info(model: ModelPath = None, debug: Debug = False) -> None:
 
         code = run(model)
     raise typer.Exit(int(code))
+
+
+app.command("profile")(profile_module.command)
 
 
 def main() -> None:

@@ -101,6 +101,7 @@ class LabelVAE(nn.Module):
 
     def freeze(self) -> LabelVAE:
         """For the alignment loss: no gradients into the VAE, evaluation mode."""
+        self.zero_grad(set_to_none=True)
         return self.requires_grad_(False).eval()
 
     def save(self, path: str | Path) -> None:
@@ -271,7 +272,7 @@ def train_vae(
         torch.manual_seed(options.seed)
         vae = LabelVAE(whole.shape[1], options.latent, options.hidden, au_numbers)
     generator = torch.Generator().manual_seed(options.seed)
-    optimizer = torch.optim.Adam(vae.parameters(), lr=options.lr)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=options.lr, fused=True)
     vae.train()
     for epoch in range(1, options.epochs + 1):
         sums = {"loss": 0.0, "bce": 0.0, "kl": 0.0}
