@@ -16,6 +16,8 @@ import time
 
 from common import finish, machine, options_of, parser_of, run
 
+from aunet_sdk import AUNetError
+
 SCRIPT = """
 import time
 start = time.perf_counter()
@@ -33,7 +35,7 @@ def fresh(script: str) -> str:
     """What a Python of its own prints."""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr else "no answer")
+        raise AUNetError(done.stderr.strip().splitlines()[-1] if done.stderr else "the fresh Python gave no answer")
     return done.stdout
 
 

@@ -66,6 +66,23 @@ def test_pipeline_names_a_clip_that_is_missing(repository: Path, tmp_path: Path)
     assert code == 2 and "missing.mp4" in output and "Traceback" not in output
 
 
+def test_startup_prints_its_figures(repository: Path) -> None:
+    code, output, figures = run(repository, "startup.py", "--rounds", 1, "--threads", 1, "--engine", "onnxruntime")
+    assert code == 0, output
+    assert 0 < figures["import_s"] < figures["ready_s"] and figures["first_picture_s"] > 0
+
+
+def test_a_benchmark_says_which_model_is_missing(repository: Path, tmp_path: Path) -> None:
+    code, output, _ = run(repository, "pipeline.py", "--no-mediapipe", "--model", tmp_path / "missing.onnx")
+    assert code == 2 and "missing.onnx" in output and "Traceback" not in output
+
+
+def test_medians_take_turns(scripts: Path) -> None:
+    calls: list[str] = []
+    spent = load("common").medians([lambda: calls.append("a"), lambda: calls.append("b")], 10)
+    assert calls == ["a", "b"] * 10 and len(spent) == 2 and all(0 < s < 1 for s in spent)
+
+
 def test_pipeline_follows_eight_faces(scripts: Path) -> None:
     pipeline = load("pipeline")
     tiles = [paint((80, 80, 70), background=i, size=(160, 160)) for i in range(20)]

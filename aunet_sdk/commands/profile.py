@@ -55,13 +55,13 @@ def command(
         for path in (json_path, html_path):
             if path is not None and not path.resolve().parent.is_dir():
                 raise InvalidInput(f"output: the folder of {path} does not exist")
-        most = faces if faces is not None and not synthetic else max(8, faces or 1)
+        most = faces if faces is not None and not synthetic else max(8, faces if faces is not None else 1)
         names = [name.strip() for name in compare.split(",")] if compare else [engine]
         if compare and len(set(names)) < max(2, len(names)):
             raise InvalidInput(f"--compare: expected two engines or more, each once, got {compare!r}")
         common: dict[str, Any] = {"model": model, "threads": threads, "max_faces": most, "look_ahead": look_ahead}
         options = {name: DetectorOptions(**common, engine=name) for name in cast("list[EngineName]", names)}
-        found = run(options, input_path, faces or 1, _size(size), duration)
+        found = run(options, input_path, 1 if faces is None else faces, _size(size), duration)
         _show(found, faces if synthetic else None, json_path, html_path)
 
 

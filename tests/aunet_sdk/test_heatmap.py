@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -83,3 +85,23 @@ def test_out_is_filled_and_checked():
             function(heatmaps[0])
         with pytest.raises(InvalidInput, match="cell"):
             function(heatmaps[..., :0])
+
+
+def test_several_threads_decode_at_once() -> None:
+    """The kernel holds no lock and no state: eight threads, each with heatmaps of its own, get what one gets."""
+    batches = [np.random.default_rng(i).normal(0, 0.3, (4, 68, 32, 32)).astype(np.float32) for i in range(8)]
+    alone = [decode(batch) for batch in batches]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            for got, expected in zip(pool.map(decode, batches), alone, strict=True):
+                assert np.array_equal(got[0], expected[0]) and np.array_equal(got[1], expected[1])
+
+
+@given(st.integers(0, 1023), st.integers(0, 1023))
+def test_of_two_equal_maxima_the_first_counts(a: int, b: int) -> None:
+    """Also where they lie in different chunks of the search."""
+    heatmaps = np.zeros((1, 1, 32, 32), np.float32)
+    heatmaps.reshape(-1)[[a, b]] = 0.5
+    got, expected = decode(heatmaps), decode_reference(heatmaps)
+    np.testing.assert_allclose(got[0], expected[0], atol=1e-5)
+    assert got[1] == expected[1]

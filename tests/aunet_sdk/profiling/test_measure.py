@@ -22,7 +22,7 @@ STAGES = ["decode", "find", "align", "copy_in", "network", "copy_out", "points",
 
 @pytest.fixture(scope="module")
 def detector() -> Iterator[Detector]:
-    with Detector(DetectorOptions(threads=1)) as made:
+    with Detector(DetectorOptions(engine="onnxruntime", threads=1)) as made:
         yield made
 
 
@@ -120,14 +120,14 @@ def test_wrong_calls(detector: Detector, frames: list[Frame]) -> None:
         profile(detector, frames[:5], warm_up=5)
     with pytest.raises(InvalidInput, match="two detectors"):
         compare({"one": detector}, frames)
-    with Detector(DetectorOptions(threads=1)) as closed:
+    with Detector(DetectorOptions(engine="onnxruntime", threads=1)) as closed:
         pass
     with pytest.raises(AUNetError, match="closed"):
         profile(closed, frames)
 
 
 def test_a_comparison_sees_who_is_slower(detector: Detector, frames: list[Frame], tmp_path: Path) -> None:
-    with Detector(DetectorOptions(threads=1)) as slow:
+    with Detector(DetectorOptions(engine="onnxruntime", threads=1)) as slow:
         step = slow.engine.step
 
         def waits(*args: object) -> object:
