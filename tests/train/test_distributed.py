@@ -13,8 +13,15 @@ import torch
 from safetensors.torch import load_file
 
 from train.distributed import Group, SharedBatchNorm, launched, rows_of, share_batch_norm
+from train.experiment import read_experiment
 from train.model import AUNetHead, Model, ModelConfig
+from train.paper_run import run_paper
 from train.predictions import Predictions
+
+OPTIONS = {
+    "samples": 16, "test_frames": 9, "batch": 8, "epochs": 2, "lr": 1e-4, "threads": 1, "precision": "fp32",
+    "device": "cpu", "eval_frames": 8, "vae_epochs": 2, "eval_every": 2,
+}  # fmt: skip
 
 
 def test_rows_are_dealt_out_once() -> None:
@@ -42,16 +49,12 @@ def fan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(repository: Path, data: Path, fan: Path, out: Path, processes: int) -> subprocess.CompletedProcess[str]:
-    """The command of docs/training.md, in one process or under torchrun."""
-    options = {
-        "variants": "[au-fan, aunet]", "fan": fan, "samples": 16, "test_frames": 9, "batch": 8, "epochs": 2, "lr": 1e-4,
-        "threads": 1, "precision": "fp32", "device": "cpu", "eval_frames": 8, "vae_epochs": 2, "eval_every": 2,
-    }  # fmt: skip
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "train", "run", "smoke"]
-    command += ["--data", str(data), "--out", str(out)]
-    command += [word for key, value in options.items() for word in ("--override", f"{key}={value}")]
+def start(repository: Path, data: Path, fan: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """The command of docs/training.md under torchrun, two processes; two runs, one after the other."""
+    overrides = {**OPTIONS, "variants": "[au-fan, aunet]", "fan": fan}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "train", "run", "smoke", "--data", str(data), "--out", str(out)]
+    command += [word for key, value in overrides.items() for word in ("--override", f"{key}={value}")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
 
@@ -64,12 +67,13 @@ def start_of(trained: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def test_two_processes_give_the_weights_of_one(repository: Path, data: Path, fan: Path, tmp_path: Path) -> None:
-    runs = []
-    for processes in (1, 2):
-        done = start(repository, data, fan, tmp_path / str(processes), processes)
-        assert done.returncode == 0, done.stderr
-        assert ("2 processes" in done.stderr) is (processes == 2)
-        runs.append(tmp_path / str(processes) / "smoke" / "aunet-seed1")
+    overrides = [f"{key}={value}" for key, value in {**OPTIONS, "variants": "[aunet]", "fan": fan}.items()]
+    (alone,) = read_experiment("smoke", overrides).runs(str(data), tmp_path / "one")
+    run_paper(alone)
+    done = start(repository, data, fan, tmp_path / "two")
+    assert done.returncode == 0 and "2 processes" in done.stderr, done.stderr
+    runs = [Path(alone.run), tmp_path / "two" / "smoke" / "aunet-seed1"]
+    assert (tmp_path / "two" / "smoke" / "au-fan-seed1" / "predictions.npz").exists()
     one, two = (load_file(run / "model.safetensors") for run in runs)
     before = Model.load(fan)
     assert one.keys() == two.keys()

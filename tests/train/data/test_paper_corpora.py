@@ -1,0 +1,83 @@
+"""The experiments of the paper on miniature trees of its data sets: one after the other, as a laboratory runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tests.train.data.conftest import Prepared
+from train.cli import app
+from train.data.corpus import DatasetError
+from train.model import Model, ModelConfig
+from train.network_file import load_network
+from train.predictions import Predictions
+from train.vae import LabelVAE
+
+SMALL = {
+    "folds": "[1]", "batch": 4, "samples": 12, "test_frames": 5, "epochs": 1, "threads": 1, "precision": "fp32",
+    "device": "cpu", "eval_frames": 4, "vae_epochs": 1, "lr": 1e-3, "workers": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(prepared: dict[str, Prepared], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What docs/training.md asks for: a folder per data set, and `prepared`."""
+    folder = tmp_path_factory.mktemp("root")
+    for name, one in prepared.items():
+        (folder / name).symlink_to(one.corpus.root)
+    (folder / "prepared").symlink_to(prepared["bp4d"].out)
+    torch.manual_seed(3)
+    Model(ModelConfig(width=8, resolution=64)).save(folder / "fan.safetensors")
+    return folder
+
+
+def call(root: Path, experiment: str, variants: str, **values: object) -> Path:
+    options = {**SMALL, "variants": f"[{variants}]", "fan": root / "fan.safetensors", **values}
+    words = ["run", experiment, "--data", str(root), "--out", str(root / "runs")]
+    words += [word for key, value in options.items() for word in ("--override", f"{key}={value}")]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return root / "runs" / experiment / f"{variants}-fold1-seed1"
+
+
+def test_disfa_starts_from_the_weights_of_bp4d(root: Path) -> None:
+    with pytest.raises(ValueError, match="run that experiment first"):
+        call(root, "disfa", "au-fan")
+    first = Predictions.load(call(root, "bp4d", "au-fan"))
+    assert (
+        len(first) == 5 and set(first.subject.tolist()) == {"F007"} and first.fold == 1 and len(first.au_numbers) == 12
+    )
+    run = call(root, "disfa", "au-fan")
+    second = Predictions.load(run)
+    assert second.au_numbers == (1, 2, 4, 6, 9, 12, 25, 26) and second.extra["train_corpus"] == "disfa"
+    assert load_network(run)[1].provenance["paper"]["options"]["init"].endswith("bp4d/au-fan-fold1-seed1")
+
+
+def test_the_mixture_has_a_vae_for_each(root: Path) -> None:
+    run = call(root, "mixture", "aunet")
+    found = Predictions.load(run)
+    assert set(found.corpus.tolist()) == {"bp4d", "disfa", "affwild2"} and len(found) == 15
+    assert found.au_numbers == (1, 2, 4, 6, 7, 9, 10, 12, 14, 15, 17, 23, 24, 25, 26)
+    of_disfa = found.labels[found.corpus == "disfa"]
+    assert np.isnan(of_disfa[:, found.au_numbers.index(7)]).all() and not np.isnan(of_disfa[:, 0]).any()
+    sizes = {name: LabelVAE.load(run / f"vae-{name}.safetensors").latent for name in ("bp4d", "disfa", "affwild2")}
+    assert sizes == {"bp4d": 8, "disfa": 6, "affwild2": 5}
+    assert load_network(run)[1].crop_scale == pytest.approx(200 / 130)
+
+
+def test_other_data_sets_are_tested_whole(root: Path) -> None:
+    found = Predictions.load(call(root, "cross-database", "au-fan", test_frames=0))
+    subjects = {name: set(found.subject[found.corpus == name].tolist()) for name in ("bp4d", "disfa")}
+    assert subjects == {"bp4d": {"F007"}, "disfa": {"SN002", "SN013", "SN003"}}
+    assert len(found.au_numbers) == 12 and (found.corpus == "affwild2").any()
+
+
+def test_a_data_set_that_is_not_prepared(root: Path, tmp_path: Path) -> None:
+    for name in ("bp4d", "fan.safetensors"):
+        (tmp_path / name).symlink_to(root / name)
+    with pytest.raises(DatasetError, match="are not ready"):
+        call(tmp_path, "bp4d", "au-fan")
