@@ -66,12 +66,13 @@ def crops_of(triplets: TripletSet, rows: Sequence[int]) -> NDArray[np.uint8]:
 
 
 def _features(subject: Subject, crops: NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor]:
-    """Features of former, due and later, from crops (B, 3, R, R, 3); of due alone where the others do not count."""
+    """Features of former, due and later, from crops (B, 3, R, R, 3); those of due for all three where the others do
+    not count or are not there: (B, 1, R, R, 3)."""
     if not subject.network.contexts:
-        crops = crops[:, 1:2]
+        crops = crops[:, crops.shape[1] // 2 :][:, :1]
     flat = to_input(torch.from_numpy(np.ascontiguousarray(crops.reshape(-1, *crops.shape[2:]))))
     features = subject.network.features(flat).unflatten(0, crops.shape[:2])
-    return features[:, 0], features[:, -1 if crops.shape[1] == 1 else 1], features[:, -1]
+    return features[:, 0], features[:, crops.shape[1] // 2], features[:, -1]
 
 
 @torch.inference_mode()
@@ -84,13 +85,17 @@ def probabilities(
     batch: int = 8,
 ) -> NDArray[np.float32]:
     """(len(rows), n) in [0, 1]; `mirrored`: of the flipped crops; `alone`: the due frame stands in for both others."""
+    from rich.console import Console
+    from rich.progress import track
+
     parts = []
-    for start in range(0, len(rows), batch):
+    starts = range(0, len(rows), batch)
+    for start in track(starts, subject.name, console=Console(stderr=True), disable=len(rows) < 20 * batch):
         crops = crops_of(triplets, rows[start : start + batch])
         if mirrored:
             crops = crops[:, :, :, ::-1]
         if alone:
-            crops = np.repeat(crops[:, 1:2], 3, 1)
+            crops = crops[:, 1:2]
         parts.append(subject.network.decide(*_features(subject, crops)).sigmoid().numpy())
     return np.concatenate(parts) if parts else np.empty((0, len(subject.au_numbers)), np.float32)
 

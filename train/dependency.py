@@ -90,6 +90,13 @@ def dependency_score(predictions: Predictions, flip: bool = False) -> Dependency
     return DependencyScore(precision, recall, f1, int(use.sum()))
 
 
+def both(predictions: Predictions, flip: bool = False) -> tuple[float, float]:
+    """(L2 distance of the adjacency matrices, dependency F1) on the AUs that have a label: a column of Table X."""
+    known = ~np.isnan(predictions.labels).all(0)
+    own = predictions.only(tuple(np.array(predictions.au_numbers)[known].tolist()))
+    return adjacency_distance(own, flip), dependency_score(own, flip).f1
+
+
 @dataclasses.dataclass(frozen=True)
 class TTest:
     """A paired t-test of a baseline against a variant; t < 0: the variant's values are larger."""

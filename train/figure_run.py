@@ -68,7 +68,8 @@ def draw(options: FigureOptions) -> list[Path]:
     subjects = [_named(text) for text in options.models]
     if len({subject.resolution for subject in subjects}) > 1:
         raise ValueError(f"model: expected one resolution, got {[subject.resolution for subject in subjects]}")
-    data = _open_data(options, subjects[0].resolution)
+    from_clip = options.clip and set(options.numbers) == {10}  # nothing else is looked at
+    data = None if from_clip else _opened(options, subjects[0].resolution)
     rng = np.random.default_rng(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     written = []
@@ -77,6 +78,9 @@ def draw(options: FigureOptions) -> list[Path]:
         written.append(figures.save(figure, options.out / f"{name}.{options.format}"))
         LOG.info("%s", written[-1])
 
+    if data is None:
+        keep(_figure_10(subjects, data, options), "figure_10")
+        return written
     if 6 in options.numbers:
         keep(_figure_6(subjects, data, options.faces, rng), "figure_6")
     for subject, text in zip(subjects, options.models, strict=True):
@@ -106,18 +110,22 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
 
 
-def _open_data(options: FigureOptions, resolution: int) -> TripletSet:
+def _opened(options: FigureOptions, resolution: int) -> TripletSet:
+    return open_data(options.data, resolution, options.corpus, options.fold, options.split)
+
+
+def open_data(data: str, resolution: int, corpus: str = "", fold: int = 0, split: str = "test") -> TripletSet:
+    """The labelled samples of a split of the synthetic set in `data`, or of the test part of the `corpus` under it."""
     from train.data.sequences import load_split
     from train.paper_data import labelled
 
-    if not options.corpus:
-        return labelled(TripletSet.from_sequences(load_split(options.data, options.split), resolution))
+    if not corpus:
+        return labelled(TripletSet.from_sequences(load_split(data, split), resolution))
     from train.data.corpus import open_corpus
 
-    root = Path(options.data)
-    corpus = open_corpus(options.corpus, root / options.corpus)
-    fold = options.fold or None
-    return labelled(TripletSet.from_corpus(corpus, root / "prepared", "test", fold, resolution=resolution))
+    root = Path(data)
+    opened = open_corpus(corpus, root / corpus)
+    return labelled(TripletSet.from_corpus(opened, root / "prepared", "test", fold or None, resolution=resolution))
 
 
 def _figure_6(subjects: Sequence[Subject], data: TripletSet, count: int, rng: np.random.Generator) -> figures.Figure:
@@ -148,10 +156,8 @@ def _figure_9(subject: Subject, data: TripletSet, aus: Sequence[int], rng: np.ra
 
 
 def _onset(data: TripletSet, column: int, rng: np.random.Generator) -> int | None:
-    """A sample where the AU is on and was off in the former frame, few other AUs changed and the head kept still.
-
-    The choice looks at labels and pixels of the border alone, never at what a network makes of them.
-    """
+    """A sample where the AU is on and was off in the former frame, few other AUs changed, and the face moved more than
+    what is around it. The choice looks at labels and pixels, never at what a network makes of them."""
     place = {(v, f): i for i, (v, f) in enumerate(zip(data.video.tolist(), data.rows[:, 1].tolist(), strict=True))}
     on = np.flatnonzero(data.labels[:, column] == 1)
     found = []
@@ -161,18 +167,19 @@ def _onset(data: TripletSet, column: int, rng: np.random.Generator) -> int | Non
             continue
         others = int((np.abs(data.labels[i] - data.labels[former]) > 0.5).sum()) - 1
         crops = data.crops(i, None).astype(np.float32)
-        found.append((others + _border_change(crops) / 12, i))
+        found.append((others + _movement(crops) / 4, i))
         if len(found) == CANDIDATES:
             break
     return min(found)[1] if found else None
 
 
-def _border_change(crops: NDArray[np.float32]) -> float:
-    """Mean change of the outer eighth of the crops (3, R, R, 3) from frame to frame, 0-255."""
-    inner = crops.shape[1] // 8
-    changes = np.abs(np.diff(crops, axis=0)).mean(3)
-    changes[:, inner:-inner, inner:-inner] = np.nan
-    return float(np.nanmean(changes))
+def _movement(crops: NDArray[np.float32]) -> float:
+    """How much more the outer eighth of the crops (3, R, R, 3) changes from former to due than the rest, 0-255."""
+    edge = crops.shape[1] // 8
+    change = np.abs(crops[1] - crops[0]).mean(2)
+    inner = change[edge:-edge, edge:-edge]
+    outer = (change.sum() - inner.sum()) / (change.size - inner.size)
+    return float(outer - inner.mean())
 
 
 def _predicted(subject: Subject, place: Path, data: TripletSet, options: FigureOptions) -> Predictions:
@@ -182,31 +189,36 @@ def _predicted(subject: Subject, place: Path, data: TripletSet, options: FigureO
         known = ~np.isnan(own.labels).all(0)
         return own.only(tuple(np.array(own.au_numbers)[known].tolist()))
     count = min(len(data), options.frames or len(data))
-    rows = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
-    return predictions_of(subject, data, rows)
+    return predictions_of(subject, data.subset(np.linspace(0, len(data) - 1, count).round().astype(np.int64)))
 
 
-def predictions_of(subject: Subject, data: TripletSet, rows: NDArray[np.int64], alone: bool = False) -> Predictions:
-    """What a network says about rows of a set, on the AUs that both have."""
-    values = probabilities(subject, data, rows.tolist(), alone=alone)
+def predictions_of(subject: Subject, data: TripletSet, alone: bool = False, flip: bool = False) -> Predictions:
+    """What a network says about a set, on the AUs that both have.
+
+    Args:
+        alone: without the former and the later frame.
+        flip: about the mirrored crops, too.
+    """
+    rows = range(len(data))
     common = tuple(au for au in subject.au_numbers if au in data.au_numbers)
     own = [subject.au_numbers.index(au) for au in common]
     wanted = [data.au_numbers.index(au) for au in common]
     return Predictions(
-        values[:, own],
-        data.labels[rows][:, wanted],
-        data.video[rows],
-        data.frame[rows],
-        data.subject[rows],
+        probabilities(subject, data, rows, alone=alone)[:, own],
+        data.labels[:, wanted],
+        data.video,
+        data.frame,
+        data.subject,
         common,
-        data.corpus[rows],
+        data.corpus,
+        flipped=probabilities(subject, data, rows, mirrored=True, alone=alone)[:, own] if flip else None,
     )
 
 
-def _figure_10(subjects: Sequence[Subject], data: TripletSet, options: FigureOptions) -> figures.Figure:
-    if options.clip:
+def _figure_10(subjects: Sequence[Subject], data: TripletSet | None, options: FigureOptions) -> figures.Figure:
+    if data is None or options.clip:
         clip = clip_triplets(options.clip, options.track, subjects[0].resolution)
-        return _timelines(subjects, clip, np.arange(len(clip)), np.asarray(clip.frame, np.float64), "frame", "")
+        return _timelines(subjects, clip, np.asarray(clip.frame, np.float64), "frame", "")
     keys = data.subject if (data.corpus == "synthetic").all() else data.video
     chosen = options.video or _busiest(data, keys)
     rows = np.flatnonzero(keys == chosen)
@@ -214,7 +226,7 @@ def _figure_10(subjects: Sequence[Subject], data: TripletSet, options: FigureOpt
         raise ValueError(f"video: expected one of {', '.join(sorted(set(keys.tolist()))[:5])} ..., got {chosen!r}")
     rows = rows[np.lexsort((data.frame[rows], np.array([_order(name) for name in data.video[rows].tolist()])))]
     times, unit = _axis(data.video[rows], data.frame[rows])
-    return _timelines(subjects, data, rows, times, unit, chosen)
+    return _timelines(subjects, data.subset(rows), times, unit, chosen)
 
 
 def _order(video: str) -> int:
@@ -244,15 +256,14 @@ def _axis(video: NDArray[np.str_], frame: NDArray[np.int64]) -> tuple[NDArray[np
 def _timelines(
     subjects: Sequence[Subject],
     data: TripletSet,
-    rows: NDArray[np.int64],
     times: NDArray[np.float64],
     unit: str,
     title: str,
 ) -> figures.Figure:
     said: list[tuple[str, Predictions]] = []
     if len(subjects) == 1 and subjects[0].network.contexts:
-        said.append((f"{subjects[0].name}, the frame alone", predictions_of(subjects[0], data, rows, alone=True)))
-    said += [(subject.name, predictions_of(subject, data, rows)) for subject in subjects]
+        said.append((f"{subjects[0].name}, the frame alone", predictions_of(subjects[0], data, alone=True)))
+    said += [(subject.name, predictions_of(subject, data)) for subject in subjects]
     common = tuple(sorted(set.intersection(*(set(one.au_numbers) for _, one in said))))
     lanes = [figures.lane_of(one.only(common), name) for name, one in said]
     truth = figures.Lane("ground truth", said[0][1].only(common).labels)

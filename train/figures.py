@@ -62,7 +62,7 @@ class Lane:
     """(T, n): 1, 0, or NaN where nothing is known."""
 
 
-def save(figure: Figure, path: str | Path, dpi: int = 110) -> Path:
+def save(figure: Figure, path: str | Path, dpi: int = 120) -> Path:
     """Write a figure as .png, .svg or .pdf; ValueError for another ending."""
     place = Path(path)
     if place.suffix.lower() not in FORMATS:
@@ -132,13 +132,14 @@ def feature_maps(networks: Sequence[FaceMaps]) -> Figure:
                 axes.imshow(overlay(network.faces[row], maps[row]))
                 _bare(axes)
                 if row == 0:
-                    middle = f"({letter}) {network.name}\n" if k == 1 else "\n"
+                    label = network.name if len(networks) == 1 else f"({letter}) {network.name}"
+                    middle = f"{label}\n" if k == 1 else "\n"
                     axes.set_title(f"{middle}{side} × {side}", fontsize=9)
                 column += 1
     return figure
 
 
-def dependencies(predictions: Predictions, flip: bool = False, least: float = 0.15) -> Figure:
+def dependencies(predictions: Predictions, flip: bool = False, least: float = 0.3) -> Figure:
     """Figure 8: correlation of the AUs in the predictions and in the labels, and the linkage graph of the predictions.
 
     Args:
@@ -192,7 +193,10 @@ def _graph(axes: Any, matrix: NDArray[np.float64], names: Sequence[str], least: 
     axes.set_ylim(-1.3, 1.2)
     axes.set_aspect("equal")
     _bare(axes)
-    keys = [Line2D([], [], color=c, lw=3, label=t) for c, t in ((TRUTH, "occur together"), (MODELS[1], "exclude"))]
+    keys = [
+        Line2D([], [], color=c, lw=3, label=t)
+        for c, t in ((TRUTH, "occur together"), (MODELS[1], "exclude each other"))
+    ]
     axes.legend(handles=keys, loc="lower center", ncols=2, frameon=False, fontsize=8)
 
 
@@ -205,7 +209,7 @@ def motion(rows: Sequence[MotionRow], per_line: int = 2) -> Figure:
     if not rows:
         raise ValueError("figure 9: expected at least one AU that begins within the interval, got none")
     lines = -(-len(rows) // per_line)
-    widths = ([1.0] * 4 + [0.18]) * per_line
+    widths = (([1.0] * 4 + [0.18]) * per_line)[:-1]
     figure = _figure(1.35 * sum(widths) + 0.2, 1.55 * lines + 0.1, tight=True)
     grid = figure.add_gridspec(lines, len(widths), width_ratios=widths)
     for k, row in enumerate(rows):

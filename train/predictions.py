@@ -171,7 +171,7 @@ class Predictions:
         if place.is_dir():
             place = place / FILE
         try:
-            with np.load(place, allow_pickle=False) as file:
+            with place.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
                 fields = {name: file[name] for name in file.files}
             return cls(
                 **{n: fields[n] for n in ("probabilities", "labels", "video", "frame", "subject", "corpus")},

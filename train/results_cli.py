@@ -1,4 +1,4 @@
-"""`python -m train score | tables | figures`: what finished runs say, beside the paper's figures."""
+"""`python -m train predict | score | tables | figures`: what finished runs say, beside the paper's figures."""
 
 from __future__ import annotations
 
@@ -15,9 +15,40 @@ FlipOption = Annotated[bool, typer.Option("--flip", help="Average each crop with
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application of `python -m train`."""
+    app.command("predict")(predict)
     app.command("score")(score)
     app.command("tables")(tables)
     app.command("figures")(figures)
+
+
+def predict(
+    model: Annotated[str, typer.Option("--model", help="Model file or run folder.")],
+    data: Annotated[str, typer.Option("--data", help="Folder of the synthetic set, or of prepared data sets.")],
+    out: Annotated[Path, typer.Option(help="Folder for predictions.npz.")],
+    corpus: Annotated[str, typer.Option(help="bp4d, disfa or affwild2 under --data; empty: the synthetic set.")] = "",
+    fold: Annotated[int, typer.Option(help="Test part of this fold.")] = 0,
+    split: Annotated[str, typer.Option(help="Of the synthetic set: train, val or test.")] = "test",
+    frames: Annotated[int, typer.Option(min=0, help="About this many frames, evenly spaced; 0: all.")] = 0,
+    mirrored: Annotated[bool, typer.Option("--flip/--no-flip", help="Also for the mirrored crops.")] = True,
+    train_set: Annotated[str, typer.Option(help="What the model was trained on; empty: the set it is tested on.")] = "",
+    seed: Annotated[int, typer.Option(help="Of the model's training, to tell repetitions apart.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
+) -> None:
+    """Write what a model says about a test part: for models without a run of their own, the imported ones for one."""
+    import torch
+
+    from train.activations import open_subject
+    from train.figure_run import open_data, predictions_of
+    from train.paper_data import evenly
+
+    torch.set_num_threads(threads)
+    subject = open_subject(model)
+    part = evenly(open_data(data, subject.resolution, corpus, fold, split), frames)
+    said = predictions_of(subject, part, flip=mirrored)
+    extra = {"train_corpus": train_set} if train_set else {}
+    said = dataclasses.replace(said, variant=subject.network.variant, fold=fold, seed=seed, extra=extra)
+    out.mkdir(parents=True, exist_ok=True)
+    typer.echo(f"{said.save(out)}: {len(said)} frames, {', '.join(f'AU{n}' for n in said.au_numbers)}")
 
 
 def score(
@@ -26,15 +57,17 @@ def score(
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the whole report.")] = None,
 ) -> None:
     """Measure runs: F1 per AU at .5, its spread over folds and seeds, AUC, F1-micro, calibrated F1, dependencies."""
+    import numpy as np
+    from rich.markup import escape
     from rich.table import Table
 
-    from train import protocol
+    from train import dependency, protocol
 
     report = []
     console = _console()
     for group, members in sorted(protocol.groups(protocol.read_runs(runs)).items(), key=lambda item: str(item[0])):
         summary = protocol.summarise(members, flip)
-        table = Table(title=str(group) + (", flip averaging" if flip else ""), title_justify="left")
+        table = Table(title=escape(str(group)) + (", flip averaging" if flip else ""), title_justify="left")
         for name in ("AU", "F1", "± seeds", "AUC", "F1 calibrated"):
             table.add_column(name, justify="left" if name == "AU" else "right")
         for i, au in enumerate(summary.au_numbers):
@@ -47,9 +80,13 @@ def score(
         console.print(table)
         console.print(
             f"F1-micro {_share(summary.f1_micro)}  ± over folds {_share(summary.fold_spread)}  "
-            f"{summary.frames} frames, folds {_names(summary.folds)}, seeds {_names(summary.seeds)}\n"
+            f"{summary.frames} frames, folds {_names(summary.folds)}, seeds {_names(summary.seeds)}"
         )
-        report.append({"group": dataclasses.asdict(group), "flip": flip, **_plain(dataclasses.asdict(summary))})
+        pairs = [dependency.both(run, flip) for run in members]
+        l2, f1 = (protocol.nanmean(np.array(values)) for values in zip(*pairs, strict=True))
+        console.print(f"dependencies: L2 distance of the correlation matrices {l2:.3f}, dependency F1 {_share(f1)}\n")
+        rest = {"adjacency_l2": l2, "dependency_f1": f1, **dataclasses.asdict(summary)}
+        report.append({"group": dataclasses.asdict(group), "flip": flip, **_plain(rest)})
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

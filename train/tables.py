@@ -35,7 +35,7 @@ class Table:
     number: str
     title: str
     columns: tuple[tuple[str, str], ...]
-    """(heading, 'paper' | 'ours' | ...) per column after the first."""
+    """(heading, 'paper' | 'ours' | 'ours, synthetic' | ...) per column after the first."""
     rows: tuple[tuple[str, ...], ...]
     """Name of the row and one cell per column."""
     notes: tuple[str, ...] = ()
@@ -112,6 +112,7 @@ def _number(value: float, form: str = ".1f") -> str:
 def _f1(table: paper.F1Table, found: Runs, stand_in: str | None, flip: bool) -> Table:
     train, test = _place(table.train, table.test, stand_in, found)
     methods = [*table.methods, *([paper.IN_TEXT[table.number]] if table.number in paper.IN_TEXT else [])]
+    whose = "ours" if (train, test) == (table.train, table.test) else f"ours, {test}"
     columns: list[tuple[str, str]] = []
     values: list[paper.Method | Summary | None] = []
     for method in methods:
@@ -120,10 +121,10 @@ def _f1(table: paper.F1Table, found: Runs, stand_in: str | None, flip: bool) -> 
         if method.variant is None:
             continue
         runs = _find(found, method.variant, train, test, method.space)
-        columns.append((method.name, "ours"))
+        columns.append((method.name, whose))
         values.append(summarise(runs, flip) if runs else None)
         if table.number in ("XIII", "XIV") and not flip and runs and all(r.flipped is not None for r in runs):
-            columns.append((method.name, "ours, flip"))
+            columns.append((method.name, f"{whose}, flip"))
             values.append(summarise(runs, True))
     ours = [value for value in values if isinstance(value, Summary)]
     aus = sorted({*table.au_numbers, *(au for value in ours for au in value.au_numbers)})
@@ -137,7 +138,8 @@ def _f1(table: paper.F1Table, found: Runs, stand_in: str | None, flip: bool) -> 
             "fold_spread": "± over folds",
             "repeats": "folds x seeds",
         }
-        rows += [(title, *(_beside(value, name) for value in values)) for name, title in names.items()]
+        beside = [(title, *(_beside(value, name) for value in values)) for name, title in names.items()]
+        rows += [row for row in beside if any(cell != DASH for cell in row[1:])]
     notes = []
     if any(set(value.au_numbers) != set(table.au_numbers) for value in ours):
         notes.append("Averages of ours are over the AUs that have a figure in their own column.")
@@ -259,11 +261,8 @@ def _dependency(found: Runs, stand_in: str | None, flip: bool) -> Table:
 
 def _dependency_of(runs: Sequence[Predictions], flip: bool) -> tuple[float, float]:
     """(L2 distance, dependency F1), mean over runs; NaN without runs."""
-    runs = [_labelled(run) for run in runs]
-    return (
-        nanmean(np.array([dependency.adjacency_distance(run, flip) for run in runs])),
-        nanmean(np.array([dependency.dependency_score(run, flip).f1 for run in runs])),
-    )
+    measured = np.array([dependency.both(run, flip) for run in runs]).reshape(-1, 2)
+    return nanmean(measured[:, 0]), nanmean(measured[:, 1])
 
 
 def _labelled(run: Predictions) -> Predictions:
@@ -286,7 +285,7 @@ def _motion(found: Runs, stand_in: str | None, flip: bool) -> Table:
         "Model size of ours: trainable parameters at width 256 with 12 AUs. The flow of ours is computed, "
         "not learnt, and has no parameters."
     )
-    where = "" if (train, test) == ("mixture", "bp4d") else f" [ours: trained on {train}, tested on {test}]"
+    where = _where(train, test)
     return Table("XI", f"Motion input beside AU-FAN, on BP4D{where}", columns, tuple(rows), (note,))
 
 
@@ -325,8 +324,12 @@ def _t_tests(found: Runs, stand_in: str | None, flip: bool) -> Table:
         "Cells (frame x AU) are not independent of each other, and the test of predictions does not ask who is right: "
         "read the F1 of subjects."
     )
-    where = "" if (train, test) == ("mixture", "bp4d") else f" [ours: trained on {train}, tested on {test}]"
+    where = _where(train, test)
     return Table("XII", f"Paired t-tests against AU-FAN on BP4D{where}", columns, tuple(rows), tuple(notes))
+
+
+def _where(train: str, test: str) -> str:
+    return "" if (train, test) == ("mixture", "bp4d") else f" [ours: trained on {train}, tested on {test}]"
 
 
 def _same_seed(
@@ -349,8 +352,11 @@ def _same_seed(
 def to_rich(table: Table) -> RichTable:
     """For the terminal."""
     from rich.table import Table as RichTable
+    from rich.text import Text
 
-    shown = RichTable(title=table.heading, title_justify="left", caption="\n".join(table.notes), caption_justify="left")
+    shown = RichTable(
+        title=Text(table.heading), title_justify="left", caption=Text("\n".join(table.notes)), caption_justify="left"
+    )
     shown.add_column("")
     for heading, whose in table.columns:
         own = whose != "paper"
