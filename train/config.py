@@ -152,7 +152,7 @@ class PaperOptions(RunOptions):
     augment: bool = _option(True, "Augment the training triplets.", "--augment/--no-augment")
     draws: int = _option(0, "Different augmentations of a triplet, used in turn; 0: new ones in every epoch.")
     cache: str = _option(
-        "auto", "Keep the features of a frozen FAN on disk: on, off, auto: where nothing is augmented."
+        "auto", "Keep features of a frozen FAN on disk: always, never, auto: where nothing is augmented."
     )
     cache_folder: str = _option("", "Folder of kept features; empty: `features` in the run's folder.")
     flip: bool = _option(True, "Predict mirrored crops, too, for flip averaging.", "--flip/--no-flip")
@@ -175,12 +175,12 @@ class PaperOptions(RunOptions):
             raise ValueError("train_on: expected at least one data set, got none")
         if self.fold not in (0, 1, 2, 3):
             raise ValueError(f"fold: expected 0 (none), 1, 2 or 3, got {self.fold}")
-        for name, allowed in (("cache", ("auto", "on", "off")), ("alignment", ("latent", "label"))):
+        for name, allowed in (("cache", ("auto", "always", "never")), ("alignment", ("latent", "label"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if self.draws < 0 or self.samples < 0 or self.test_frames < 0 or self.gamma < 0:
             raise ValueError("draws, samples, test_frames, gamma: expected no negative number")
-        if self.cache == "on" and self.augment and not self.draws:
+        if self.cache == "always" and self.augment and not self.draws:
             raise ValueError(
                 "cache: features of crops that are augmented anew in every epoch cannot be kept; set draws"
             )

@@ -271,9 +271,9 @@ class PaperTask:
     def _keeps_features(self) -> bool:
         options = self.options
         possible = self.model.frozen and options.variant != "au-flow"  # its features hold pixels, not to be averaged
-        if options.cache == "on" and not possible:
+        if options.cache == "always" and not possible:
             raise RunError(f"cache: {options.variant} has no features that can be kept; set cache=auto")
-        return possible and (options.cache == "on" or (options.cache == "auto" and not options.augment))
+        return possible and (options.cache == "always" or (options.cache == "auto" and not options.augment))
 
     @torch.inference_mode()
     def _fill_cache(self, folder: Path, stop: threading.Event) -> None:

@@ -119,7 +119,7 @@ def test_the_schedule_is_the_papers(data: Path, fan: Path, tmp_path: Path) -> No
 
 
 def test_the_parts_of_a_batch_add_up(options: PaperOptions) -> None:
-    task = started(changed(options, cache="off"))
+    task = started(changed(options, cache="never"))
     labels = task.parts.train.labels
     labels[::3, 1:5] = np.nan
     labels[1::3, 3:] = np.nan  # parts with few and with many known labels
@@ -137,7 +137,7 @@ def test_the_parts_of_a_batch_add_up(options: PaperOptions) -> None:
 
 
 def test_kept_features_decide_as_fresh_ones(options: PaperOptions) -> None:
-    fresh, kept = started(changed(options, cache="off")), started(options)
+    fresh, kept = started(changed(options, cache="never")), started(options)
     assert fresh.cache is None and kept.cache is not None and not len(kept.cache.missing())
     a, b = (task.make_part(1, 0, 1) for task in (fresh, kept))
     assert "crops" in a and "crops" not in b and torch.equal(a["labels"].nan_to_num(), b["labels"].nan_to_num())
@@ -148,7 +148,7 @@ def test_kept_features_decide_as_fresh_ones(options: PaperOptions) -> None:
     stamp = (kept.cache.folder / "due.f16").stat().st_mtime_ns
     again = started(options)
     assert again.cache is not None and (again.cache.folder / "due.f16").stat().st_mtime_ns == stamp  # not computed anew
-    other = started(changed(options, augment=True, draws=2, cache="on"))
+    other = started(changed(options, augment=True, draws=2, cache="always"))
     assert other.cache is not None and other.cache.folder != again.cache.folder and other.cache.layout.rows == 32
     first, second = other.make_part(0, 0, 1), other.make_part(2, 0, 1)
     assert not torch.equal(first["due"].sort(0).values, second["due"].sort(0).values)  # epochs 0 and 1: two draws
@@ -217,7 +217,7 @@ def test_options_that_cannot_be(options: PaperOptions, data: Path) -> None:
         ({"train_on": ("bp5d",)}, "bp5d"),
         ({"train_on": ("synthetic", "bp4d")}, "stands alone"),
         ({"train_on": ()}, "at least one data set"),
-        ({"cache": "on", "augment": True}, "set draws"),
+        ({"cache": "always", "augment": True}, "set draws"),
         ({"alignment": "pixel"}, "latent, label"),
         ({"variant": "au-net"}, "au-net"),
     ):
