@@ -1,0 +1,94 @@
+"""What export writes goes through NVIDIA's own parser and builder (TensorRT-RTX, which needs no GPU to build).
+
+The code that builds is the engine's (aunet_sdk/engines/build.py). No plan is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from aunet_sdk.bundle import Bundle
+from aunet_sdk.engines.build import Built, build_plan, profile_of
+from aunet_sdk.errors import ModelError
+from export import build
+from export.fp16 import store_fp16
+from train.model import Model
+
+rtx: Any = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed (extra trt-check)")
+Exported = Callable[[str, str], Path]
+
+
+def built(path: Path, gpu: str = "8.9") -> Built:
+    """For 1 to 8 faces."""
+    return build_plan(rtx, path, profile_of(Bundle.load(path), 8), compute_capabilities=[gpu])
+
+
+def types_of(result: Built, kind: str) -> set[str]:
+    return {dtype for name, dtype in result.layers if name == kind}
+
+
+@pytest.fixture(scope="module")
+def half(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """(kind, head) -> the half-precision bundle."""
+    folder = tmp_path_factory.mktemp("half")
+
+    def get(kind: str, head: str) -> Path:
+        path = folder / f"{kind}-{head}.onnx"
+        if not path.exists():
+            bundle = build.describe(model, kind=kind, head=head, precision="fp16", arithmetic="fp16")
+            build.save(build.build(model, bundle), path)
+        return path
+
+    return get
+
+
+@pytest.mark.parametrize(("kind", "head"), [("stream", "aunet"), ("stream", "points"), ("clip", "points")])
+def test_fp32_builds(exported: Exported, kind: str, head: str) -> None:
+    result = built(exported(kind, head))
+    assert types_of(result, "CONVOLUTION") == types_of(result, "MATRIX_MULTIPLY") == {"FLOAT"}
+    assert len(result.plan) > 100_000
+
+
+def test_fp16_storage_builds_as_fp32(exported: Exported, tmp_path: Path) -> None:
+    """Weights are stored in half and computed with in single precision, here as in ONNX Runtime."""
+    proto = onnx.load(exported("stream", "aunet"))
+    assert store_fp16(proto) > 10
+    (tmp_path / "a.onnx").write_bytes(proto.SerializeToString())
+    result = built(tmp_path / "a.onnx")
+    assert types_of(result, "CONVOLUTION") == {"FLOAT"} and result.layers["CONSTANT", "HALF"] > 10
+
+
+@pytest.mark.parametrize(("kind", "head"), [("stream", "aunet"), ("clip", "points")])
+def test_half_builds_as_half_with_its_islands(half: Callable[[str, str], Path], kind: str, head: str) -> None:
+    result = built(half(kind, head))
+    assert types_of(result, "CONVOLUTION") == types_of(result, "SCALE") == types_of(result, "POOLING") == {"HALF"}
+    assert types_of(result, "MATRIX_MULTIPLY") == {"FLOAT"}, "the classifier is an FP32 island"
+    casts = sum(count for (name, dtype), count in result.layers.items() if name == "CAST" and dtype in ("FLOAT", "HALF"))
+    assert casts <= 12, "the islands have few shores"
+
+
+@pytest.mark.parametrize("gpu", ["7.5", "8.0", "8.6", "12.0"])
+def test_half_builds_for_other_gpus(half: Callable[[str, str], Path], gpu: str) -> None:
+    if gpu == "7.5":
+        with pytest.raises(ModelError, match="FP32 GEMM is not supported"):  # TensorRT-RTX's own limit on Turing
+            built(half("stream", "aunet"), gpu)
+    else:
+        assert built(half("stream", "aunet"), gpu).plan
+
+
+def test_a_weight_of_another_type_is_refused(half: Callable[[str, str], Path], tmp_path: Path) -> None:
+    """Strong typing: nothing is cast behind our back."""
+    proto = onnx.load(half("stream", "aunet"))
+    conv = next(node for node in proto.graph.node if node.op_type == "Conv")
+    weight = next(tensor for tensor in proto.graph.initializer if tensor.name == conv.input[1])
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float32), weight.name))
+    (tmp_path / "mixed.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError, match=r"mixed\.onnx in tensorrt-rtx"):
+        built(tmp_path / "mixed.onnx")
