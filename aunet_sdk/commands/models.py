@@ -188,10 +188,10 @@ def pull(
         raise InvalidInput(f"model: expected one of {', '.join(HEADS)}, got {name!r}")
     root = None if download_only else checkout()
     folder = store() / "release"
-    files = [fetch(file, source, folder) for file in (FAN, HEADS[name])]
+    fan, head = (fetch(file, source, folder) for file in (FAN, HEADS[name]))
     if root is None:
-        return files
-    return [convert(root, *files, HEADS[name].au_numbers, bundle_path(name, out), by_order)]
+        return [fan, head]
+    return [convert(root, fan, head, HEADS[name].au_numbers, bundle_path(name, out), by_order)]
 
 
 def checkout() -> Path:
