@@ -83,10 +83,16 @@ class Group:
     """Data set of the rows."""
     motion: str = ""
     space: str = ""
+    """'label', or empty for the latent space."""
+    vae_lambda: str = ""
+    """Empty for the usual .1."""
+    experiment: str = ""
 
     def __str__(self) -> str:
-        rest = "".join(f", {value}" for value in (self.motion, self.space) if value)
-        return f"{self.variant or 'model'}{rest}: {self.train} -> {self.test}"
+        weight = f"lambda {self.vae_lambda}" if self.vae_lambda else ""
+        rest = "".join(f", {value}" for value in (self.motion, self.space, weight) if value)
+        where = f" ({self.experiment})" if self.experiment else ""
+        return f"{self.variant or 'model'}{rest}: {self.train} -> {self.test}{where}"
 
 
 def probabilities(predictions: Predictions, flip: bool = False) -> NDArray[np.float32]:
@@ -248,18 +254,19 @@ def common_aus(*sets: Iterable[int]) -> tuple[int, ...]:
 def groups(runs: Iterable[Predictions]) -> dict[Group, list[Predictions]]:
     """Sort runs into repetitions; a run on several data sets is taken apart by the rows' corpus.
 
-    `extra` of a run may say `train_corpus` (without it: the rows' own corpora), `motion` and `alignment_space`.
+    `extra` of a run may say `train_corpus` (without it: the rows' own corpora), `motion`, `alignment_space`,
+    `vae_lambda` and `experiment`.
     """
     found: dict[Group, list[Predictions]] = {}
     for run in runs:
         corpora = sorted(set(run.corpus.tolist()))
         train = run.extra.get("train_corpus") or ("mixture" if len(corpora) > 1 else corpora[0] if corpora else "")
         train = "mixture" if any(mark in train for mark in ",+ ") else train
-        space = run.extra.get("alignment_space", "")
+        said = {**dict.fromkeys(("motion", "alignment_space", "vae_lambda", "experiment"), ""), **run.extra}
+        space = "" if said["alignment_space"] == "latent" else said["alignment_space"]
+        weight = "" if said["vae_lambda"] == "0.1" else said["vae_lambda"]
         for corpus in corpora:
-            group = Group(
-                run.variant, train, corpus, run.extra.get("motion", ""), "" if space in ("", "latent") else space
-            )
+            group = Group(run.variant, train, corpus, said["motion"], space, weight, said["experiment"])
             part = run if len(corpora) == 1 else run.select(run.corpus == corpus)
             if not np.isnan(part.labels).all():
                 found.setdefault(group, []).append(part)
@@ -267,20 +274,27 @@ def groups(runs: Iterable[Predictions]) -> dict[Group, list[Predictions]]:
 
 
 def read_runs(places: Iterable[str | Path]) -> list[Predictions]:
-    """Predictions of run folders (`predictions*.npz` in them, or in the folders right below) and files.
+    """Predictions of files, run folders (`predictions*.npz` in them) and folders of run folders, two levels deep.
+
+    `extra` of a run says its `experiment`: the folder that its run folder is in (bp4d of runs/paper/bp4d/aunet-...).
 
     Raises:
         ValueError: a file that holds something else.  FileNotFoundError: nothing there.
     """
-    runs = []
+    files: dict[Path, None] = {}
     for place in map(Path, places):
-        if not place.is_dir():
-            if not place.is_file():
-                raise FileNotFoundError(f"{place}: expected a run folder or a predictions.npz, found nothing")
-            runs.append(Predictions.load(place))
+        if place.is_file():
+            files[place.resolve()] = None
             continue
-        files = sorted(place.glob("predictions*.npz")) or sorted(place.glob("*/predictions*.npz"))
-        if not files:
+        if not place.is_dir():
+            raise FileNotFoundError(f"{place}: expected a run folder or a predictions.npz, found nothing")
+        levels = (sorted(place.glob(f"{above}predictions*.npz")) for above in ("", "*/", "*/*/"))
+        found = next((level for level in levels if level), [])
+        if not found:
             raise FileNotFoundError(f"{place}: expected predictions.npz of a finished run in it, found none")
-        runs += [Predictions.load(file) for file in files]
+        files.update(dict.fromkeys(path.resolve() for path in found))
+    runs = []
+    for path in files:
+        run = Predictions.load(path)
+        runs.append(dataclasses.replace(run, extra={"experiment": path.parent.parent.name, **run.extra}))
     return runs

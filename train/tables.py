@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,10 +77,37 @@ def _only_other(found: Runs) -> str | None:
     return next(iter(tested)) if len(tested) == 1 and not tested & set(PAPER_SETS) else None
 
 
-def _find(found: Runs, variant: str | None, train: str, test: str, space: str = "") -> list[Predictions]:
-    """Runs of a variant; several motion inputs of one variant: the plain one, or the first by name."""
+def _find(found: Runs, number: str, variant: str | None, train: str, test: str, space: str = "") -> list[Predictions]:
+    """Runs of a variant for a table: with the usual lambda and the plain motion input where there are several; of all
+    experiments, or, where these hold the same seed and fold twice, of those that are for this table.
+
+    Raises:
+        ValueError: two runs of one seed and fold, and no experiment to prefer.
+    """
     fit = [g for g in found if (g.variant, g.train, g.test, g.space) == (variant, train, test, space)]
-    return found[min(fit, key=lambda group: group.motion)] if fit else []
+    if not fit:
+        return []
+    usual = min((group.vae_lambda, group.motion) for group in fit)
+    fit = [group for group in fit if (group.vae_lambda, group.motion) == usual]
+    runs = [run for group in fit for run in found[group]]
+    if len({(run.seed, run.fold) for run in runs}) < len(runs) and len(fit) > 1:
+        meant = [group for group in fit if number in _tables_of(group.experiment)]
+        if not meant:
+            names = ", ".join(sorted(group.experiment for group in fit))
+            raise ValueError(
+                f"table {number}: {variant} trained on {train} is in several experiments with the same seed and fold "
+                f"({names}); give the runs of one of them"
+            )
+        runs = [run for group in meant for run in found[group]]
+    return runs
+
+
+@functools.cache
+def _tables_of(experiment: str) -> tuple[str, ...]:
+    """The tables that an experiment of train/experiments/ is for; none where there is no such experiment."""
+    from train.experiment import available, read_experiment
+
+    return read_experiment(experiment).tables if experiment in available() else ()
 
 
 def _place(train: str, test: str, stand_in: str | None, found: Runs) -> tuple[str, str]:
@@ -120,7 +148,7 @@ def _f1(table: paper.F1Table, found: Runs, stand_in: str | None, flip: bool) -> 
         values.append(method)
         if method.variant is None:
             continue
-        runs = _find(found, method.variant, train, test, method.space)
+        runs = _find(found, table.number, method.variant, train, test, method.space)
         columns.append((method.name, whose))
         values.append(summarise(runs, flip) if runs else None)
         if table.number in ("XIII", "XIV") and not flip and runs and all(r.flipped is not None for r in runs):
@@ -230,7 +258,7 @@ def _dependency(found: Runs, stand_in: str | None, flip: bool) -> Table:
             cells.append([f"{printed[0]:.1f}", f"{printed[1]:.1f}", *[DASH] * 4])
         columns.append((paper.NAMES.get(name, name), "ours"))
         train, test = _place("mixture", name, stand_in if printed is None else None, found)
-        scores = [_dependency_of(_find(found, v, train, test), flip) for v in ("au-fan", "au-vae")]
+        scores = [_dependency_of(_find(found, "X", v, train, test), flip) for v in ("au-fan", "au-vae")]
         (fan_l2, fan_f1), (vae_l2, vae_f1) = scores
         closer = (fan_l2 - vae_l2) / fan_l2 if fan_l2 > 0 else math.nan
         cells.append(
@@ -274,7 +302,7 @@ def _motion(found: Runs, stand_in: str | None, flip: bool) -> Table:
     train, test = _place("mixture", "bp4d", stand_in, found)
     rows = []
     for name, (variant, size, f1) in paper.MOTION.items():
-        runs = _find(found, variant, train, test)
+        runs = _find(found, "XI", variant, train, test)
         network = _network(variant)
         own_size = math.nan if network is None else sum(p.numel() for p in network.trainable()) / 1e6
         summary = summarise(runs, flip) if runs else None
@@ -291,11 +319,11 @@ def _motion(found: Runs, stand_in: str | None, flip: bool) -> Table:
 
 def _t_tests(found: Runs, stand_in: str | None, flip: bool) -> Table:
     train, test = _place("mixture", "bp4d", stand_in, found)
-    baseline = _find(found, "au-fan", train, test)
+    baseline = _find(found, "XII", "au-fan", train, test)
     rows, notes = [], []
     for name, (variant, t, p) in paper.T_TESTS.items():
         row = [f"{t:.2f}", f"{p:.2e}"]
-        pair = _same_seed(baseline, _find(found, variant, train, test))
+        pair = _same_seed(baseline, _find(found, "XII", variant, train, test))
         if pair is None:
             row += [DASH] * 5
         else:

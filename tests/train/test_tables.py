@@ -147,14 +147,41 @@ def test_unknown_tables_and_ambiguous_runs() -> None:
         tables.build("III", [run("au-fan", 0.5), run("au-fan", 0.6)])
 
 
+def test_experiments_that_hold_the_same_run_twice() -> None:
+    """bp4d and cross-database both train AU-FAN on BP4D: each table takes its own."""
+
+    def of(experiment: str, skill: float, **extra: str) -> Predictions:
+        return run("au-fan", skill, fold=1, seed=1, extra={"train_corpus": "bp4d", "experiment": experiment, **extra})
+
+    runs = [of("bp4d", 1.0), of("cross-database", 0.5), of("vae-lambda-2", 0.1, vae_lambda="0.2")]
+    assert cell(tables.build("III", runs), "Avg", "AU-FAN") == "66.7"
+    assert cell(tables.build("XIII", runs), "Avg", "AU-FAN") == "100.0"
+    with pytest.raises(ValueError, match="mine, yours"):
+        tables.build("III", [of("mine", 1.0), of("yours", 0.5)])
+    other_fold = run("au-fan", 0.5, fold=2, seed=1, extra={"experiment": "yours"})
+    assert cell(tables.build("III", [of("mine", 1.0), other_fold]), "folds x seeds", "AU-FAN") == "2 x 1"
+
+
 def test_the_commands(tmp_path: Path) -> None:
     for seed in (1, 2):
-        (tmp_path / f"au-fan-seed{seed}").mkdir()
-        run("au-fan", 0.5, "synthetic", seed=seed, flipped=True).save(tmp_path / f"au-fan-seed{seed}")
+        (tmp_path / "paper" / "mine" / f"au-fan-seed{seed}").mkdir(parents=True)
+        run("au-fan", 0.5, "synthetic", seed=seed, flipped=True).save(tmp_path / "paper/mine" / f"au-fan-seed{seed}")
     runner = CliRunner()
     out, markdown = tmp_path / "csv", tmp_path / "tables.md"
     result = runner.invoke(
-        app, ["tables", str(tmp_path), "--table", "III", "--table", "X", "--csv", str(out), "--markdown", str(markdown)]
+        app,
+        [
+            "tables",
+            str(tmp_path / "paper"),
+            "--table",
+            "III",
+            "--table",
+            "X",
+            "--csv",
+            str(out),
+            "--markdown",
+            str(markdown),
+        ],
     )
     assert result.exit_code == 0, result.output
     assert "Table III" in result.output and "[ours: trained on synthetic" in " ".join(result.output.split())
@@ -167,8 +194,13 @@ def test_the_commands(tmp_path: Path) -> None:
         lines[0].startswith("**Table III") and len({line.count("|") for line in lines if line.startswith("| AU")}) == 1
     )
     report = tmp_path / "report.json"
-    result = runner.invoke(app, ["score", str(tmp_path), "--flip", "--json", str(report)])
+    result = runner.invoke(app, ["score", str(tmp_path / "paper" / "mine"), "--flip", "--json", str(report)])
     assert result.exit_code == 0 and "au-fan: synthetic -> synthetic" in result.output
     read = json.loads(report.read_text())
-    assert read[0]["average"] == 1.0 and read[0]["seeds"] == [1, 2] and read[0]["fold_spread"] is None
+    assert (
+        read[0]["group"]["experiment"] == "mine"
+        and read[0]["average"] == 1.0
+        and read[0]["seeds"] == [1, 2]
+        and read[0]["fold_spread"] is None
+    )
     assert read[0]["dependency_f1"] == 1.0
