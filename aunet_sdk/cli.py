@@ -69,6 +69,7 @@ FinderModel = Annotated[Path | None, _choice("--finder-model", help="YuNet's fil
 LookAhead = Annotated[
     LookAheadChoice, _choice("--look-ahead", help="full: both neighbours in time; none: the past alone.")
 ]
+Engine = Annotated[str, _choice("--engine", help="What runs the network, as `aunet info` lists them.")]
 MaxFaces = Annotated[int, _choice("--max-faces", help="Faces to follow at once.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
 
@@ -99,6 +100,7 @@ def detect(
     quiet: Quiet = False,
     au: AUs = None,
     model: ModelPath = None,
+    engine: Engine = "auto",
     threads: Threads = None,
     finder: Finder = FinderChoice.auto,
     finder_model: FinderModel = None,
@@ -125,6 +127,7 @@ def detect(
             max_faces=max_faces,
             finder=finder.value,
             finder_model=finder_model,
+            engine=engine,  # type: ignore[arg-type]  # checked there
             threads=threads,
             aus=parse_aus(au) if au is not None else None,
         )

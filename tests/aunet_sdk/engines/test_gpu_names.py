@@ -97,6 +97,17 @@ def test_build_without_a_library_or_gpu(tmp_path: Path) -> None:
     assert result.exit_code == 3 and "aunet: expected" in result.output
 
 
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU; tests/gpu")
+def test_detect_takes_the_engine_by_name(repository: Path, tmp_path: Path) -> None:
+    clip = repository / "examples" / "sample.mp4"
+    for engine, code, text in (
+        ("onnxruntime-cuda", 3, "expected CUDAExecutionProvider"),
+        ("npu", 2, "engine: expected"),
+    ):
+        result = CliRunner().invoke(app, ["detect", str(clip), "-o", str(tmp_path / "a.csv"), "--engine", engine])
+        assert result.exit_code == code and text in result.output
+
+
 def test_the_bar_of_a_terminal(tmp_path: Path) -> None:
     with command._bar(quiet=True) as told:
         assert told("building", 0.5) is None
