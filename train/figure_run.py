@@ -20,6 +20,8 @@ LOG = logging.getLogger("train")
 FIGURES = (6, 8, 9, 10)
 CANDIDATES = 60
 """Onsets of an AU that figure 9 chooses from."""
+UPPER = (1, 2, 4, 6, 7)
+"""AUs of brows and lids."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class FigureOptions:
     models: tuple[str, ...]
     """Model files or run folders; 'NAME=PATH' gives one a name."""
     data: str
-    """Folder of the synthetic set, or of prepared data sets (then `corpus` says which)."""
+    """Folder of the synthetic set, or of prepared data sets (then `corpus` says which); empty: the clip is the data."""
     out: Path
     numbers: tuple[int, ...] = FIGURES
     split: str = "test"
@@ -46,8 +48,9 @@ class FigureOptions:
     video: str = ""
     """For figure 10: a video, or a subject of the synthetic set; empty: the one with the most changes."""
     clip: str = ""
-    """For figure 10: a video file with a known `track`, instead of the data."""
+    """A video file with a known `track`: for figure 10, and for all where there is no `data`."""
     track: str = ""
+    """CSV of the clip's AUs: `timestamp_s` and `AU..`, intensity 0 to 1."""
     format: str = "png"
     seed: int = 0
 
@@ -68,8 +71,14 @@ def draw(options: FigureOptions) -> list[Path]:
     subjects = [_named(text) for text in options.models]
     if len({subject.resolution for subject in subjects}) > 1:
         raise ValueError(f"model: expected one resolution, got {[subject.resolution for subject in subjects]}")
-    from_clip = options.clip and set(options.numbers) == {10}  # nothing else is looked at
-    data = None if from_clip else _opened(options, subjects[0].resolution)
+    if not options.data and not options.clip:
+        raise ValueError("data: expected a folder of data, or a clip with its track, got neither")
+    resolution = subjects[0].resolution
+    clip = clip_triplets(options.clip, options.track, resolution) if options.clip else None
+    if clip is None or options.data:
+        data = open_data(options.data, resolution, options.corpus, options.fold, options.split)
+    else:
+        data = clip
     rng = np.random.default_rng(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     written = []
@@ -78,9 +87,6 @@ def draw(options: FigureOptions) -> list[Path]:
         written.append(figures.save(figure, options.out / f"{name}.{options.format}"))
         LOG.info("%s", written[-1])
 
-    if data is None:
-        keep(_figure_10(subjects, data, options), "figure_10")
-        return written
     if 6 in options.numbers:
         keep(_figure_6(subjects, data, options.faces, rng), "figure_6")
     for subject, text in zip(subjects, options.models, strict=True):
@@ -92,7 +98,7 @@ def draw(options: FigureOptions) -> list[Path]:
         elif 9 in options.numbers:
             keep(_figure_9(subject, data, options.aus, rng), f"figure_9{end}")
     if 10 in options.numbers:
-        keep(_figure_10(subjects, data, options), "figure_10")
+        keep(_figure_10(subjects, data if clip is None else clip, options.video), "figure_10")
     return written
 
 
@@ -110,10 +116,6 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
 
 
-def _opened(options: FigureOptions, resolution: int) -> TripletSet:
-    return open_data(options.data, resolution, options.corpus, options.fold, options.split)
-
-
 def open_data(data: str, resolution: int, corpus: str = "", fold: int = 0, split: str = "test") -> TripletSet:
     """The labelled samples of a split of the synthetic set in `data`, or of the test part of the `corpus` under it."""
     from train.data.sequences import load_split
@@ -129,15 +131,33 @@ def open_data(data: str, resolution: int, corpus: str = "", fold: int = 0, split
 
 
 def _figure_6(subjects: Sequence[Subject], data: TripletSet, count: int, rng: np.random.Generator) -> figures.Figure:
-    people = rng.permutation(np.unique(data.subject))[:count]
-    most = np.nansum(data.labels, 1)
-    rows = []
-    for person in people:  # the busier half of a person's frames
-        own = np.flatnonzero(data.subject == person)
-        rows.append(int(rng.choice(own[np.argsort(most[own], kind="stable")][len(own) // 2 :])))
+    rows = _faces(data, count, rng)
     crops = crops_of(data, rows)
     maps = [figures.FaceMaps(one.name, crops[:, 1], block_maps(one, crops)) for one in subjects]
     return figures.feature_maps(maps)
+
+
+def _faces(data: TripletSet, count: int, rng: np.random.Generator) -> list[int]:
+    """Rows of different people, of each the busier half of the frames; where the people are fewer than `count`, more
+    of each, with other AUs."""
+    people = rng.permutation(np.unique(data.subject)).tolist()
+    most = np.nansum(data.labels, 1)
+    rows: list[int] = []
+    seen: set[tuple[str, bytes]] = set()
+    waiting = {}
+    for person in people:
+        own = np.flatnonzero(data.subject == person)
+        waiting[person] = rng.permutation(own[np.argsort(most[own], kind="stable")][len(own) // 2 :]).tolist()
+    while len(rows) < count and any(waiting.values()):
+        for person in people:
+            while waiting[person] and len(rows) < count:
+                row = waiting[person].pop()
+                pattern = (person, (np.nan_to_num(data.labels[row]) > 0.5).tobytes())
+                if pattern not in seen:
+                    seen.add(pattern)
+                    rows.append(row)
+                    break
+    return rows
 
 
 def _figure_9(subject: Subject, data: TripletSet, aus: Sequence[int], rng: np.random.Generator) -> figures.Figure:
@@ -156,8 +176,8 @@ def _figure_9(subject: Subject, data: TripletSet, aus: Sequence[int], rng: np.ra
 
 
 def _onset(data: TripletSet, column: int, rng: np.random.Generator) -> int | None:
-    """A sample where the AU is on and was off in the former frame, few other AUs changed, and the face moved more than
-    what is around it. The choice looks at labels and pixels, never at what a network makes of them."""
+    """A sample where the AU is on and was off in the former frame, few other AUs changed, and the AU's half of the face
+    changed more than the rest. The choice looks at labels and pixels, never at what a network makes of them."""
     place = {(v, f): i for i, (v, f) in enumerate(zip(data.video.tolist(), data.rows[:, 1].tolist(), strict=True))}
     on = np.flatnonzero(data.labels[:, column] == 1)
     found = []
@@ -167,19 +187,21 @@ def _onset(data: TripletSet, column: int, rng: np.random.Generator) -> int | Non
             continue
         others = int((np.abs(data.labels[i] - data.labels[former]) > 0.5).sum()) - 1
         crops = data.crops(i, None).astype(np.float32)
-        found.append((others + _movement(crops) / 4, i))
+        found.append((others - _movement(crops, data.au_numbers[column] in UPPER) / 4, i))
         if len(found) == CANDIDATES:
             break
     return min(found)[1] if found else None
 
 
-def _movement(crops: NDArray[np.float32]) -> float:
-    """How much more the outer eighth of the crops (3, R, R, 3) changes from former to due than the rest, 0-255."""
-    edge = crops.shape[1] // 8
+def _movement(crops: NDArray[np.float32], upper: bool) -> float:
+    """How much more the upper (eyes, brows) or lower (mouth, chin) part of crops (3, R, R, 3) changes from former to
+    due than the rest, 0-255."""
+    side = crops.shape[1]
     change = np.abs(crops[1] - crops[0]).mean(2)
-    inner = change[edge:-edge, edge:-edge]
-    outer = (change.sum() - inner.sum()) / (change.size - inner.size)
-    return float(outer - inner.mean())
+    top, bottom = (0.18, 0.52) if upper else (0.56, 0.95)
+    band = change[int(top * side) : int(bottom * side), int(0.2 * side) : int(0.8 * side)]
+    rest = (change.sum() - band.sum()) / (change.size - band.size)
+    return float(band.mean() - rest)
 
 
 def _predicted(subject: Subject, place: Path, data: TripletSet, options: FigureOptions) -> Predictions:
@@ -215,12 +237,9 @@ def predictions_of(subject: Subject, data: TripletSet, alone: bool = False, flip
     )
 
 
-def _figure_10(subjects: Sequence[Subject], data: TripletSet | None, options: FigureOptions) -> figures.Figure:
-    if data is None or options.clip:
-        clip = clip_triplets(options.clip, options.track, subjects[0].resolution)
-        return _timelines(subjects, clip, np.asarray(clip.frame, np.float64), "frame", "")
+def _figure_10(subjects: Sequence[Subject], data: TripletSet, video: str) -> figures.Figure:
     keys = data.subject if (data.corpus == "synthetic").all() else data.video
-    chosen = options.video or _busiest(data, keys)
+    chosen = video or _busiest(data, keys)
     rows = np.flatnonzero(keys == chosen)
     if not len(rows):
         raise ValueError(f"video: expected one of {', '.join(sorted(set(keys.tolist()))[:5])} ..., got {chosen!r}")

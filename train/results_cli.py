@@ -123,8 +123,10 @@ def tables(
 
 def figures(
     model: Annotated[list[str], typer.Option("--model", help="Model file or run folder; NAME=PATH; may be repeated.")],
-    data: Annotated[str, typer.Option("--data", help="Folder of the synthetic set, or of prepared data sets.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    data: Annotated[
+        str, typer.Option("--data", help="Folder of the synthetic set, or of prepared data sets; empty: the clip.")
+    ] = "",
     figure: Annotated[list[int] | None, typer.Option("--figure", help="6, 8, 9, 10; may be repeated.")] = None,
     split: Annotated[str, typer.Option(help="Of the synthetic set: train, val or test.")] = "test",
     corpus: Annotated[str, typer.Option(help="bp4d, disfa or affwild2 under --data; empty: the synthetic set.")] = "",
@@ -133,7 +135,9 @@ def figures(
     au: Annotated[list[int] | None, typer.Option("--au", help="AUs in figure 9; may be repeated.")] = None,
     frames: Annotated[int, typer.Option(min=0, help="Frames for figure 8 without predictions.npz; 0: all.")] = 1500,
     video: Annotated[str, typer.Option(help="Video (synthetic set: identity) of figure 10.")] = "",
-    clip: Annotated[str, typer.Option(help="Video file for figure 10, with --track.")] = "",
+    clip: Annotated[
+        str, typer.Option(help="Video file with a known --track: for figure 10, and without --data for all.")
+    ] = "",
     track: Annotated[str, typer.Option(help="Its known course of AUs (CSV).")] = "",
     format_: Annotated[str, typer.Option("--format", help="png, svg or pdf.")] = "png",
     seed: Annotated[int, typer.Option(help="Seed of the choice of faces.")] = 0,

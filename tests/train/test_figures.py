@@ -16,7 +16,7 @@ from train.cli import app
 from train.clip import clip_triplets, track_labels
 from train.data.sequences import load_split
 from train.data.triplets import TripletSet
-from train.figure_run import FigureOptions, draw, predictions_of
+from train.figure_run import FigureOptions, _faces, _onset, draw, predictions_of
 from train.model import AU_NUMBERS, Model, ModelConfig
 from train.network_file import save_network
 from train.predictions import Predictions
@@ -129,6 +129,23 @@ def test_timelines_refuse_what_does_not_fit() -> None:
         figures.save(figures.timelines(np.arange(3.0), (1, 2), None, [lane]), "a.gif")
 
 
+def test_faces_are_of_different_people_and_then_of_other_aus(triplets: TripletSet) -> None:
+    people = len(np.unique(triplets.subject))
+    rows = _faces(triplets, people, np.random.default_rng(0))
+    assert len(set(triplets.subject[rows])) == people
+    one = triplets.subset(triplets.subject == triplets.subject[0])
+    rows = _faces(one, 2, np.random.default_rng(0))
+    assert len({one.labels[row].tobytes() for row in rows}) == len(rows) == 2
+
+
+def test_an_onset_is_off_before_and_on_when_due(triplets: TripletSet) -> None:
+    column = AU_NUMBERS.index(26)
+    row = _onset(triplets, column, np.random.default_rng(0))
+    assert row is not None and triplets.labels[row, column] == 1
+    before = np.flatnonzero((triplets.video == triplets.video[row]) & (triplets.rows[:, 1] == triplets.rows[row, 0]))
+    assert triplets.labels[before, column].tolist() == [0]
+
+
 def test_track_labels() -> None:
     intensity = np.array([[0.3, 0.3], [0.15, 0.15], [0.2, 0.5]])
     np.testing.assert_array_equal(track_labels(intensity, (12, 25)), [[1, np.nan], [0, 0], [np.nan, 1]])
@@ -169,6 +186,7 @@ def test_the_command(data: Path, model_file: Path, tmp_path: Path) -> None:
         (["--figure", "7"], "expected some of"),
         (["--clip", "a.mp4"], "expected both or none"),
         (["--figure", "10", "--video", "nobody"], "nobody"),
+        (["--data", ""], "got neither"),
     ):
         result = runner.invoke(app, [*common, *more])
         assert result.exit_code != 0 and message in str(result.exception)
@@ -217,4 +235,4 @@ def test_timelines_of_a_clip_with_a_known_track(model_file: Path, tmp_path: Path
         clip=str(tmp_path / "clip.mp4"),
         track=str(EXAMPLES / "sample_track.csv"),
     )
-    assert [path.name for path in draw(options)] == ["figure_10.png"]
+    assert [path.name for path in draw(options)] == ["figure_6.png", "figure_10.png"]
