@@ -109,7 +109,7 @@ class FeatureCache:
                 free = shutil.disk_usage(self.folder).free
                 raise RunError(
                     f"features: expected room for {layout.size / 1e9:.1f} GB in {self.folder.parent}, "
-                    f"{free / 1e9:.1f} GB are free ({error.strerror}); set cache=never, or cache_folder to a larger disk"
+                    f"{free / 1e9:.1f} GB are free ({error.strerror}); set cache=never, or another cache_folder"
                 ) from error
 
     def _map(self, name: str, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
