@@ -186,6 +186,14 @@ def test_numbers_of_queries_are_rounded_so_that_shapes_are_few(opened: Open, cud
     assert {call[2] for call in cuda.calls if call[:2] == ("set_input_shape", "S_due")} == {(2,)}
 
 
+def test_rows_of_no_query_read_what_is_there(opened: Open) -> None:
+    """A run that pads must not read a crop that an earlier, larger run had: on a GPU that is memory of others."""
+    engine = opened()
+    engine.step(4, [None, None, None, QUERY])
+    feed(engine, 5.0)
+    assert (engine.step(1).heatmaps == 5.0).all()
+
+
 def test_more_queries_than_a_run_takes(opened: Open, path: Path) -> None:
     engine, reference = opened(max_faces=2), OrtStreamEngine(path, max_faces=2, threads=1)
     answers = []
