@@ -43,7 +43,10 @@ def describe(
     training_data: str | None = None,
     licence: str | None = None,
 ) -> Bundle:
-    """The metadata of an export. `state_dtype`: None is float16 where the arithmetic is fp16. `training_data` and `licence`: None takes them from the configuration's provenance.
+    """The metadata of an export.
+
+    state_dtype: None is float16 where the arithmetic is fp16, else float32
+    training_data, licence: None takes them from the configuration's provenance
 
     Raises ValueError where the model's configuration lacks what a bundle must say.
     """

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 
 from aunet_sdk.bundle import sha256_of
 from aunet_sdk.errors import AUNetError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from aunet_sdk.bundle import Bundle
+
+    from .crops import Sample
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -25,6 +34,12 @@ class Kind(str, Enum):
 class Precision(str, Enum):
     fp32 = "fp32"
     fp16 = "fp16"
+    int8 = "int8"
+
+
+class StatePrecision(str, Enum):
+    fp32 = "fp32"
+    fp16 = "fp16"
 
 
 class Head(str, Enum):
@@ -35,65 +50,169 @@ class Head(str, Enum):
 @app.command()
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A .safetensors file of train (train/checkpoints/NAME.safetensors).")
+        Path, typer.Argument(help="A .safetensors file of train, or the folder of a run with one in it.")
     ],
     kind: Annotated[Kind, typer.Option(help="stream: live and video; clip: three crops at once.")] = Kind.both,
     precision: Annotated[
-        Precision, typer.Option(help="Of the weights in the file; the CPU computes in FP32.")
+        Precision,
+        typer.Option(
+            help="fp16: a half-precision graph with FP32 islands, for GPUs (see --storage); int8: QDQ convolutions."
+        ),
     ] = Precision.fp32,
-    state: Annotated[Precision, typer.Option(help="Of the kept states; fp16 halves the rings.")] = Precision.fp32,
+    storage: Annotated[
+        bool, typer.Option("--storage", help="With fp16: FP16 in the file alone, FP32 arithmetic, for CPUs.")
+    ] = False,
+    state: Annotated[
+        StatePrecision | None,
+        typer.Option(help="Of the kept states; fp16 halves the rings [default: that of the arithmetic, int8: fp32]."),
+    ] = None,
     head: Annotated[Head, typer.Option(help="aunet: the paper's; points: the embedded one.")] = Head.points,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("runs/export"),
     name: Annotated[str | None, typer.Option(help="Start of the file names [default: CHECKPOINT-HEAD].")] = None,
-    crops: Annotated[Path | None, typer.Option(help="Synthetic set, shard, images or video to compare on.")] = None,
-    limit: Annotated[int, typer.Option(help="Triplets of crops to compare on.", min=1)] = 32,
+    crops: Annotated[
+        Path | None,
+        typer.Option(
+            help="Synthetic set (its test split is compared on), shard, images or video [default: the example]."
+        ),
+    ] = None,
+    clip: Annotated[
+        list[Path] | None, typer.Option(help="Video whose first face is compared on, too; may be given repeatedly.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="For int8: set, images or video with faces [default: train split of --crops].")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Triplets of crops to compare on, per set or clip.", min=1)] = 32,
     training_data: Annotated[str | None, typer.Option(help="For the metadata [default: from the checkpoint].")] = None,
     licence: Annotated[str | None, typer.Option(help="For the metadata [default: from the checkpoint].")] = None,
-    ship: Annotated[bool, typer.Option("--ship", help="Make the stream bundle aunet_sdk/models/default.onnx.")] = False,
+    ship: Annotated[
+        bool,
+        typer.Option("--ship", help="Make the stream bundle aunet_sdk/models/default.onnx; fp16 means --storage then."),
+    ] = False,
 ) -> None:
-    """Write NAME-KIND-PRECISION.onnx and a .parity.json beside; exit 1 if a bundle differs too much from torch."""
+    """Write NAME-KIND-PRECISION.onnx and a .parity.json beside it. A bundle that differs too much from torch is not
+    written: its report alone is, and the exit code is 1."""
     console, errors = Console(), Console(stderr=True)
     kinds = ("stream", "clip") if kind is Kind.both else (kind.value,)
     if ship and "stream" not in kinds:
         raise typer.BadParameter("--ship: expected --kind stream or both, since the detector runs a stream bundle")
+    if storage and precision is not Precision.fp16:
+        raise typer.BadParameter(f"--storage: expected --precision fp16 with it, got {precision.value}")
     from train.model import Model
 
     from . import build, parity
-    from .crops import load_triplets
+    from .crops import load_clip
 
-    dtype = "float16" if state is Precision.fp16 else "float32"
-    label = name or f"{checkpoint.stem}-{head.value}"
+    storage = storage or (ship and precision is Precision.fp16)
+    arithmetic = "fp32" if storage else precision.value
     failed = False
     try:
-        model = Model.load(checkpoint)
-        triplets, source = load_triplets(crops, model.config.resolution, limit)
+        file = _checkpoint_file(checkpoint)
+        model = Model.load(file)
+        config = model.config
+        label = name or f"{checkpoint.stem}-{head.value}"
+        samples = [_sample(crops, config.resolution, limit)]
+        for path in clip or ():
+            samples.append(load_clip(path, config.resolution, np.array(config.template), config.interval_s, limit))
+        expected = [parity.reference(model, head.value, sample) for sample in samples]
         for one in kinds:
             bundle = build.describe(
                 model,
                 kind=one,
                 head=head.value,
                 precision=precision.value,
-                state_dtype=dtype,
+                arithmetic=arithmetic,
+                state_dtype=None if state is None else {"fp16": "float16", "fp32": "float32"}[state.value],
                 name=label,
-                checkpoint_sha256=sha256_of(checkpoint),
+                checkpoint_sha256=sha256_of(file),
                 training_data=training_data,
                 licence=licence,
             )
-            path = build.save(build.build(model, bundle), out / f"{label}-{one}-{precision.value}.onnx")
-            report = parity.compare(model, path, triplets, source)
-            path.with_suffix(".parity.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-            console.print(f"{path} ({path.stat().st_size / 2**20:.2f} MiB)", highlight=False)
-            console.print(parity.headline(report), highlight=False, soft_wrap=True)
-            console.print(parity.table(report))
-            failed = failed or not report.passed
-            if ship and one == "stream" and report.passed:
+            proto = build.build(model, bundle)
+            how: dict[str, Any] = {}
+            if precision is Precision.int8:
+                proto, how = _int8(proto, bundle, crops, calibrate, limit)
+                console.print(
+                    f"INT8: {how['convolutions'] - len(how['left_out'])} of {how['convolutions']} convolutions",
+                    highlight=False,
+                )
+            path = out / f"{label}-{one}-{precision.value}{'-storage' if storage else ''}.onnx"
+            with tempfile.TemporaryDirectory() as folder:
+                tried = build.save(proto, Path(folder) / path.name)
+                reports = [
+                    parity.compare(model, tried, sample, expected=before)
+                    for sample, before in zip(samples, expected, strict=True)
+                ]
+                size = tried.stat().st_size
+            passed = all(report.passed for report in reports)
+            if precision is Precision.int8 and not any(report.labelled for report in reports):
+                passed = False
+                errors.print("export: the gate of int8 needs labels; give a set with --crops", style="red")
+            _write(path.with_suffix(".parity.json"), {**_merged(path.name, reports, passed), **how})
+            for report in reports:
+                console.print(parity.headline(report), highlight=False, soft_wrap=True)
+                console.print(parity.table(report))
+            if not passed:
+                failed = True
+                path.unlink(missing_ok=True)
+                continue
+            build.save(proto, path)
+            console.print(f"{path} ({size / 2**20:.2f} MiB)", highlight=False)
+            if ship and one == "stream":
                 console.print(f"the default bundle is now {build.ship(path)}", highlight=False)
     except (AUNetError, OSError, ValueError) as error:
         errors.print(f"export: {error}", style="red", highlight=False, markup=False)
         raise typer.Exit(2) from error
     if failed:
-        errors.print("export: the bundle differs from torch by more than the gate; it was not shipped", style="red")
+        errors.print("export: the bundle is not within the gate; it was not written, its report was", style="red")
         raise typer.Exit(1)
+
+
+def _checkpoint_file(checkpoint: Path) -> Path:
+    """The file itself, or the one model of a run folder."""
+    if not checkpoint.is_dir():
+        return checkpoint
+    found = sorted(checkpoint.glob("*.safetensors"))
+    preferred = [path for path in found if path.stem in ("best", "model", "averaged")]
+    if len(found) != 1 and not preferred:
+        raise ValueError(
+            f"checkpoint: expected one .safetensors file in {checkpoint}, got {[p.name for p in found]}; name the file"
+        )
+    return (preferred or found)[0]
+
+
+def _sample(crops: Path | None, resolution: int, limit: int, split: str = "test") -> Sample:
+    """What --crops names; the given split of a synthetic set that has it."""
+    from .crops import load_sample
+
+    described = None if crops is None else crops / "dataset.json"
+    if described is not None and described.is_file():
+        if split in json.loads(described.read_text(encoding="utf-8")).get("splits", {}):
+            return load_sample(crops, resolution, limit, split)
+    return load_sample(crops, resolution, limit)
+
+
+def _int8(
+    proto: onnx.ModelProto, bundle: Bundle, crops: Path | None, calibrate: Path | None, limit: int
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The quantised graph with its metadata, and how it came about."""
+    from . import build
+    from .quantise import quantise
+
+    calibration = _sample(calibrate or crops, bundle.resolution, min(limit, 128), "train")
+    selection = _sample(crops, bundle.resolution, limit, "val")
+    made = quantise(proto, bundle, calibration, selection)
+    build.stamp(made.proto, bundle)
+    return made.proto, {"calibration": calibration.name, "selection": selection.name, **made.to_dict()}
+
+
+def _merged(file: str, reports: list[Any], passed: bool) -> dict[str, Any]:
+    """One object: the first report at the top, all of them under "parts"."""
+    return {**reports[0].to_dict(), "file": file, "passed": passed, "parts": [report.to_dict() for report in reports]}
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -221,13 +221,13 @@ _CLIP_ORDER = {
 def _combine(model: Model, head: str, parts: Sequence[Tensor]) -> Tensor:
     """Logits (B, n) FP32 of states in the order of `query_roles`, of any floating type."""
     if head == "points":
-        return cast(Tensor, model.points.combine(*(part.float() for part in parts)))
+        return model.points.combine(*(part.float() for part in parts))
     static, e_former, e_due, l_due, l_later = parts
     aunet = model.aunet
     bias = cast(Tensor, aunet.conv1x1_diff.bias).float()[:, None, None]
     motion = e_due.float() - e_former.float() + l_later.float() - l_due.float() + bias
     dtype = aunet.conv1x1.weight.dtype
-    return cast(Tensor, aunet._decide(static.to(dtype), motion.to(dtype)))
+    return aunet._decide(static.to(dtype), motion.to(dtype))
 
 
 class Stream(nn.Module):

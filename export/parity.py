@@ -1,7 +1,14 @@
-"""How far an exported bundle is from the torch model that it came from, in probabilities and landmarks."""
+"""How far an exported bundle is from the torch model that it came from: probabilities, decisions, F1 and landmarks.
+
+torch runs the model as trained (float32, eager, nothing folded); the bundle runs in ONNX Runtime on the CPU, with the
+optimisations that it always has. ONNX Runtime's CPU rounds a half-precision graph less often than a GPU does, so such a
+bundle is judged by a second witness too: the same module run by torch in FP16, every tensor rounded. The larger
+difference of the two counts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,97 +24,224 @@ from aunet_sdk.engines import NEW, Query
 from aunet_sdk.engines.ort import OrtClip, OrtStreamEngine
 from train.model import Model
 
-__all__ = ["GATES", "Parity", "compare", "headline", "table"]
+from .crops import Sample
+from .fuse import Clip
 
-GATES = {"fp32": 1e-3, "fp16": 5e-3}
-"""Largest probability difference that is let pass, by precision."""
+__all__ = ["F1_GATES", "GATES", "Outputs", "Parity", "compare", "f1_scores", "headline", "judge", "reference", "table"]
+
+GATES = {"fp32": 1e-4, "fp16": 5e-3, "int8": float("inf")}
+"""Largest probability difference that is let pass (below it), by precision."""
+F1_GATES = {"fp32": 0.0, "fp16": 2e-3, "int8": 1e-2}
+"""Largest change of the macro F1 against labels that is let pass, by precision; fp32 has its probability gate alone."""
 CONFIDENT = 0.1
 _BATCH = 8
 
 
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """probabilities (N, n) float64; points (N, 68, 2) float32 in crop px; confidence (N, 68) float32 in [0, 1]"""
+
+    probabilities: NDArray[np.float64]
+    points: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Parity:
-    """Differences between ONNX Runtime (CPU) and torch (float32, eager, unfolded) on the same crops.
+    """Differences between a bundle and torch on the same crops.
 
-    max_difference, mean_difference: of probabilities, per AU
-    landmark_mean_px, landmark_max_px: distance of decoded points in crop pixels, over the `landmarks` points whose
-    confidence in torch is at least 0.1; NaN where there are none (a model that is not trained)
+    max_difference, mean_difference: of probabilities, per AU; flipped: decisions that differ, per AU
+    f1_torch, f1: per AU against labels, NaN without a positive or without labels
+    agreement: F1 of the bundle's decisions with torch's for the truth, over all AUs together; NaN without a positive
+    landmark_mean_px, landmark_p99_px, landmark_max_px: distance of decoded points in crop pixels, over the `landmarks`
+    points whose confidence in torch is at least 0.1; NaN where there are none (a model that is not trained)
+    gate, f1_gate: what is let pass; ran: what computed the bundle's side
     """
 
     file: str
     precision: str
+    arithmetic: str
     crops: str
     triplets: int
+    labelled: bool
+    ran: str
     au_names: tuple[str, ...]
     max_difference: tuple[float, ...]
     mean_difference: tuple[float, ...]
+    flipped: tuple[int, ...]
+    f1_torch: tuple[float, ...]
+    f1: tuple[float, ...]
+    agreement: float
     landmarks: int
     landmark_mean_px: float
+    landmark_p99_px: float
     landmark_max_px: float
     gate: float
+    f1_gate: float
+
+    @property
+    def f1_change(self) -> float:
+        """Macro F1 of the bundle less that of torch; NaN where no AU has both labels and positives."""
+        pairs = np.array((self.f1, self.f1_torch))
+        pairs = pairs[:, ~np.isnan(pairs).any(0)]
+        return float((pairs[0] - pairs[1]).mean()) if pairs.size else float("nan")
 
     @property
     def passed(self) -> bool:
-        return bool(max(self.max_difference) < self.gate)  # False for NaN
+        """Within every gate. What cannot be measured (NaN) has not passed, but for F1 where nothing is labelled."""
+        near = max(self.max_difference) < self.gate or (np.isinf(self.gate) and max(self.max_difference) <= 1)
+        if not self.labelled or self.precision == "fp32":
+            return bool(near) and all(np.isfinite(self.mean_difference))
+        return bool(near and abs(self.f1_change) <= self.f1_gate) and all(np.isfinite(self.mean_difference))
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; NaN becomes None."""
-        points = {"count": self.landmarks, "mean_px": self.landmark_mean_px, "max_px": self.landmark_max_px}
+        """For JSON; NaN and infinity become None."""
+        rows = zip(
+            self.au_names, self.max_difference, self.mean_difference, self.flipped, self.f1_torch, self.f1, strict=True
+        )
         return {
             "file": self.file,
             "precision": self.precision,
+            "arithmetic": self.arithmetic,
+            "ran": self.ran,
             "crops": self.crops,
             "triplets": self.triplets,
-            "gate": self.gate,
+            "gate": _number(self.gate),
+            "f1_gate": self.f1_gate if self.labelled and self.precision != "fp32" else None,
             "passed": self.passed,
-            "max_difference": max(self.max_difference),
+            "max_difference": _number(max(self.max_difference)),
+            "mean_difference": _number(float(np.mean(self.mean_difference))),
+            "flipped": sum(self.flipped),
+            "decisions": self.triplets * len(self.au_names),
+            "f1_change": _number(self.f1_change),
+            "agreement_f1": _number(self.agreement),
             "per_au": {
-                name: {"max": high, "mean": mean}
-                for name, high, mean in zip(self.au_names, self.max_difference, self.mean_difference, strict=True)
+                name: {
+                    "max": _number(high),
+                    "mean": _number(mean),
+                    "flipped": flipped,
+                    "f1_torch": _number(before),
+                    "f1": _number(after),
+                }
+                for name, high, mean, flipped, before, after in rows
             },
-            "landmarks": {k: None if np.isnan(v) else v for k, v in points.items()},
+            "landmarks": {
+                "count": self.landmarks,
+                "mean_px": _number(self.landmark_mean_px),
+                "p99_px": _number(self.landmark_p99_px),
+                "max_px": _number(self.landmark_max_px),
+            },
         }
 
 
-def compare(model: Model, path: str | Path, triplets: NDArray[np.float32], crops: str = "") -> Parity:
-    """Run the bundle at `path` and `model` on `triplets` (N, 3 frames, 3, R, R) float32; `crops` names them."""
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def compare(
+    model: Model,
+    path: str | Path,
+    triplets: NDArray[Any] | Sample,
+    crops: str = "",
+    *,
+    expected: Outputs | None = None,
+) -> Parity:
+    """Run the bundle at `path` and `model` on a Sample, or on triplets (N, 3 frames, 3, R, R) float32 named by `crops`.
+
+    expected: what `reference` gave for the same sample and head, so that torch need not run again.
+    """
+    sample = triplets if isinstance(triplets, Sample) else Sample(crops, triplets)
     bundle = Bundle.load(path)
+    if expected is None:
+        expected = reference(model, bundle.head, sample)
     runner = _clip if bundle.kind == "clip" else _stream
-    got_maps, got_logits = runner(bundle, triplets)
-    maps, logits = _torch(model, bundle.head, triplets)
-    apart = np.abs(_sigmoid(got_logits) - _sigmoid(logits))
-    points, confidence = heatmap.decode(maps)
-    shift = np.linalg.norm(heatmap.decode(got_maps)[0] - points, axis=2)[confidence >= CONFIDENT]
+    parts = [judge(bundle, sample, expected, runner(bundle, sample.crops), "ONNX Runtime, CPU")]
+    if bundle.arithmetic == "fp16":
+        parts.append(judge(bundle, sample, expected, _torch_half(model, bundle.head, sample.crops), "torch, CPU, FP16"))
+    return max(parts, key=lambda part: (not part.passed, max(part.max_difference)))
+
+
+def judge(bundle: Bundle, sample: Sample, expected: Outputs, got: Outputs, ran: str) -> Parity:
+    """The report on `got` beside `expected`."""
+    apart = np.abs(got.probabilities - expected.probabilities)
+    limits = np.array(bundle.thresholds)
+    before, after = expected.probabilities >= limits, got.probabilities >= limits
+    shift = np.linalg.norm(got.points - expected.points, axis=2)[expected.confidence >= CONFIDENT]
+    n = len(bundle.au_names)
+    nothing = np.full((len(sample), n), np.nan, np.float32)
+    labels = nothing if sample.labels is None else sample.labels
+    together = f1_scores(after.reshape(-1, 1), before.reshape(-1, 1).astype(np.float32))
+    f1_torch, f1 = f1_scores(before, labels), f1_scores(after, labels)
     return Parity(
-        file=Path(path).name,
+        file=bundle.path.name if bundle.path else bundle.name,
         precision=bundle.precision,
-        crops=crops,
-        triplets=len(triplets),
+        arithmetic=bundle.arithmetic,
+        crops=sample.name,
+        triplets=len(sample),
+        labelled=bool(np.isfinite(f1_torch).any()),
+        ran=ran,
         au_names=bundle.au_names,
         max_difference=tuple(float(v) for v in apart.max(0)),
         mean_difference=tuple(float(v) for v in apart.mean(0)),
+        flipped=tuple(int(v) for v in (before != after).sum(0)),
+        f1_torch=tuple(float(v) for v in f1_torch),
+        f1=tuple(float(v) for v in f1),
+        agreement=float(together[0]),
         landmarks=int(shift.size),
         landmark_mean_px=float(shift.mean()) if shift.size else float("nan"),
+        landmark_p99_px=float(np.percentile(shift, 99)) if shift.size else float("nan"),
         landmark_max_px=float(shift.max()) if shift.size else float("nan"),
         gate=GATES[bundle.precision],
+        f1_gate=F1_GATES[bundle.precision],
     )
+
+
+def f1_scores(active: NDArray[np.bool_], labels: NDArray[np.float32]) -> NDArray[np.float64]:
+    """F1 per column of decisions (N, n) against labels (N, n), NaN not counted; NaN where no label is positive."""
+    known = ~np.isnan(labels)
+    true = known & (labels > 0.5)
+    hits = (active & true).sum(0)
+    wrong = (active & known & ~true).sum(0) + (~active & true).sum(0)
+    with np.errstate(invalid="ignore"):
+        return np.where(true.any(0), 2 * hits / (2 * hits + wrong), np.nan)
 
 
 def headline(parity: Parity) -> str:
     """One line for the terminal."""
     verdict = "passed" if parity.passed else "FAILED"
-    return f"{parity.file} against torch, {parity.crops}: {verdict}, gate {parity.gate:g}"
+    gates = [] if np.isinf(parity.gate) else [f"gate {parity.gate:g}"]
+    if parity.labelled and parity.precision != "fp32":
+        gates.append(f"F1 gate {parity.f1_gate:g}")
+    return f"{parity.file} against torch, {parity.crops}: {verdict}, {', '.join(gates) or 'no gate without labels'}"
 
 
 def table(parity: Parity) -> Table:
     """For the terminal."""
     view = Table()
-    for column in ("", "max |Δp|", "mean |Δp|"):
+    for column in ("", "max |Δp|", "mean |Δp|", "flipped", "F1 torch", "F1"):
         view.add_column(column, justify="left" if not column else "right")
-    for name, high, mean in zip(parity.au_names, parity.max_difference, parity.mean_difference, strict=True):
-        view.add_row(name, f"{high:.1e}", f"{mean:.1e}")
+    rows = zip(
+        parity.au_names,
+        parity.max_difference,
+        parity.mean_difference,
+        parity.flipped,
+        parity.f1_torch,
+        parity.f1,
+        strict=True,
+    )
+    for name, high, mean, flipped, before, after in rows:
+        scores = ("", "") if np.isnan(before) else (f"{before:.4f}", f"{after:.4f}")
+        view.add_row(name, f"{high:.1e}", f"{mean:.1e}", str(flipped), *scores)
     view.add_section()
-    view.add_row("all", f"{max(parity.max_difference):.1e}", f"{np.mean(parity.mean_difference):.1e}")
+    change = "" if np.isnan(parity.f1_change) else f"{parity.f1_change:+.4f}"
+    view.add_row(
+        "all",
+        f"{max(parity.max_difference):.1e}",
+        f"{np.mean(parity.mean_difference):.1e}",
+        f"{sum(parity.flipped)} of {parity.triplets * len(parity.au_names)}",
+        "change" if change else "",
+        change,
+    )
     if parity.landmarks:
         view.add_row("points, px", f"{parity.landmark_max_px:.3f}", f"{parity.landmark_mean_px:.4f}")
     return view
@@ -117,36 +251,57 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
 
 
+def _float(crops: NDArray[Any]) -> NDArray[np.float32]:
+    return crops.astype(np.float32) / np.float32(255) if crops.dtype == np.uint8 else crops
+
+
+def _gather(parts: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> Outputs:
+    """Batches of (heatmaps, logits) -> Outputs."""
+    points, confidence = zip(*(heatmap.decode(np.ascontiguousarray(maps)) for maps, _ in parts), strict=True)
+    logits = np.concatenate([logits for _, logits in parts])
+    return Outputs(_sigmoid(logits), np.concatenate(points), np.concatenate(confidence))
+
+
 @torch.inference_mode()
-def _torch(model: Model, head: str, triplets: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def reference(model: Model, head: str, sample: Sample) -> Outputs:
+    """What torch says in float32, eager, unfolded."""
     model = model.float().eval()
     parts = []
-    for start in range(0, len(triplets), _BATCH):
-        former, due, later = torch.from_numpy(triplets[start : start + _BATCH]).unbind(1)
+    for start in range(0, len(sample), _BATCH):
+        former, due, later = torch.from_numpy(_float(sample.crops[start : start + _BATCH])).unbind(1)
         maps, logits = model(former, due, later)
         parts.append((maps.numpy(), logits[head].numpy()))
-    return np.concatenate([maps for maps, _ in parts]), np.concatenate([logits for _, logits in parts])
+    return _gather(parts)
 
 
-def _clip(bundle: Bundle, triplets: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+@torch.inference_mode()
+def _torch_half(model: Model, head: str, crops: NDArray[Any]) -> Outputs:
+    half = Clip(model, head, "float16").eval()
+    parts = []
+    for start in range(0, len(crops), _BATCH):
+        maps, logits = half(torch.from_numpy(_float(crops[start : start + _BATCH])))
+        parts.append((maps.numpy(), logits.numpy()))
+    return _gather(parts)
+
+
+def _clip(bundle: Bundle, crops: NDArray[Any]) -> Outputs:
     run = OrtClip(bundle, threads=1)
-    parts = [run(triplets[start : start + _BATCH]) for start in range(0, len(triplets), _BATCH)]
-    return np.concatenate([maps for maps, _ in parts]), np.concatenate([logits for _, logits in parts])
+    return _gather([run(_float(crops[start : start + _BATCH])) for start in range(0, len(crops), _BATCH)])
 
 
-def _stream(bundle: Bundle, triplets: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _stream(bundle: Bundle, crops: NDArray[Any]) -> Outputs:
     """The way a live system runs it: one step per frame, the decision from kept states and the newest crop."""
-    maps, logits = [], []
+    parts = []
     with OrtStreamEngine(bundle, max_faces=_BATCH, threads=1) as engine:
-        for start in range(0, len(triplets), _BATCH):
-            part = triplets[start : start + _BATCH]
+        for start in range(0, len(crops), _BATCH):
+            part = _float(crops[start : start + _BATCH])
             n = len(part)
             engine.crops[:n] = part[:, 0]
             former = engine.step(n).slots
             engine.crops[:n] = part[:, 1]
             result = engine.step(n)
-            maps.append(result.heatmaps.copy())
+            maps = result.heatmaps.copy()
             engine.crops[:n] = part[:, 2]
             queries = [Query(f, d, NEW) for f, d in zip(former, result.slots, strict=True)]
-            logits.append(engine.step(n, queries).logits)
-    return np.concatenate(maps), np.concatenate(logits)
+            parts.append((maps, engine.step(n, queries).logits))
+    return _gather(parts)

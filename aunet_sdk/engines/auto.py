@@ -1,8 +1,8 @@
 """engine="auto": the fastest CPU engine of those installed, found by a short measured trial and remembered.
 
 ONNX Runtime is the standard: another engine is taken where its answers agree with ONNX Runtime's within the gates of
-docs/export.md and it is at least 5 per cent faster; where ONNX Runtime needs less than 5 ms for a face the others
-are not even opened, since that takes longer than it could give back. The choice is kept in the user's cache folder, keyed by
+docs/export.md and it is at least 5 per cent faster; where ONNX Runtime needs less than 5 ms for a face the others are
+not even opened, since that takes longer than it could give back. The choice is kept in the user's cache folder under
 the bundle's hash, the CPU, the threads and the versions; it is measured again when any of these changes.
 GPU engines are never chosen by themselves: they hold the device and may build for minutes. Ask for them by name.
 """
@@ -66,6 +66,9 @@ def choose(
 
     Raises what the standard raises where no candidate can be opened.
     """
+    if len(candidates) == 1:
+        name = next(iter(candidates))
+        return candidates[name](), Trial(name, {}, {})
     file = (Path(folder) if folder is not None else default_folder().parent) / "engine_choice.json"
     key = _key(bundle, tuple(candidates), threads)
     known = _read(file).get(key)

@@ -135,7 +135,7 @@ def test_mean_shape_must_be_there() -> None:
 def test_command(exported: Exported) -> None:
     path = exported("stream", "aunet")
     output = " ".join(path.with_suffix(".txt").read_text(encoding="utf-8").split())
-    assert "passed, gate 0.001" in output and "AU12" in output
+    assert "passed, gate 0.0001" in output and "AU12" in output
     report = json.loads(path.with_suffix(".parity.json").read_text(encoding="utf-8"))
     assert report["passed"] is True and report["file"] == path.name
     bundle = Bundle.load(path)
@@ -150,6 +150,7 @@ def test_command(exported: Exported) -> None:
         (["text.safetensors"], 2, "expected a safetensors file"),
         (["text.safetensors", "--kind", "clip", "--ship"], 2, "--ship"),
         (["text.safetensors", "--head", "cnn"], 2, "cnn"),
+        (["text.safetensors", "--precision", "int8", "--storage"], 2, "--storage"),
     ],
 )
 def test_command_refuses(
@@ -163,19 +164,38 @@ def test_command_refuses(
 
 
 def test_command_fails_at_the_gate(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Exported
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Exported
 ) -> None:
-    """A graph that is not the model's: exit 1, and nothing is shipped."""
+    """One weight of the real graph is wrong: exit 1, the report is there, the file is not, and nothing is shipped."""
     from export import build, parity
 
-    checkpoint = tmp_path / "x.safetensors"
-    torch.manual_seed(9)
-    Model(model.config).save(checkpoint)
-    wrong = onnx.load(exported("stream", "points"))
-    monkeypatch.setattr(build, "build", lambda *_: wrong)
-    monkeypatch.setattr(build, "ship", lambda _: pytest.fail("shipped"))
-    assert parity.GATES["fp32"] == 1e-3
-    arguments = [str(checkpoint), "--kind", "stream", "--limit", "2", "--out", str(tmp_path), "--ship"]
+    broken = onnx.load(exported("stream", "points"))
+    tensor = next(t for t in broken.graph.initializer if len(t.dims) == 4 and t.dims[2] == 3)
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values.flat[7] += 0.5 * np.abs(values).max()
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    monkeypatch.setattr(build, "build", lambda *_: broken)
+    monkeypatch.setattr(build, "ship", lambda *_: pytest.fail("shipped"))
+    assert parity.GATES["fp32"] == 1e-4
+    earlier = tmp_path / "x-stream-fp32.onnx"
+    earlier.write_text("of an earlier export, which was good")
+    arguments = [str(checkpoint), "--kind", "stream", "--limit", "2", "--out", str(tmp_path), "--name", "x", "--ship"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
-    assert "FAILED" in result.output and "not shipped" in result.output
+    assert "FAILED" in result.output and "was not written" in " ".join(result.output.split())
+    assert not earlier.exists(), "a file beside a report of another graph would be taken for its own"
+    report = json.loads((tmp_path / "x-stream-fp32.parity.json").read_text(encoding="utf-8"))
+    assert report["passed"] is False and report["max_difference"] > 1e-4
+
+
+def test_run_folder_as_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    from export.cli import _checkpoint_file
+
+    for name in ("best.safetensors", "last.safetensors"):
+        (tmp_path / name).write_bytes(checkpoint.read_bytes())
+    assert _checkpoint_file(tmp_path).name == "best.safetensors"
+    (tmp_path / "best.safetensors").unlink()
+    assert _checkpoint_file(tmp_path).name == "last.safetensors"
+    (tmp_path / "other.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="expected one"):
+        _checkpoint_file(tmp_path)

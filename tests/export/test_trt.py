@@ -70,7 +70,9 @@ def test_half_builds_as_half_with_its_islands(half: Callable[[str, str], Path], 
     result = built(half(kind, head))
     assert types_of(result, "CONVOLUTION") == types_of(result, "SCALE") == types_of(result, "POOLING") == {"HALF"}
     assert types_of(result, "MATRIX_MULTIPLY") == {"FLOAT"}, "the classifier is an FP32 island"
-    casts = sum(count for (name, dtype), count in result.layers.items() if name == "CAST" and dtype in ("FLOAT", "HALF"))
+    casts = sum(
+        count for (name, dtype), count in result.layers.items() if name == "CAST" and dtype in ("FLOAT", "HALF")
+    )
     assert casts <= 12, "the islands have few shores"
 
 

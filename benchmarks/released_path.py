@@ -1,0 +1,261 @@
+"""Time of one classified frame at the paper's size, against a plain transcription of the released path.
+
+    python benchmarks/released_path.py [--model CHECKPOINT] [--threads 1] [--turns 9] [--precisions bf16,int8]
+
+released: PyTorch, eager, float32: FAN on the former, the due and the later crop, then the head; what the authors' code
+does for every frame. Against it the `stream` bundle of the same weights, one new crop and one decision per frame, as it
+runs live: ONNX Runtime FP32, and OpenVINO FP32, bf16 and INT8. All take turns; ratios are medians over the turns.
+
+ratio_ort_fp32: released over ONNX Runtime FP32. ratio_best: released over the fastest of those whose answers hold:
+FP32 within 1e-3 of PyTorch, bf16 within the FP16 gate (5e-3); INT8 counts where --crops has labels and the F1 of its
+decisions changes by no more than .01. Without --model the weights are random, and INT8's answers prove nothing: its
+time is printed, and `ratio_best` leaves it out; `ratio_int8` has it.
+The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import train.model
+from aunet_sdk.bundle import Bundle
+from aunet_sdk.engines import NEW, Query, StreamEngine
+from aunet_sdk.engines.ort import OrtStreamEngine
+from export import build, quantise
+from export.crops import Sample, load_sample
+from export.parity import F1_GATES, GATES, f1_scores
+from train.model import HourGlass, Model, ModelConfig
+
+EQUAL = 1e-3
+"""largest difference of probabilities of the FP32 engines from the released path"""
+MEAN_FACE = tuple((float(i % 9) - 4, float(i // 9) - 4, float(i % 5)) for i in range(68))  # what a bundle must have
+
+
+def random_model(width: int, resolution: int) -> Model:
+    """Random weights, batch-norm statistics of noise that went through: activations neither vanish nor explode."""
+    torch.manual_seed(0)
+    model = Model(ModelConfig(width=width, resolution=resolution, points3d=MEAN_FACE))
+    model.train()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            layer.momentum = None
+    with torch.inference_mode():
+        crops = torch.rand(3, 2, 3, resolution, resolution)
+        model(*crops)
+    return model.eval()
+
+
+def shallow(width: int, _: int, pooling: str) -> HourGlass:
+    """For --quick: exported in seconds."""
+    return HourGlass(width, 1, pooling)
+
+
+@torch.inference_mode()
+def released(model: Model, head: str, former: torch.Tensor, due: torch.Tensor, later: torch.Tensor) -> torch.Tensor:
+    """The released path, plainly: logits (B, n) of crops (B, 3, R, R); nothing is kept from frame to frame."""
+    looked = []
+    for crop in (former, due, later):
+        heatmaps, features = model.fan(crop)
+        looked.append((heatmaps[-1], features))
+    if head == "aunet":
+        return model.aunet(looked[0][1], looked[1][1], looked[2][1])
+    return model.points.combine(*(model.points.describe(features, heatmaps) for heatmaps, features in looked))
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+
+
+def bundles(model: Model, head: str, int8: bool, folder: Path, sample: Sample) -> dict[str, Bundle]:
+    """precision -> `stream` bundle, written to `folder`."""
+    described = build.describe(model, kind="stream", head=head)
+    proto = build.build(model, described)
+    made = {"fp32": Bundle.load(build.save(proto, folder / "fp32.onnx"))}
+    if int8:
+        anything = quantise.Limits(float("inf"), float("inf"), float("inf"))  # judged below, on the answers
+        few = Sample(sample.name, sample.crops[:8])
+        described = build.describe(model, kind="stream", head=head, precision="int8", arithmetic="int8")
+        proto = quantise.quantise(proto, described, few, Sample(sample.name, sample.crops[:1]), anything).proto
+        build.stamp(proto, described)
+        made["int8"] = Bundle.load(build.save(proto, folder / "int8.onnx"))
+    return made
+
+
+def answers(engine: StreamEngine, crops: np.ndarray) -> np.ndarray:
+    """Probabilities of triplets (N, 3, 3, R, R), each in three live steps."""
+    rows = []
+    for triplet in crops.astype(np.float32) / np.float32(255):
+        slots = []
+        for k, crop in enumerate(triplet):
+            engine.crops[0] = crop
+            asked = [Query(slots[0], slots[1], NEW)] if k == 2 else []
+            result = engine.step(1, asked)
+            slots.append(result.slots[0])
+        rows.append(result.logits[0])
+    return sigmoid(np.array(rows))
+
+
+def stepper(engine: StreamEngine) -> Callable[[], None]:
+    """One frame of live use: a new crop, a decision about a kept frame."""
+    kept = [engine.step(1).slots[0] for _ in range(2)]
+
+    def step() -> None:
+        result = engine.step(1, [Query(kept[0], kept[1], NEW)])
+        kept.append(result.slots[0])
+        kept.pop(0)
+
+    return step
+
+
+def engines(
+    model: Model, head: str, names: list[str], threads: int, folder: Path, sample: Sample
+) -> dict[str, StreamEngine]:
+    """ONNX Runtime FP32 and what of OpenVINO is asked for and there."""
+    there = importlib.util.find_spec("openvino") is not None
+    made = bundles(model, head, there and "int8" in names, folder, sample)
+    opened: dict[str, StreamEngine] = {"ort_fp32": OrtStreamEngine(made["fp32"], max_faces=1, threads=threads)}
+    if not there:
+        print("OpenVINO is not installed (aunet_sdk[openvino]): left out", file=sys.stderr)
+        return opened
+    from aunet_sdk.engines.openvino import OpenVinoStreamEngine, has_bf16
+
+    def openvino(bundle: Bundle, precision: str = "fp32") -> StreamEngine:
+        return OpenVinoStreamEngine(bundle, max_faces=1, threads=threads, precision=precision, cache=folder)
+
+    opened["openvino_fp32"] = openvino(made["fp32"])
+    if "bf16" in names and has_bf16():
+        opened["openvino_bf16"] = openvino(made["fp32"], "bf16")
+    if "int8" in made:
+        opened["openvino_int8"] = openvino(made["int8"])
+    return opened
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All turns, and what comes of them."""
+    torch.set_num_threads(arguments.threads)
+    model = Model.load(arguments.model) if arguments.model else random_model(arguments.width, arguments.resolution)
+    head, resolution = arguments.head, model.config.resolution
+    sample = load_sample(arguments.crops, resolution, arguments.limit)
+    triplets = [torch.from_numpy(part.astype(np.float32) / np.float32(255))[:, None] for part in sample.crops]
+    expected = sigmoid(np.concatenate([released(model, head, *triplet).numpy() for triplet in triplets]))
+    turns: dict[str, list[float]] = {"released": []}
+    with tempfile.TemporaryDirectory() as folder:
+        opened = engines(model, head, arguments.precisions.split(","), arguments.threads, Path(folder), sample)
+        apart = {name: float(np.abs(answers(e, sample.crops) - expected).max()) for name, e in opened.items()}
+        changes = {name: f1_change(answers(e, sample.crops), expected, sample) for name, e in opened.items()}
+        runs: dict[str, Callable[[], object]] = {"released": lambda: released(model, head, *triplets[0])}
+        runs |= {name: stepper(engine) for name, engine in opened.items()}
+        for turn in range(arguments.turns + 1):
+            for name, run in runs.items():
+                repeats = 1 if name == "released" else 3
+                start_s = time.perf_counter()
+                for _ in range(repeats):
+                    run()
+                if turn:  # the first one warms up
+                    turns.setdefault(name, []).append(1e3 * (time.perf_counter() - start_s) / repeats)
+        for engine in opened.values():
+            engine.close()
+    ratios = {
+        name: statistics.median(a / b for a, b in zip(turns["released"], turns[name], strict=True)) for name in opened
+    }
+    held = {name: holds(name, apart[name], changes[name]) for name in opened}
+    return {
+        "benchmark": "released_path",
+        "width": model.config.width,
+        "resolution": resolution,
+        "head": head,
+        "weights": arguments.model.name if arguments.model else "random",
+        "crops": sample.name,
+        "cores": os.cpu_count(),
+        "threads": arguments.threads,
+        "turns": arguments.turns,
+        "released_ms": round(statistics.median(turns["released"]), 2),
+        "ms": {name: round(statistics.median(turns[name]), 2) for name in opened},
+        "shortest_ms": {name: round(min(turns[name]), 2) for name in turns},
+        "ratios": {name: round(value, 2) for name, value in ratios.items()},
+        "max_difference": {name: float(f"{value:.2e}") for name, value in apart.items()},
+        "f1_change": {name: None if np.isnan(value) else round(value, 4) for name, value in changes.items()},
+        "held": held,
+        "equal": bool(held["ort_fp32"] and held.get("openvino_fp32", True)),
+        "ratio_ort_fp32": round(ratios["ort_fp32"], 2),
+        "ratio_int8": round(ratios["openvino_int8"], 2) if "openvino_int8" in ratios else None,
+        "ratio_bf16": round(ratios["openvino_bf16"], 2) if "openvino_bf16" in ratios else None,
+        "best": max((name for name in opened if held[name]), key=ratios.__getitem__, default=None),
+        "ratio_best": round(max((ratios[name] for name in opened if held[name]), default=0.0), 2),
+    }
+
+
+def f1_change(got: np.ndarray, expected: np.ndarray, sample: Sample) -> float:
+    """Of the macro F1 against labels; NaN without."""
+    if sample.labels is None:
+        return float("nan")
+    scores = np.array([f1_scores(part >= 0.5, sample.labels) for part in (got, expected)])
+    known = ~np.isnan(scores).any(0)
+    return float((scores[0] - scores[1])[known].mean()) if known.any() else float("nan")
+
+
+def holds(name: str, difference: float, change: float) -> bool:
+    """Whether the answers are those of the released path, by the gate of the precision."""
+    if name.endswith("int8"):
+        return bool(abs(change) <= F1_GATES["int8"])  # False for NaN
+    return difference < (GATES["fp16"] if name.endswith("bf16") else EQUAL)
+
+
+def show(figures: dict[str, Any]) -> None:
+    """The table."""
+    print(
+        f"width {figures['width']}, {figures['resolution']} px, head {figures['head']}, weights {figures['weights']}, "
+        f"{figures['threads']} of {figures['cores']} cores, medians of {figures['turns']} turns\n"
+    )
+    print(f"{'':16} {'ms/frame':>9} {'shortest':>9} {'ratio':>6}  {'max |dp|':>8}  answers")
+    print(f"{'released':16} {figures['released_ms']:9.1f} {figures['shortest_ms']['released']:9.1f}")
+    for name, ms in figures["ms"].items():
+        verdict = "hold" if figures["held"][name] else "do not hold, or nothing to judge by"
+        print(
+            f"{name:16} {ms:9.1f} {figures['shortest_ms'][name]:9.1f} {figures['ratios'][name]:6.2f}  "
+            f"{figures['max_difference'][name]:8.1e}  {verdict}"
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", type=Path, help="checkpoint (.safetensors); default: random weights")
+    parser.add_argument("--head", choices=("aunet", "points"), default="aunet")
+    parser.add_argument("--width", type=int, default=256, help="of the random model")
+    parser.add_argument("--resolution", type=int, default=256, help="of the random model, px")
+    parser.add_argument("--crops", type=Path, help="set, images or video to compare answers on")
+    parser.add_argument("--limit", type=int, default=4, help="triplets to compare answers on")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--precisions", default="bf16,int8", help="what of OpenVINO to run beside FP32")
+    parser.add_argument("--quick", action="store_true", help="a small, shallow network, one turn: does it run?")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    arguments = parser.parse_args()
+    if min(arguments.turns, arguments.threads, arguments.limit) < 1:
+        parser.error("--turns, --threads, --limit: expected 1 or more")
+    if arguments.quick:
+        arguments.width, arguments.resolution, arguments.turns, arguments.limit = 16, 64, 1, 1
+        train.model.HourGlass = shallow  # type: ignore[misc,assignment]
+    figures = measure(arguments)
+    show(figures)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures))
+    return 0 if figures["equal"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""INT8 by QDQ (QuantizeLinear, DequantizeLinear around convolutions), the convolutions that cost accuracy left out.
+
+Convolutions alone, int8 and symmetric, weights per output channel, activations per tensor from the ranges seen in
+calibration: the form that OpenVINO and TensorRT both run with INT8 kernels. Which ones stay in higher precision is
+measured: each is quantised alone and the shift of probabilities and landmarks noted; then the costliest are left out,
+twice as many at every try, until the whole graph is within the limits on crops that neither calibrated it nor judge it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from aunet_sdk import heatmap
+from aunet_sdk.bundle import Bundle
+
+from .crops import Sample
+from .parity import CONFIDENT, f1_scores
+
+__all__ = ["Limits", "Quantised", "convolutions", "quantise"]
+
+log = logging.getLogger(__name__)
+
+_INDEX = {"former": -1, "due": -2, "later": -3}  # crops 0, 1, 2 of one call
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the quantised graph may differ from the FP32 one by, on the selection's crops; half of the final gate."""
+
+    mean_difference: float = 0.01
+    """of probabilities, all AUs"""
+    f1_change: float = 0.005
+    """of the macro F1, where there are labels"""
+    landmark_px: float = 0.25
+    """mean distance of the points that are confident"""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """proto: the QDQ graph, without metadata
+    convolutions: how many there are; left_out: names of those in higher precision, the costliest first
+    costs: name -> (mean probability difference, mean landmark shift in px) of the convolution quantised alone; empty
+    where the whole graph was within the limits at once
+    tries: (left out, mean difference, F1 change or NaN, landmark shift in px) of every try
+    """
+
+    proto: onnx.ModelProto
+    convolutions: int
+    left_out: tuple[str, ...]
+    costs: dict[str, tuple[float, float]]
+    tries: tuple[tuple[int, float, float, float], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the parity report."""
+        keys = ("left_out", "mean_difference", "f1_change", "landmark_px")
+        return {
+            "convolutions": self.convolutions,
+            "left_out": list(self.left_out),
+            "tries": [
+                {k: (None if np.isnan(v) else round(float(v), 6)) for k, v in zip(keys, t, strict=True)}
+                for t in self.tries
+            ],
+        }
+
+
+def convolutions(proto: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of the convolutions, in the graph's order."""
+    return tuple(node.name for node in proto.graph.node if node.op_type == "Conv")
+
+
+def quantise(
+    proto: onnx.ModelProto,
+    bundle: Bundle,
+    calibration: Sample,
+    selection: Sample,
+    limits: Limits | None = None,
+    ranked_on: int = 8,
+) -> Quantised:
+    """The INT8 form of an FP32 graph of export.build.
+
+    Args:
+        proto: of `build` for the kind and head of `bundle`, FP32.
+        calibration: crops that give the ranges; a few hundred faces of the kind that will be seen.
+        selection: other crops, with labels where there are any, that decide what is left out.
+        limits: see Limits.
+        ranked_on: triplets of `selection` that single convolutions are judged on.
+
+    Raises ValueError where no share of the convolutions can be quantised within the limits.
+    """
+    limits = limits or Limits()
+    names = convolutions(proto)
+    tries: list[tuple[int, float, float, float]] = []
+    costs: dict[str, tuple[float, float]] = {}
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        quantiser = _Quantiser(proto, bundle, calibration, Path(folder))
+        expected = _run(proto, bundle, selection)
+        few = Sample(selection.name, selection.crops[:ranked_on])
+        expected_few = tuple(part[: len(few)] for part in expected)
+        ranking: list[str] = []
+        left = 0
+        while left < len(names):
+            graph = quantiser(excluded=ranking[:left])
+            apart = _apart(expected, _run(graph, bundle, selection), bundle, selection.labels)
+            tries.append((left, *apart))
+            log.info("INT8 with %d of %d convolutions left out: %s", left, len(names), tries[-1])
+            f1_held = np.isnan(apart[1]) or abs(apart[1]) <= limits.f1_change
+            if apart[0] <= limits.mean_difference and f1_held and not apart[2] > limits.landmark_px:
+                return Quantised(graph, len(names), tuple(ranking[:left]), costs, tuple(tries))
+            if not ranking:
+                for name in names:
+                    got = _run(quantiser(excluded=[n for n in names if n != name]), bundle, few)
+                    difference, _, shift = _apart(expected_few, got, bundle, None)
+                    costs[name] = (difference, shift)
+                ranking = sorted(names, key=lambda n: -_cost(costs[n], limits))
+            left = 2 * left or 1
+    raise ValueError(
+        f"INT8: expected a graph within {limits} with some convolutions quantised, got none; "
+        "calibrate on crops like those that will be seen, or export with --precision fp16"
+    )
+
+
+def _cost(apart: tuple[float, float], limits: Limits) -> float:
+    shift = 0.0 if np.isnan(apart[1]) else apart[1]
+    return apart[0] / max(limits.mean_difference, 1e-9) + shift / max(limits.landmark_px, 1e-9)
+
+
+class _Quantiser:
+    """One calibration, many graphs."""
+
+    def __init__(self, proto: onnx.ModelProto, bundle: Bundle, calibration: Sample, folder: Path) -> None:
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        self._source, self._target = folder / "source.onnx", folder / "target.onnx"
+        self._cache = folder / "ranges.json"
+        plain = folder / "plain.onnx"
+        onnx.save(proto, plain)
+        # Nothing is optimised: nodes keep their names, and runtimes fuse for themselves.
+        quant_pre_process(str(plain), str(self._source), skip_optimization=True, skip_symbolic_shape=True)
+        self._bundle, self._calibration = bundle, calibration
+
+    def __call__(self, excluded: Sequence[str]) -> onnx.ModelProto:
+        import inspect
+
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+        feeds = (_feed(self._bundle, crops) for crops in self._calibration.crops)
+
+        class Reader(CalibrationDataReader):  # type: ignore[misc]
+            def get_next(self) -> dict[str, NDArray[Any]] | None:
+                return next(feeds, None)
+
+        again: dict[str, Any] = {}
+        if "calibration_cache_path" in inspect.signature(quantize_static).parameters:  # ONNX Runtime 1.32 and newer
+            again["calibration_cache_path"] = self._cache
+        quantize_static(
+            str(self._source),
+            str(self._target),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=list(excluded),
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+            **again,
+        )
+        proto = onnx.load(self._target)
+        del proto.metadata_props[:]
+        del proto.graph.value_info[:]
+        return proto
+
+
+def _feed(bundle: Bundle, crops: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Inputs of one call on a triplet (3 frames, 3, R, R): one decision over three new crops."""
+    scaled = crops.astype(np.float32) / np.float32(255) if crops.dtype == np.uint8 else crops
+    if bundle.kind == "clip":
+        return {"crops": scaled[None]}
+    feed: dict[str, NDArray[Any]] = {"crop": scaled}
+    for state in bundle.state:
+        feed[f"ring_{state.name}"] = np.zeros((1, *state.shape), state.dtype)
+        feed |= {f"{state.name}_{role}": np.array([_INDEX[role]], np.int64) for role in state.roles}
+    return feed
+
+
+def _run(proto: onnx.ModelProto, bundle: Bundle, sample: Sample) -> tuple[NDArray[Any], ...]:
+    """Probabilities (N, n), points (N, 68, 2) and confidence (N, 68) of the due frames."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    maps, logits = [], []
+    for crops in sample.crops:
+        heat, decided = session.run(["heatmaps", "logits"], _feed(bundle, crops))
+        maps.append(heat[0 if bundle.kind == "clip" else 1])
+        logits.append(decided[0])
+    points, confidence = heatmap.decode(np.stack(maps))
+    return 1 / (1 + np.exp(-np.stack(logits).astype(np.float64))), points, confidence
+
+
+def _apart(
+    expected: tuple[NDArray[Any], ...], got: tuple[NDArray[Any], ...], bundle: Bundle, labels: NDArray[Any] | None
+) -> tuple[float, float, float]:
+    """Mean probability difference, change of the macro F1 (NaN without labels), mean landmark shift in px (or NaN)."""
+    change = float("nan")
+    if labels is not None:
+        limits = np.array(bundle.thresholds)
+        scores = np.array([f1_scores(part[0] >= limits, labels) for part in (got, expected)])
+        known = ~np.isnan(scores).any(0)
+        change = float((scores[0] - scores[1])[known].mean()) if known.any() else change
+    sure = expected[2] >= CONFIDENT
+    shift = np.linalg.norm(got[1] - expected[1], axis=2)[sure]
+    return float(np.abs(got[0] - expected[0]).mean()), change, float(shift.mean()) if shift.size else float("nan")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantiser's advice about itself goes to the root logger."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,54 @@
+"""benchmarks/released_path.py on a small network: it runs, and its answers are compared."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export.crops import Sample
+from train.model import Model
+
+
+def test_quick(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    threads = torch.get_num_threads()
+    script = importlib.import_module("released_path")
+    monkeypatch.setattr(sys, "argv", ["released_path.py", "--quick"])
+    monkeypatch.setattr("train.model.HourGlass", script.shallow)  # the script sets it: back afterwards
+    try:
+        assert script.main() == 0
+    finally:
+        torch.set_num_threads(threads)
+    output = capsys.readouterr().out
+    figures = json.loads(output.splitlines()[-1])
+    assert figures["equal"] is True and figures["max_difference"]["ort_fp32"] < 1e-3
+    assert figures["ratio_ort_fp32"] > 0 and figures["ratio_best"] >= figures["ratio_ort_fp32"]
+    assert figures["best"] != "openvino_int8", "random weights prove nothing about INT8"
+    assert "released" in output and "ort_fp32" in output
+
+
+def test_the_transcription_is_the_model(repository: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    script = importlib.import_module("released_path")
+    crops = torch.rand(3, 1, 3, 64, 64)
+    with torch.inference_mode():
+        for head in ("aunet", "points"):
+            torch.testing.assert_close(script.released(model, head, *crops), model(*crops)[1][head])
+
+
+def test_int8_needs_labels(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    script = importlib.import_module("released_path")
+    labels = np.array([[1.0], [0.0]], np.float32)
+    sample = Sample("two", np.zeros((2, 3, 3, 4, 4), np.uint8), labels)
+    right = np.array([[0.9], [0.1]])
+    assert script.holds("openvino_int8", 0.3, script.f1_change(right, right, sample))
+    assert not script.holds("openvino_int8", 0.3, script.f1_change(1 - right, right, sample))
+    assert not script.holds("openvino_int8", 0.0, script.f1_change(right, right, Sample("none", sample.crops)))
+    assert script.holds("openvino_bf16", 4e-3, float("nan")) and not script.holds("openvino_fp32", 4e-3, float("nan"))
