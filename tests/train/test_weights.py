@@ -133,7 +133,7 @@ def test_the_release_gives_what_it_gave(fan_state: State, head_state: State, alp
 
 
 def test_face_alignments_class_gives_the_same_heatmaps(tmp_path: Path) -> None:
-    models = pytest.importorskip("face_alignment.models", reason="face-alignment is not installed (extra `face-alignment`)")
+    models = pytest.importorskip("face_alignment.models", reason="face-alignment is not installed")
     torch.manual_seed(0)
     theirs = models.FAN(4)
     state = scrambled(theirs, 3)
