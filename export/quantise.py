@@ -155,7 +155,7 @@ class _Quantiser:
 
         feeds = (_feed(self._bundle, crops) for crops in self._calibration.crops)
 
-        class Reader(CalibrationDataReader):  # type: ignore[misc]
+        class Reader(CalibrationDataReader):  # type: ignore[misc, unused-ignore]
             def get_next(self) -> dict[str, NDArray[Any]] | None:
                 return next(feeds, None)
 
