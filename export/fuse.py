@@ -101,10 +101,9 @@ def fold(model: Model, head: str) -> Model:
     model = copy.deepcopy(model).float().eval().requires_grad_(False)
     _fold_fan(model.fan)
     for predictor in (model.aunet.predictor, model.points.predictor):
-        linear, norm = predictor[0], predictor[1]
-        assert isinstance(linear, nn.Linear) and isinstance(norm, nn.BatchNorm1d)
-        _into_linear(linear, norm)
-        predictor[1] = nn.Identity()
+        # The largest weight stays as it was trained and stored; a scale of a few numbers costs nothing behind it.
+        scale, shift = _scale_shift(predictor[1])
+        predictor[1] = Affine(scale.float(), shift.float())
     scale, shift = _scale_shift(model.points.norm)
     model.points.norm = Affine(scale.float(), shift.float())  # type: ignore[assignment]
     for module in model.modules():

@@ -19,7 +19,7 @@ from aunet_sdk.engines.ort import OrtStreamEngine
 from export.build import describe, save, ship, stamp
 from export.cli import app
 from export.crops import load_triplets
-from export.fp16 import store_fp16
+from export.fp16 import SMALL, store_fp16
 from export.parity import compare
 from train.model import Model, ModelConfig
 
@@ -34,7 +34,7 @@ def halved(path: Path, target: Path) -> Path:
 
 
 def test_fp16_storage(model: Model, exported: Exported, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Half the weights' bytes; the results are those of a model whose weights were rounded, not of FP16 arithmetic."""
+    """Half the weights' bytes, and no loss: the checkpoint was stored in FP16, and what folding changed stays FP32."""
     full = exported("stream", "aunet")
     half = halved(full, tmp_path / "half.onnx")
 
@@ -43,9 +43,21 @@ def test_fp16_storage(model: Model, exported: Exported, tmp_path: Path, capfd: p
 
     assert weights(half) / weights(full) < 0.6
     triplets, _ = load_triplets(None, 64, 4)
-    assert 0 < max(compare(model, half, triplets).max_difference) < 5e-3
-    assert max(compare(model, full, triplets).max_difference) < 1e-4
+    for path in (half, full):
+        assert max(compare(model, path, triplets).max_difference) < 1e-4
     assert capfd.readouterr().err == ""
+
+
+def test_fp16_storage_rounds_what_was_not_fp16(exported: Exported) -> None:
+    proto = onnx.load(exported("stream", "aunet"))
+    large = max((t for t in proto.graph.initializer if len(t.dims) == 4), key=lambda t: int(np.prod(t.dims)))
+    small = next(t for t in proto.graph.initializer if len(t.dims) == 4 and t.name != large.name)
+    for tensor, times in ((large, 16), (small, 1)):
+        values = np.repeat(onnx.numpy_helper.to_array(tensor), times, 0) * np.float32(1.0001)
+        assert (values.size > SMALL) == (tensor is large)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    store_fp16(proto)
+    assert (large.data_type, small.data_type) == (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
 
 
 def test_fp16_refuses_what_it_cannot_hold(exported: Exported) -> None:
