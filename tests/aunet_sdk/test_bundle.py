@@ -142,7 +142,7 @@ def test_damaged_bytes_never_escape_as_another_error(
     [
         ("kind", "other"),
         ("head", "cnn"),
-        ("precision", "int8"),
+        ("precision", "int4"),
         ("au_numbers", [12, 1, 25]),
         ("au_numbers", [1, 1, 25]),
         ("au_numbers", []),
