@@ -10,7 +10,12 @@ import pytest
 
 from .aunet_sdk.painted import paint
 
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/api.md", "docs/csv.md", "docs/exit-codes.md", "benchmarks/README.md")
+HERE = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    p.relative_to(HERE).as_posix()
+    for d in (".", "docs", "benchmarks", "examples")
+    for p in HERE.joinpath(d).glob("*.md")
+)
 
 
 def blocks(repository: Path) -> list[tuple[str, str]]:

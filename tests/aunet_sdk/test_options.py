@@ -20,7 +20,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     [
         ("look_ahead", "half"),
         ("finder", "haar"),
-        ("engine", "tensorrt"),
+        ("engine", "coreml"),
         ("max_faces", 0),
         ("max_faces", 65),
         ("max_faces", 2.0),

@@ -163,6 +163,7 @@ def test_command(exported: Exported) -> None:
         (["text.safetensors", "--kind", "clip", "--ship"], 2, "--ship"),
         (["text.safetensors", "--head", "cnn"], 2, "cnn"),
         (["text.safetensors", "--precision", "int8", "--storage"], 2, "--storage"),
+        (["text.safetensors", "--precision", "fp16", "--symmetric"], 2, "--symmetric"),
     ],
 )
 def test_command_refuses(

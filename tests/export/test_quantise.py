@@ -70,7 +70,9 @@ def crops(count: int, seed: int) -> Sample:
 LIMITS = Limits(mean_difference=0.01, landmark_px=float("inf"))
 
 
-def test_convolutions_alone_per_channel_and_symmetric(bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("arithmetic", ["int8", "int8-symmetric"])
+def test_convolutions_alone_and_per_channel(bundle: Bundle, tmp_path: Path, arithmetic: str) -> None:
+    bundle = dataclasses.replace(bundle, arithmetic=arithmetic)
     made = quantise(graph(1.0), bundle, crops(16, 1), crops(16, 2), LIMITS)
     assert made.left_out == () and made.convolutions == 2 and len(made.tries) == 1 and not made.costs
     stamp(made.proto, bundle)
@@ -85,8 +87,9 @@ def test_convolutions_alone_per_channel_and_symmetric(bundle: Bundle, tmp_path: 
     activations = [node for node in made.proto.graph.node if node.op_type == "QuantizeLinear"]
     assert activations
     for node in activations:
-        assert constants[node.input[1]].shape == () and constants[node.input[2]] == 0
-        assert constants[node.input[2]].dtype == np.int8
+        assert constants[node.input[1]].shape == ()
+        assert constants[node.input[2]].dtype == (np.uint8 if arithmetic == "int8" else np.int8)
+        assert arithmetic == "int8" or constants[node.input[2]] == 0
     assert len(activations) == 2, "what enters the convolutions, and nothing that leaves them"
     path = save(made.proto, tmp_path / "int8.onnx")
     assert Bundle.load(path).precision == "int8"

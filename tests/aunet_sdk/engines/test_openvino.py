@@ -196,6 +196,12 @@ def test_files_that_do_not_fit(path: Path, tmp_path: Path, cache: Path) -> None:
         OpenVinoStreamEngine(tmp_path / "unknown.onnx", cache=cache)
 
 
+def test_signed_int8_is_refused(tmp_path: Path, cache: Path) -> None:
+    signed = write(tmp_path / "signed.onnx", describe(precision="int8", arithmetic="int8-symmetric"))
+    with pytest.raises(BundleMismatch, match="without --symmetric"):
+        OpenVinoStreamEngine(signed, cache=cache)
+
+
 def test_closed(engine: OpenVinoStreamEngine) -> None:
     engine.close()
     engine.close()

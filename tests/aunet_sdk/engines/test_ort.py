@@ -387,7 +387,7 @@ def test_graph_that_cannot_run(tmp_path: Path, path: Path, capfd: pytest.Capture
 
 
 def test_open_engine(path: Path) -> None:
-    with pytest.raises(InvalidInput, match="engine: expected auto"):
+    with pytest.raises(InvalidInput, match="engine: expected one of auto"):
         open_engine(path, "coreml")
     engine = open_engine(Bundle.load(path), "onnxruntime", max_faces=2, threads=1)
     assert engine.name == "onnxruntime" and engine.max_faces == 2

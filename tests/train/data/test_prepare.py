@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import _thread
 import signal
 import threading
 import time
@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     def on_frame(count: int) -> None:
         frames.append(count)
         if len(frames) == 20:  # in the second video
-            os.kill(os.getpid(), signal.SIGINT)
+            _thread.interrupt_main()  # what Ctrl-C does, without a signal that another library's thread may take
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
