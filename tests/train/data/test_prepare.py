@@ -141,6 +141,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
         frames.append(count)
         if len(frames) == 20:  # in the second video
             _thread.interrupt_main()  # what Ctrl-C does, without a signal that another library's thread may take
+            time.sleep(0.8)  # the waiting thread looks up every half second
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
