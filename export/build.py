@@ -25,8 +25,8 @@ from .fuse import Clip, Stream, query_roles, state_specs
 
 __all__ = ["OPSET", "build", "describe", "save", "ship", "stamp"]
 
-PRECISIONS = (("fp32", "fp32"), ("fp16", "fp32"), ("fp16", "fp16"), ("int8", "int8"))
-"""(precision, arithmetic) of a bundle: single, FP16 storage, half, INT8."""
+PRECISIONS = (("fp32", "fp32"), ("fp16", "fp32"), ("fp16", "fp16"), ("int8", "int8"), ("int8", "int8-symmetric"))
+"""(precision, arithmetic) of a bundle: single, FP16 storage, half, INT8 for CPUs and for TensorRT."""
 OPSET = 18  # ONNX Runtime from 1.14 and TensorRT from 8.6 on
 
 

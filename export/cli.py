@@ -62,6 +62,9 @@ def export(
     storage: Annotated[
         bool, typer.Option("--storage", help="With fp16: FP16 in the file alone, FP32 arithmetic, for CPUs.")
     ] = False,
+    symmetric: Annotated[
+        bool, typer.Option("--symmetric", help="With int8: signed activations, for TensorRT; CPUs take unsigned ones.")
+    ] = False,
     state: Annotated[
         StatePrecision | None,
         typer.Option(help="Of the kept states; fp16 halves the rings [default: that of the arithmetic, int8: fp32]."),
@@ -97,13 +100,15 @@ def export(
         raise typer.BadParameter("--ship: expected --kind stream or both, since the detector runs a stream bundle")
     if storage and precision is not Precision.fp16:
         raise typer.BadParameter(f"--storage: expected --precision fp16 with it, got {precision.value}")
+    if symmetric and precision is not Precision.int8:
+        raise typer.BadParameter(f"--symmetric: expected --precision int8 with it, got {precision.value}")
     from train.model import Model
 
     from . import build, parity
     from .crops import load_clip
 
     storage = storage or (ship and precision is Precision.fp16)
-    arithmetic = "fp32" if storage else precision.value
+    arithmetic = "fp32" if storage else precision.value + ("-symmetric" if symmetric else "")
     failed = False
     try:
         file = _checkpoint_file(checkpoint)
@@ -135,7 +140,7 @@ def export(
                     f"INT8: {how['convolutions'] - len(how['left_out'])} of {how['convolutions']} convolutions",
                     highlight=False,
                 )
-            path = out / f"{label}-{one}-{precision.value}{'-storage' if storage else ''}.onnx"
+            path = out / f"{label}-{one}-{'fp16-storage' if storage else arithmetic}.onnx"
             with tempfile.TemporaryDirectory() as folder:
                 tried = build.save(proto, Path(folder) / path.name)
                 reports = [

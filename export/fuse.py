@@ -102,6 +102,7 @@ def fold(model: Model, head: str) -> Model:
     _fold_fan(model.fan)
     for predictor in (model.aunet.predictor, model.points.predictor):
         # The largest weight stays as it was trained and stored; a scale of a few numbers costs nothing behind it.
+        assert isinstance(predictor[1], nn.BatchNorm1d)
         scale, shift = _scale_shift(predictor[1])
         predictor[1] = Affine(scale.float(), shift.float())
     scale, shift = _scale_shift(model.points.norm)

@@ -91,6 +91,11 @@ class OpenVinoStreamEngine(RingEngine):
         if not 0 < fps <= 240:
             raise InvalidInput(f"fps: expected a number above 0, at most 240, got {fps!r}")
         self.bundle, path = load_bundle(bundle, "stream")
+        if self.bundle.arithmetic == "int8-symmetric":
+            raise BundleMismatch(
+                f"expected INT8 with uint8 activations, got {path.name} with signed ones, where OpenVINO's answers are "
+                "not those of ONNX Runtime (2026.4: probabilities up to .6 apart); export it without --symmetric"
+            )
         self.max_faces = max_faces
         self._ov: Any = _runtime()
         self.providers: tuple[str, ...] = (f"CPU {precision}",)

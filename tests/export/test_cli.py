@@ -18,9 +18,9 @@ from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines.ort import OrtStreamEngine
 from export.build import describe, save, ship, stamp
 from export.cli import app
-from export.crops import load_triplets
+from export.crops import load_sample, load_triplets
 from export.fp16 import SMALL, store_fp16
-from export.parity import compare
+from export.parity import compare, reference
 from train.model import Model, ModelConfig
 
 Exported = Callable[[str, str], Path]
@@ -199,6 +199,41 @@ def test_command_fails_at_the_gate(
     assert not earlier.exists(), "a file beside a report of another graph would be taken for its own"
     report = json.loads((tmp_path / "x-stream-fp32.parity.json").read_text(encoding="utf-8"))
     assert report["passed"] is False and report["max_difference"] > 1e-4
+
+
+def test_int8_command(
+    checkpoint: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Exported
+) -> None:
+    """From the exported graph on, all of it: calibration, choice, both engines, gate. Without labels: exit 1."""
+    from export import build
+
+    full = onnx.load(exported("stream", "aunet"))
+    monkeypatch.setattr(build, "build", lambda *_: full)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (24, 4, 10, 10, 3), np.uint8).repeat(8, 2).repeat(8, 3)
+    shard = tmp_path / "shards" / "a.npz"
+    shard.parent.mkdir()
+    np.savez(shard, images=images)
+    sample = load_sample(shard, 64, 24)
+    probabilities = reference(model, "aunet", sample).probabilities
+    labels = np.full((24, 4, 15), np.nan, np.float32)
+    labels[:, 1] = np.where(np.abs(probabilities - 0.3) > 0.1, probabilities > 0.3, np.nan)
+
+    def run() -> tuple[int, str, dict[str, object]]:
+        arguments = ["--precision", "int8", "--kind", "stream", "--head", "aunet", "--name", "x", "--limit", "24"]
+        result = CliRunner().invoke(app, [str(checkpoint), *arguments, "--crops", str(shard), "--out", str(tmp_path)])
+        report = json.loads((tmp_path / "x-stream-int8.parity.json").read_text(encoding="utf-8"))
+        return result.exit_code, result.output, report
+
+    code, output, report = run()
+    assert code == 1 and "needs labels" in output and not (tmp_path / "x-stream-int8.onnx").exists()
+    np.savez(shard, images=images, labels=labels)
+    code, output, report = run()
+    assert code == 0, output
+    assert report["passed"] is True and abs(float(str(report["f1_change"]))) <= 0.01
+    assert float(str(report["max_difference"])) > 0
+    assert report["convolutions"] == sum(node.op_type == "Conv" for node in full.graph.node)
+    assert Bundle.load(tmp_path / "x-stream-int8.onnx").arithmetic == "int8"
 
 
 def test_run_folder_as_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
