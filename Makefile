@@ -14,8 +14,12 @@ demo: $(VENV)/.demo
 	mkdir -p demo
 	$(BIN)/aunet detect examples/sample.mp4 -o demo/sample.csv --video demo/sample.mp4 --plot demo/timeline.png --truth examples/sample_track.csv
 
+# Three processes, each with the native libraries of one part. All tests in one process ended in a segmentation fault
+# twice, in different tests of train after those of the engines; neither part alone does that, and why is not known yet.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/train
+	$(BIN)/python -m pytest tests/export
+	$(BIN)/python -m pytest tests --ignore tests/train --ignore tests/export
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
