@@ -52,7 +52,8 @@ class Bundle:
     """What a model file says about itself. Arrays are read-only.
 
     kind "stream" | "clip"; head "aunet" | "points"; precision "fp32" | "fp16" | "int8" of the weights in the file
-    arithmetic "fp32" | "fp16" | "int8" | "int8-symmetric": what the graph computes in (precision fp16 with arithmetic fp32: storage alone)
+    arithmetic "fp32" | "fp16" | "int8" | "int8-symmetric": what the graph computes in (precision fp16 with arithmetic
+        fp32: storage alone)
     au_numbers ascending FACS numbers; thresholds probabilities in [0, 1], one per AU
     interval_s distance of the neighbouring frames; width channels; resolution side of the crop in px
     crop_scale, template (5, 2) float64 normalised: the crop geometry
