@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from aunet_sdk.bundle import Bundle
@@ -247,3 +248,16 @@ def test_run_folder_as_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "other.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match="expected one"):
         _checkpoint_file(tmp_path)
+
+
+def test_reports_as_markdown(exported: Exported) -> None:
+    from export.report import main
+
+    app_of_one = typer.Typer()
+    app_of_one.command()(main)
+    path = exported("stream", "points").with_suffix(".parity.json")
+    output = CliRunner().invoke(app_of_one, [str(path)]).output
+    data = json.loads(path.read_text(encoding="utf-8"))
+    rows = [line for line in output.splitlines() if line.startswith("| AU")]
+    assert len(rows) == 1 + 15 and f"| AU12 | {data['per_au']['AU12']['max']:.1e} |" in output
+    assert "passed" in output and "FAILED" not in output and "Δp < 0.0001" in output
