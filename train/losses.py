@@ -11,6 +11,9 @@ from torch.nn import functional
 STRIDE = 4
 """Pixels of the crop per heatmap cell; cell (i, j) has its centre at pixel (4 j + 1.5, 4 i + 1.5)."""
 
+GRADED_UP_TO = 0.75
+"""Intensity from which on a target is 1."""
+
 
 def to_cells(points: Tensor) -> Tensor:
     """Points in pixels of the crop -> heatmap cells, centres at integers."""
@@ -101,14 +104,13 @@ def point_weights(photo: Tensor, jaw: float = 0.5, jaw_photo: float = 0.2) -> Te
 def soft_labels(intensity: Tensor, labels: Tensor, photo: Tensor) -> Tensor:
     """AU targets in [0, 1], NaN where masked.
 
-    Rendered frames: clip((intensity - 0.1) / 0.4, 0, 1); photographs: the label itself.
+    Rendered frames: the intensity over GRADED_UP_TO, also between off and on where there is no hard label, so that
+    the probability rises with the movement; photographs: the label itself.
 
     Args:
-        intensity, labels: (B, n); labels NaN where not known.  photo: (B,) bool.
+        intensity, labels: (B, n), NaN where not known.  photo: (B,) bool.
     """
-    soft = ((intensity - 0.1) / 0.4).clamp(0.0, 1.0)
-    soft = torch.where(photo[:, None], labels, soft)
-    return torch.where(labels.isnan(), labels, soft)
+    return torch.where(photo[:, None], labels, (intensity / GRADED_UP_TO).clamp(0.0, 1.0))
 
 
 def au_weights(rate: Tensor, floor: float = 0.02) -> Tensor:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.data.synthetic.ict import AU_NUMBERS
+from train.data.synthetic.accessories import MOUTH, UPPER_FACE
+from train.data.synthetic.ict import AU_NUMBERS, AU_SHAPES
 
 ROW = {number: i for i, number in enumerate(AU_NUMBERS)}
 
@@ -75,8 +76,13 @@ TEMPLATES = (
     (4, 6, 7, 9),
     (4, 6, 7, 10, 25),
     (1, 2, 17),
+    (4, 6, 7, 12),
+    (4, 7, 12, 25),
+    (1, 4, 12),
+    (6, 7, 12, 25, 26),
 )
 RARE = (14, 15, 23, 24, 26)
+JAW_AT_FULL_AU26 = dict(AU_SHAPES[26])["jawOpen"]
 CONTRADICTIONS = ((23, 25), (23, 26), (24, 25), (24, 26), (12, 15), (10, 24), (17, 26))
 
 
@@ -112,10 +118,12 @@ def _choose(rng: np.random.Generator) -> list[int]:
 
 
 def _course(frames: int, rng: np.random.Generator) -> np.ndarray:
-    """(frames,) in [0, 1]: onset, offset, onset-apex-offset or held."""
-    kind = rng.choice(4, p=(0.3, 0.25, 0.2, 0.25))
+    """(frames,) in [0, 1]: onset, offset, onset-apex-offset, held, or from frame to frame another (speech)."""
+    kind = rng.choice(5, p=(0.27, 0.23, 0.18, 0.22, 0.1))
     if kind == 3:
         return np.ones(frames)
+    if kind == 4:
+        return rng.random(frames)
     time = np.arange(frames) + rng.uniform(-0.4, 0.4)
     length = rng.uniform(0.4, 2.0)
     start = rng.uniform(-0.3, frames - 1.2)
@@ -185,13 +193,29 @@ def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: n
         doubtful((14, 23, 24), np.ones(frames, bool))
     if rng.random() < 0.15:  # wide open (AU27 and beyond) where AU26 is on
         weights[:, name["jawOpen"]] += 0.5 * intensity[:, ROW[26]]
+    if rng.random() < 0.2:  # the jaw hangs a little, behind closed lips or not
+        hanging = rng.uniform(0, 0.3) * _course(frames, rng)
+        weights[:, name["jawOpen"]] += hanging
+        weights[:, name["mouthClose"]] += hanging * float(rng.choice((0, rng.uniform(0, 1), 1)))
+    intensity[:, ROW[26]] = np.clip(weights[:, name["jawOpen"]] / JAW_AT_FULL_AU26, 0, 1)  # AU25 lowers it, too
     if rng.random() < 0.3:  # lopsided
         weights *= np.where(np.char.endswith(np.array(shape_names), "_L"), rng.uniform(0.75, 1), 1)
     weights = np.clip(weights, 0, 1.8)
 
-    yaw = np.clip(rng.normal(0, 0.24), -0.65, 0.65) + np.cumsum(rng.normal(0, 0.05, frames))
+    yaw = np.clip(rng.normal(0, 0.29), -0.8, 0.8) + np.cumsum(rng.normal(0, 0.05, frames))
     pitch = np.clip(rng.normal(0, 0.14), -0.4, 0.4) + np.cumsum(rng.normal(0, 0.03, frames))
     return Act(intensity, weights, np.stack([pitch, yaw, rng.normal(0, 0.04, frames)], axis=1), mask)
+
+
+def hidden_labels(hidden: np.ndarray) -> np.ndarray:
+    """(frames, 15) bool: AUs of a part of the face that is mostly behind a hand.
+
+    Args:
+        hidden: (frames, 68) bool, points that it covers.
+    """
+    lower = hidden[:, MOUTH].mean(1) > 0.6
+    upper = hidden[:, UPPER_FACE].mean(1) > 0.6
+    return np.where([number <= 7 for number in AU_NUMBERS], upper[:, None], lower[:, None])
 
 
 def labels(intensity: np.ndarray, mask: np.ndarray, lip_gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -199,11 +223,12 @@ def labels(intensity: np.ndarray, mask: np.ndarray, lip_gap: np.ndarray) -> tupl
 
     AU25 is what the lips show (AU9 and AU10 part them too): gap over .06 inter-ocular distances is on, under .03 off.
     Others: on from .3, off up to .15, between them masked (NaN).
-    Returns intensity (frames, 15) float32 and labels (frames, 15) float32 of 0, 1, NaN.
+    Returns intensity (frames, 15) float32, NaN where ``mask`` says that nobody can tell, and labels (frames, 15)
+    float32 of 0, 1, NaN.
     """
     intensity = intensity.copy()
     intensity[:, ROW[25]] = np.clip(lip_gap / 0.15, 0, 1)
     hard = np.where(intensity >= 0.3, 1.0, np.where(intensity <= 0.15, 0.0, np.nan))
     hard[:, ROW[25]] = np.where(lip_gap > 0.06, 1.0, np.where(lip_gap < 0.03, 0.0, np.nan))
-    hard[mask] = np.nan
+    hard[mask] = intensity[mask] = np.nan
     return intensity.astype(np.float32), hard.astype(np.float32)

@@ -14,6 +14,7 @@ import numpy as np
 
 from aunet_sdk import alignment
 from train.data.synthetic import choreography, scene
+from train.data.synthetic.accessories import draw_extras
 from train.data.synthetic.ict import AU_NUMBERS, Head, load_head
 from train.data.synthetic.portraits import CREDITS, Portrait, read_groups, read_portraits, split_identities
 from train.data.synthetic.render import Camera, Person, prepare_person, render
@@ -59,13 +60,18 @@ def _start(settings: Settings) -> None:
 def render_sequence(
     head: Head, person: Person, mates: list[Person], matrix: np.ndarray, rng: np.random.Generator, frames: int = FRAMES
 ) -> dict[str, np.ndarray]:
-    """One sequence: images (F, 160, 160, 3) uint8 RGB, points (F, 68, 2), intensity and labels (F, 15)."""
+    """One sequence: images (F, 160, 160, 3) uint8 RGB, points (F, 68, 2), intensity and labels (F, 15), NaN where
+    not known.
+    """
     look = scene.draw_look(head, mates, rng, SIZE)
     played = choreography.act(head.shape_names, matrix, frames, rng)
+    extras = draw_extras(rng, frames)
     shots = [
-        render(head, person, look, played.weights[i], played.intensity[i], played.turn[i], CROP) for i in range(frames)
+        render(head, person, look, played.weights[i], played.intensity[i], played.turn[i], CROP, extras, i)
+        for i in range(frames)
     ]
-    intensity, hard = choreography.labels(played.intensity, played.mask, np.array([s.lip_gap for s in shots]))
+    mask = played.mask | choreography.hidden_labels(np.stack([s.hidden for s in shots]))
+    intensity, hard = choreography.labels(played.intensity, mask, np.array([s.lip_gap for s in shots]))
     return {
         "images": np.stack([s.image[..., ::-1] for s in shots]),
         "points": np.stack([s.points for s in shots]),
@@ -128,7 +134,7 @@ def _no_face_rows(people: dict[str, Person], count: int, rng: np.random.Generato
     rows = []
     nothing = {
         "points": np.full((FRAMES, 68, 2), np.nan, np.float32),
-        "intensity": np.zeros((FRAMES, 15), np.float32),
+        "intensity": np.full((FRAMES, 15), np.nan, np.float32),
         "labels": np.full((FRAMES, 15), np.nan, np.float32),
     }
     for _ in range(count):

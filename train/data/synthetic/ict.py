@@ -41,7 +41,7 @@ AU_SHAPES: dict[int, tuple[tuple[str, float], ...]] = {
     17: (("mouthShrugLower", 1.0), ("mouthShrugUpper", 0.6)),
     23: (("mouthPress", 0.5), ("mouthRollLower", 0.35), ("mouthRollUpper", 0.35), ("mouthPucker", 0.12)),
     24: (("mouthPress", 1.2), ("mouthShrugLower", 0.15)),
-    25: (("mouthLowerDown", 0.7), ("mouthUpperUp", 0.3), ("jawOpen", 0.08)),
+    25: (("mouthLowerDown", 0.7), ("mouthUpperUp", 0.3), ("jawOpen", 0.06)),
     26: (("jawOpen", 0.5), ("mouthLowerDown", 0.2)),
 }
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from aunet_sdk import alignment
+from train.data.synthetic.accessories import NOTHING, Extras, beard_map, lay_hand, put_on_glasses
 from train.data.synthetic.fit import Fit, fit_head
 from train.data.synthetic.furrows import furrow_maps
 from train.data.synthetic.ict import GUMS, SKIN, SOCKET, TEETH, Head
@@ -131,12 +132,13 @@ class Camera:
 @dataclass(frozen=True)
 class Rendered:
     """``image`` (h, w, 3) uint8 BGR, ``points`` (68, 2) float32 normalised to it, ``lip_gap`` in inter-ocular
-    distances.
+    distances, ``hidden`` (68,) bool: points behind a hand.
     """
 
     image: np.ndarray
     points: np.ndarray
     lip_gap: float
+    hidden: np.ndarray
 
 
 def _project(vertices: np.ndarray, rotation: np.ndarray, camera_cm: float) -> np.ndarray:
@@ -164,15 +166,25 @@ def _plane_matrix(person: Person, rotation: np.ndarray, camera_cm: float, to_pic
 
 
 def render(
-    head: Head, person: Person, look: Look, weights: np.ndarray, intensity: np.ndarray, turn: np.ndarray, camera: Camera
+    head: Head,
+    person: Person,
+    look: Look,
+    weights: np.ndarray,
+    intensity: np.ndarray,
+    turn: np.ndarray,
+    camera: Camera,
+    extras: Extras = NOTHING,
+    frame: int = 0,
 ) -> Rendered:
     """Render one frame.
 
     Args:
         weights: (57,) blendshape weights.  intensity: (15,) AU intensities for the furrows.  turn: (3,) rotation
             vector added to the photo's pose (x nods, y turns, z tilts; radians).
+        extras: what is worn or held before the face.  frame: of the sequence, for the hand.
     """
     vertices = person.fit.vertices + look.offset
+    calm = vertices[head.landmarks]
     used = np.flatnonzero(weights)
     for k in used:
         vertices += np.float32(weights[k]) * head.shapes[k]
@@ -203,6 +215,10 @@ def render(
             look.second.photo, drawn[..., 2], drawn[..., 3], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
         )
         skin += look.mix * (other.astype(np.float32) - skin)
+    if extras.beard is not None:
+        grown = beard_map(person.photo.shape[:2], person.uv[head.landmarks], extras.beard)
+        hair = cv2.remap(grown, drawn[..., 0], drawn[..., 1], cv2.INTER_LINEAR)[..., None]
+        skin += hair * (extras.beard.hair_bgr.astype(np.float32) - skin)
     strength = intensity * look.furrow_gain
     active = np.flatnonzero(strength > 0.02)
     shade = drawn[..., 4] * drawn[..., 5]
@@ -229,13 +245,28 @@ def render(
     behind = background + behind_alpha * (behind * (1 + look.key_gain * (look.light[2] - 0.5)) - background)
     soft = cv2.GaussianBlur(cv2.erode(person_alpha, np.ones((3, 3))), (0, 0), 1.2)[..., None] * person_alpha[..., None]
     image = behind + soft * (image - behind)
+    marks = xyz[head.landmarks, :2].astype(np.float64)
+    if extras.glasses is not None:
+
+        def project(points: np.ndarray) -> np.ndarray:
+            return _project(points.astype(np.float32), rotation, look.camera_cm)[:, :2] @ to_picture[:, :2].T + (
+                to_picture[:, 2]
+            )
+
+        put_on_glasses(image, extras.glasses, calm, project)
+    hidden = np.zeros(len(marks), bool)
+    if extras.hand is not None:
+        scale = float(np.sqrt(abs(np.linalg.det(to_picture[:, :2]))))
+        cheek = person.uv[head.landmarks][[2, 31, 48, 14, 35, 54]].reshape(2, 3, 2).mean(1)
+        sample = [person.photo[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5] for x, y in cheek]
+        hidden = lay_hand(image, extras.hand, frame, marks, scale, np.mean([s.mean((0, 1)) for s in sample], 0))
     image = cv2.resize(
         image * look.tint.astype(np.float32), (camera.width, camera.height), interpolation=cv2.INTER_AREA
     )
     points = (xyz[head.landmarks, :2] + 0.5) / (width, height)
     eye = np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0))
     gap = float(np.linalg.norm(points[[61, 62, 63]] - points[[67, 66, 65]], axis=1).mean() / max(eye, 1e-6))
-    return Rendered(np.clip(image, 0, 255).astype(np.uint8), points.astype(np.float32), gap)
+    return Rendered(np.clip(image, 0, 255).astype(np.uint8), points.astype(np.float32), gap, hidden)
 
 
 __all__ = ["Camera", "Look", "Person", "Rendered", "prepare_person", "render"]

@@ -84,7 +84,7 @@ def draw_look(head: Head, people: list[Person], rng: np.random.Generator, size: 
     light[2] = abs(light[2]) + 0.35
     modes = rng.normal(0, 0.3, 35).astype(np.float32)
     mixed = rng.random() < 0.5
-    tint = np.clip(rng.normal(1, 0.06, 3), 0.8, 1.2) * rng.uniform(0.55, 1.15)
+    tint = np.clip(rng.normal(1, 0.06, 3), 0.8, 1.2) * rng.uniform(0.4, 1.15)
     ivory = np.array((178.0, 203.0, 214.0)) * rng.uniform(0.8, 1.12) + rng.normal(0, 6, 3)
     gums = np.array((78.0, 74.0, 140.0)) * rng.uniform(0.6, 1.2) + rng.normal(0, 8, 3)
     return Look(

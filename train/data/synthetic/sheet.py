@@ -11,7 +11,7 @@ import numpy as np
 
 def contact_sheet(data: Path, out: Path, count: int, seed: int, points: bool) -> None:
     """Write ``count`` random sequences, one row of four frames each, two to a line, with the AUs that are on
-    (number and intensity; ? where the label is masked).
+    or between on and off (number and intensity; ? where nobody can tell).
     """
     about = json.loads((data / "dataset.json").read_text())
     rng = np.random.default_rng(seed)
@@ -32,9 +32,9 @@ def contact_sheet(data: Path, out: Path, count: int, seed: int, points: bool) ->
                 for x, y in marks[f]:
                     cv2.circle(tile, (int(x * 240), int(y * 240)), 1, (0, 255, 0), -1)
             text = " ".join(
-                f"{n}:{intensity[f, i]:.1f}" + ("?" if np.isnan(labels[f, i]) else "")
+                f"{n}:?" if np.isnan(intensity[f, i]) else f"{n}:{intensity[f, i]:.1f}"
                 for i, n in enumerate(about["au_numbers"])
-                if intensity[f, i] > 0.15
+                if np.isnan(labels[f, i]) or labels[f, i] == 1
             )
             cv2.putText(tile, text, (4, 234), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 3, cv2.LINE_AA)
             cv2.putText(tile, text, (4, 234), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)

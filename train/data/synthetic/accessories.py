@@ -1,0 +1,233 @@
+"""What people wear and do before their face: glasses, a beard, a hand. Drawn over a rendered frame, at its pixels.
+
+Lengths are centimetres on the head (y up, z towards the camera); the caller says how a point of the head falls on the
+picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+Projection = Callable[[np.ndarray], np.ndarray]
+"""(n, 3) cm in the head's frame -> (n, 2) px of the picture that is drawn on."""
+
+MOUTH, UPPER_FACE = np.arange(48, 68), np.array([*range(17, 27), *range(36, 48)])
+
+
+@dataclass(frozen=True)
+class Glasses:
+    """Sizes in cm; ``power``: 2 draws an ellipse, more a rounder rectangle."""
+
+    half_width: float
+    half_height: float
+    power: float
+    thickness_cm: float
+    rim_bgr: np.ndarray
+    lens_bgr: np.ndarray
+    lens_alpha: float
+    glare: float
+
+
+@dataclass(frozen=True)
+class Beard:
+    """``density`` 0 to 1: stubble to full; ``reach``: up to which part of the cheek; ``moustache``: on the lip too."""
+
+    density: float
+    reach: float
+    moustache: bool
+    hair_bgr: np.ndarray
+    seed: int
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Over the face in the frames where ``there``; ``target``: index of the point it lies on; ``angle``: where the
+    fingers point, radians in the picture, y down; ``fan``: between the fingers.
+    """
+
+    there: np.ndarray  # (frames,) bool
+    offset_cm: np.ndarray  # (frames, 2)
+    target: int
+    angle: float
+    fan: float
+    fingers: int
+    size: float
+    skin_gain: np.ndarray  # (3,) BGR
+
+
+@dataclass(frozen=True)
+class Extras:
+    """Of one sequence."""
+
+    glasses: Glasses | None = None
+    beard: Beard | None = None
+    hand: Hand | None = None
+
+
+NOTHING = Extras()
+
+
+def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
+    """Glasses on one face of eight, a beard on one of nine, a hand in one sequence of eight."""
+    glasses = beard = hand = None
+    if rng.random() < 0.125:
+        shade = rng.uniform(0, 1)
+        glasses = Glasses(
+            half_width=rng.uniform(2.2, 2.9),
+            half_height=rng.uniform(1.4, 2.3),
+            power=rng.uniform(2, 5),
+            thickness_cm=rng.uniform(0.08, 0.35),
+            rim_bgr=np.clip(rng.uniform(5, 60) + shade * rng.uniform(-30, 140, 3), 0, 230),
+            lens_bgr=rng.uniform(0, 120, 3),
+            lens_alpha=float(rng.choice((0.0, rng.uniform(0.02, 0.3)), p=(0.5, 0.5))),
+            glare=float(rng.choice((0.0, rng.uniform(0.1, 0.5)), p=(0.6, 0.4))),
+        )
+    if rng.random() < 0.11:
+        brown = np.array((25.0, 35.0, 50.0)) * rng.uniform(0.3, 2.2)
+        beard = Beard(
+            rng.uniform(0.25, 1.0), rng.uniform(0.15, 0.5), bool(rng.random() < 0.8), brown, int(rng.integers(2**31))
+        )
+    if rng.random() < 0.125:
+        there = np.ones(frames, bool)
+        if rng.random() < 0.6:  # comes or goes
+            first = int(rng.integers(1, frames)) if frames > 1 else 0
+            there = (np.arange(frames) >= first) == bool(rng.random() < 0.5)
+        hand = Hand(
+            there,
+            rng.normal(0, 1.3, 2) + np.cumsum(rng.normal(0, 0.4, (frames, 2)), axis=0),
+            int(rng.choice((62, 66, 48, 54, 3, 13, 8, 33, 27, 36, 45))),
+            float(rng.choice((-1, 1)) * rng.uniform(0.1, 1.9) - np.pi / 2),
+            rng.uniform(0.02, 0.22),
+            int(rng.choice((1, 2, 3, 4), p=(0.1, 0.1, 0.15, 0.65))),
+            rng.uniform(0.85, 1.15),
+            np.clip(rng.uniform(0.75, 1.15) + rng.normal(0, 0.03, 3), 0.6, 1.25),
+        )
+    return Extras(glasses, beard, hand)
+
+
+def put_on_glasses(image: np.ndarray, glasses: Glasses, marks: np.ndarray, project: Projection) -> None:
+    """Draw into ``image`` (h, w, 3) float32 BGR; ``marks`` (68, 3) cm, the neutral points on the head."""
+    centres = np.stack([marks[36:42].mean(0), marks[42:48].mean(0)])
+    depth = max(float(marks[27:29, 2].max()), float(centres[:, 2].max()) + 1.0)
+    t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    c, s = np.cos(t), np.sin(t)
+    across = glasses.half_width * np.sign(c) * np.abs(c) ** (2 / glasses.power)
+    along = glasses.half_height * np.sign(s) * np.abs(s) ** (2 / glasses.power)
+    spread = np.abs(centres[1, 0] - centres[0, 0]) / 2 + 0.15
+    middle = centres.mean(0)
+    rims, inner, outer = [], [], []
+    for side in (-1.0, 1.0):
+        x = middle[0] + side * spread + across
+        bow = depth - 0.05 * np.abs(x - middle[0]) ** 1.5
+        rims.append(np.stack([x, middle[1] - 0.2 + along, bow], axis=1))
+        inner.append((middle[0] + side * (spread - glasses.half_width), middle[1] + 0.25, depth))
+        outer.append((middle[0] + side * (spread + glasses.half_width), middle[1] + 0.25, bow.min()))
+    lines = [project(rim) for rim in rims]
+    scale = float(np.linalg.norm(np.diff(project(np.array([(0, 0, depth), (1, 0, depth)])), axis=0)))
+    layer = np.zeros(image.shape[:2], np.uint8)
+    for number, line in enumerate(lines):
+        lens = np.zeros_like(layer)
+        cv2.fillPoly(lens, [line.round().astype(np.int32)], 255, cv2.LINE_AA)
+        alpha = lens.astype(np.float32)[..., None] / 255
+        image += alpha * glasses.lens_alpha * (glasses.lens_bgr.astype(np.float32) - image)
+        if glasses.glare:
+            y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(np.float32)
+            centre = line.mean(0)
+            stripe = np.exp(-((((x - centre[0]) + (y - centre[1]) * 0.7) / (0.6 * scale) - number * 0.3) ** 2))
+            image += alpha * (glasses.glare * stripe)[..., None] * (235 - image)
+    width = max(1, round(glasses.thickness_cm * scale))
+    for line in lines:
+        cv2.polylines(layer, [line.round().astype(np.int32)], True, 255, width, cv2.LINE_AA)
+    bridge = project(np.array([inner[0], inner[1]]))
+    cv2.polylines(layer, [bridge.round().astype(np.int32)], False, 255, width, cv2.LINE_AA)
+    ears = marks[[0, 16]]
+    order = np.argsort(ears[:, 0])
+    view = project(np.array([outer[0], outer[1]]))
+    for number, ear in enumerate(ears[order]):
+        end = project(np.array([(ear[0], outer[number][1] + 0.2, ear[2])]))[0]
+        away = (end[0] - view[number][0]) * (view[number][0] - view[1 - number][0])
+        if away > 0:  # that temple stands free of the face
+            cv2.polylines(
+                layer, [np.stack([view[number], end]).round().astype(np.int32)], False, 255, width, cv2.LINE_AA
+            )
+    alpha = layer.astype(np.float32)[..., None] / 255
+    image += alpha * (glasses.rim_bgr.astype(np.float32) - image)
+
+
+def beard_map(shape: tuple[int, int], points: np.ndarray, beard: Beard) -> np.ndarray:
+    """(h, w) float32 in [0, 1]: how much of the skin the hair hides; ``points`` (68, 2) in the photo's pixels."""
+    rng = np.random.default_rng(beard.seed)
+    eye = float(np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0)))
+    jaw = points[2:15]
+    up = jaw + (points[[31, *range(31, 36), 35, 35]].mean(0) - jaw) * 0.02
+    corners = points[[48, 54]]
+    low = points[57] + (0, 0.12 * eye)
+    left = points[48] + (points[2] - points[48]) * (1 - beard.reach)
+    right = points[54] + (points[14] - points[54]) * (1 - beard.reach)
+    outline = np.concatenate([up, [right, corners[1] + (0.06 * eye, 0), low, corners[0] - (0.06 * eye, 0), left]])
+    mask = np.zeros(shape, np.float32)
+    cv2.fillPoly(mask, [outline.round().astype(np.int32)], 1.0)
+    if beard.moustache:
+        lip = points[48:55] - (0, 0.015 * eye)
+        nose = points[31:36][::-1] + (0, 0.06 * eye)
+        cv2.fillPoly(mask, [np.concatenate([lip, nose]).round().astype(np.int32)], 1.0)
+    cv2.fillPoly(mask, [points[48:60].round().astype(np.int32)], 0.0)
+    mask = cv2.GaussianBlur(mask, (0, 0), 0.05 * eye)
+    hair = cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 0.6, None, 2.2)
+    hair = 0.5 + 0.25 * hair / max(float(hair.std()), 1e-6)
+    grown: np.ndarray = mask * np.clip(beard.density * (0.35 + hair) - 0.15 * (1 - mask), 0, 0.95)
+    return grown.astype(np.float32)
+
+
+def lay_hand(
+    image: np.ndarray, hand: Hand, frame: int, points: np.ndarray, px_per_cm: float, skin_bgr: np.ndarray
+) -> np.ndarray:
+    """Draw the hand of ``frame`` into ``image`` (h, w, 3) float32 BGR; ``points`` (68, 2) px.
+
+    Returns:
+        (68,) bool, the points that it hides.
+    """
+    hidden = np.zeros(len(points), bool)
+    if not hand.there[frame]:
+        return hidden
+    unit = px_per_cm * hand.size
+    tip = points[hand.target] + hand.offset_cm[frame] * px_per_cm
+    y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(np.float32)
+    height = np.zeros(image.shape[:2], np.float32)  # of the rounded surface, in radii
+
+    def capsule(start: np.ndarray, end: np.ndarray, radius: float) -> None:
+        along = end - start
+        share = ((x - start[0]) * along[0] + (y - start[1]) * along[1]) / max(float(along @ along), 1e-6)
+        share = np.clip(share, 0, 1)
+        square = ((x - start[0] - share * along[0]) ** 2 + (y - start[1] - share * along[1]) ** 2) / radius**2
+        np.maximum(height, np.sqrt(np.clip(1 - square, 0, None)), out=height)
+
+    knuckles = tip - unit * 3.2 * np.array((np.cos(hand.angle), np.sin(hand.angle)))
+    beside = np.array((-np.sin(hand.angle), np.cos(hand.angle)))
+    reach = (6.6, 7.4, 7.0, 5.6)
+    for finger in range(hand.fingers):
+        place = finger - (hand.fingers - 1) / 2
+        turn = hand.angle + place * hand.fan
+        direction = np.array((np.cos(turn), np.sin(turn)))
+        base = knuckles + beside * place * 1.75 * unit
+        capsule(base, base + direction * reach[finger] * unit, 0.88 * unit)
+    wrist = knuckles - unit * 7.5 * np.array((np.cos(hand.angle), np.sin(hand.angle)))
+    capsule(knuckles + beside * 1.2 * unit, wrist + beside * 0.8 * unit, 2.5 * unit)
+    capsule(knuckles - beside * 1.2 * unit, wrist - beside * 0.8 * unit, 2.5 * unit)
+    capsule(wrist, wrist - unit * 12 * np.array((np.cos(hand.angle), np.sin(hand.angle))), 2.8 * unit)
+
+    covers = np.clip(height * 6, 0, 1)
+    shadow = cv2.GaussianBlur(covers, (0, 0), 0.7 * unit)
+    image *= (1 - 0.35 * shadow * (1 - covers))[..., None]
+    colour = skin_bgr.astype(np.float32) * hand.skin_gain.astype(np.float32) * (0.5 + 0.55 * height)[..., None]
+    image += covers[..., None] * (colour - image)
+    column = np.clip(points.round().astype(int), 0, (image.shape[1] - 1, image.shape[0] - 1))
+    hidden[:] = covers[column[:, 1], column[:, 0]] > 0.5
+    return hidden
+
+
+__all__ = ["MOUTH", "NOTHING", "UPPER_FACE", "Extras", "beard_map", "draw_extras", "lay_hand", "put_on_glasses"]
