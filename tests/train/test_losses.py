@@ -69,11 +69,11 @@ def test_points_without_a_truth_count_for_nothing() -> None:
 
 def test_soft_labels() -> None:
     nan = float("nan")
-    intensity = torch.tensor([[0.0, 0.1, 0.3, 0.9], [0.0, 0.0, 0.0, 0.0]])
-    labels = torch.tensor([[0.0, 0.0, nan, 1.0], [1.0, nan, 0.0, nan]])
+    intensity = torch.tensor([[0.0, nan, 0.3, 0.9], [0.0, 0.0, 0.0, 0.0]])
+    labels = torch.tensor([[0.0, nan, nan, 1.0], [1.0, nan, 0.0, nan]])
     soft = losses.soft_labels(intensity, labels, torch.tensor([False, True]))
-    torch.testing.assert_close(soft, torch.tensor([[0.0, 0.0, nan, 1.0], [1.0, nan, 0.0, nan]]), equal_nan=True)
-    assert losses.soft_labels(intensity, torch.ones(2, 4), torch.tensor([False, False]))[0, 2] == pytest.approx(0.5)
+    graded = 0.3 / losses.GRADED_UP_TO
+    torch.testing.assert_close(soft, torch.tensor([[0.0, nan, graded, 1.0], [1.0, nan, 0.0, nan]]), equal_nan=True)
 
 
 def test_au_weights_are_inverse_to_the_rate_with_mean_one() -> None:
