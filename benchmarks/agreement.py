@@ -4,7 +4,7 @@
 
 Per clip and pooled: Pearson's r of AU probabilities with MediaPipe's channels, the distance of the 68 points from its
 own (NME: mean distance over the distance of the outer eye corners, 51 inner points and all 68), frames with a face,
-ids.
+ids; and per AU how often it is falsely active while the face is at rest in MediaPipe's eyes (calm.py).
 
 AU25 stands in two ways: AU25 against the inner lip gap (its points 13 and 14, over the distance of the outer eye
 corners), AU25_shapes against the mean of mouthLowerDown and mouthUpperUp. Frames where either tool has no face are
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from calm import calm_frames, false_activations
 from common import finish, options_of, parser_of, run
 from landmarker import IBUG_68, Reading, available, read_all
 
@@ -63,6 +64,8 @@ class Clip:
     nme_inner: np.ndarray
     """(m,)"""
     nme_all: np.ndarray
+    calm: dict[str, Any]
+    """`false_activations` of all our AUs"""
 
     @property
     def both(self) -> int:
@@ -110,6 +113,7 @@ def look(detector: Detector, path: Path, reading: Reading) -> Clip:
     au: dict[str, list[float]] = {row: [] for row in ROWS}
     channel: dict[str, list[float]] = {row: [] for row in ROWS}
     inner, everywhere, ids = [], [], set()
+    active, times, at = [], [], []
     frames = ours = 0
     for result in detector.detect_video(path):
         frames += 1
@@ -125,6 +129,9 @@ def look(detector: Detector, path: Path, reading: Reading) -> Clip:
         inner.append(distances[nearest][INNER].mean())
         everywhere.append(distances[nearest].mean())
         face = result.faces[nearest]
+        active.append(face.active)
+        times.append(result.timestamp_s)
+        at.append(i)
         for row in ROWS:
             au[row].append(face.au.get(row.split("_")[0], np.nan))
             channel[row].append(channels[row][i])
@@ -138,6 +145,12 @@ def look(detector: Detector, path: Path, reading: Reading) -> Clip:
         {row: np.array(values) for row, values in channel.items()},
         np.array(inner),
         np.array(everywhere),
+        false_activations(
+            np.array(active, bool).reshape(len(at), len(detector.au_names)),
+            detector.au_names,
+            calm_frames(channels)[at],
+            np.array(times),
+        ),
     )
 
 
@@ -154,6 +167,8 @@ def figures_of(clips: list[Clip]) -> dict[str, Any]:
     frames = sum(clip.frames for clip in clips)
     inner = np.concatenate([clip.nme_inner for clip in clips])
     everywhere = np.concatenate([clip.nme_all for clip in clips])
+    calm_s = sum(clip.calm["calm_s"] for clip in clips)
+    onsets = {name: sum(clip.calm["onsets"][name] for clip in clips) for name in clips[0].calm["onsets"]}
     return {
         "frames": frames,
         "face_share": rounded(sum(clip.ours for clip in clips) / frames if frames else None),
@@ -172,6 +187,8 @@ def figures_of(clips: list[Clip]) -> dict[str, Any]:
             )
             for row in ROWS
         },
+        "calm_s": rounded(calm_s, 1),
+        "false_per_minute": {name: rounded(60 * count / calm_s, 1) for name, count in onsets.items()} if calm_s else {},
     }
 
 
@@ -189,7 +206,7 @@ def show(columns: dict[str, dict[str, Any]], within: dict[str, float | None]) ->
     widths = [max(9, min(len(name), 22)) for name in names]
     cells = [name[-22:].rjust(width) for name, width in zip(names, widths, strict=True)]
     print(f"{'':22}{'  '.join(cells)}")
-    facts = [key for key in next(iter(columns.values())) if key != "r"]
+    facts = [key for key, value in next(iter(columns.values())).items() if not isinstance(value, dict)]
     for key in facts:
         cells = [text(column[key]).rjust(width) for column, width in zip(columns.values(), widths[:-1], strict=True)]
         print(f"{key:22}{'  '.join(cells)}")
@@ -197,6 +214,10 @@ def show(columns: dict[str, dict[str, Any]], within: dict[str, float | None]) ->
         values = [column["r"][row] for column in columns.values()] + [within[row]]
         cells = [text(value).rjust(width) for value, width in zip(values, widths, strict=True)]
         print(f"{'r ' + row:22}{'  '.join(cells)}")
+    for name in columns["pooled"]["false_per_minute"]:
+        values = [column["false_per_minute"].get(name) for column in columns.values()] + [None]
+        cells = [text(value).rjust(width) for value, width in zip(values, widths, strict=True)]
+        print(f"{'false/min ' + name:22}{'  '.join(cells)}")
 
 
 def main() -> int:

@@ -141,6 +141,25 @@ def test_agreement_correlation(scripts: Path) -> None:
     assert pearson(gaps, t) == pytest.approx(1)
 
 
+def test_calm_stretches_and_what_is_active_in_them(scripts: Path) -> None:
+    calm = load("calm")
+    t = np.arange(100) / 25
+    smile = np.where((t >= 1) & (t < 2), 0.8, 0.05)
+    gap = np.where(t >= 3.9, 0.2, 0.01)
+    resting = calm.calm_frames({"AU12": smile, "AU25": gap, "AU4": np.full(100, 0.4)})
+    np.testing.assert_array_equal(resting, (smile < 0.5) & (gap < 0.1))
+    assert [(run.start, run.stop) for run in calm.stretches(resting, t)] == [(0, 25), (50, 98)]
+    assert not calm.calm_frames({"AU12": np.full(100, 0.5)}).any()  # smiles throughout
+    assert not calm.calm_frames({"AU12": smile, "AU25": np.full(100, np.nan)}).any()
+    active = np.zeros((100, 2), bool)
+    active[20:30, 0] = True  # 5 of its frames are calm
+    active[60:65, 1] = active[70:71, 1] = True
+    found = calm.false_activations(active, ("AU1", "AU2"), resting, t)
+    assert found["onsets"] == {"AU1": 1, "AU2": 2}
+    assert found["calm_s"] == pytest.approx(73 / 25)
+    assert found["active_s"] == pytest.approx({"AU1": 0.2, "AU2": 0.24})
+
+
 def test_the_map_has_68_distinct_mesh_points(scripts: Path) -> None:
     points = load("landmarker").IBUG_68
     assert len(set(points.tolist())) == 68 and points.max() < 478

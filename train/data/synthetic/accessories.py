@@ -176,10 +176,10 @@ def beard_map(shape: tuple[int, int], points: np.ndarray, beard: Beard) -> np.nd
         nose = points[31:36][::-1] + (0, 0.06 * eye)
         cv2.fillPoly(mask, [np.concatenate([lip, nose]).round().astype(np.int32)], 1.0)
     cv2.fillPoly(mask, [points[48:60].round().astype(np.int32)], 0.0)
-    mask = cv2.GaussianBlur(mask, (0, 0), 0.05 * eye)
+    soft = cv2.GaussianBlur(mask, (0, 0), 0.05 * eye)
     hair = cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 0.6, None, 2.2)
     hair = 0.5 + 0.25 * hair / max(float(hair.std()), 1e-6)
-    grown: np.ndarray = mask * np.clip(beard.density * (0.35 + hair) - 0.15 * (1 - mask), 0, 0.95)
+    grown: np.ndarray = soft * np.clip(beard.density * (0.35 + hair) - 0.15 * (1 - soft), 0, 0.95)
     return grown.astype(np.float32)
 
 

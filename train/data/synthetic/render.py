@@ -249,8 +249,9 @@ def render(
     if extras.glasses is not None:
 
         def project(points: np.ndarray) -> np.ndarray:
-            return _project(points.astype(np.float32), rotation, look.camera_cm)[:, :2] @ to_picture[:, :2].T + (
-                to_picture[:, 2]
+            return (
+                _project(points.astype(np.float32), rotation, look.camera_cm)[:, :2] @ to_picture[:, :2].T
+                + (to_picture[:, 2])
             )
 
         put_on_glasses(image, extras.glasses, calm, project)
