@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.features_cache import FeatureCache, Layout, enlarge
+from train.features_cache import FeatureCache, Layout
 from train.loop import pick_device, pick_dtype
 from train.losses import au_loss
 from train.model import FAN, AUNetHead
@@ -80,12 +80,12 @@ class Ours:
     def __call__(self, crops: Tensor, labels: Tensor) -> None:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             if self.cache is None:
-                former, due, later = self.features(crops).unbind(1)
+                logits = self.network.decide(*self.features(crops).unbind(1))
             else:
-                kept = {name: t.to(self.device).float() for name, t in self.cache.read(range(len(crops))).items()}
-                former, later = enlarge(kept["near"]).unbind(1)
-                due = kept["due"]
-            loss = au_loss(self.network.decide(former, due, later), labels.to(self.device), self.weights)
+                kept = {name: t.to(self.device) for name, t in self.cache.read(range(len(crops))).items()}
+                due = kept["due"].to(torch.float32, memory_format=torch.channels_last)
+                logits = self.network.decide_kept(due, kept["near"].float())
+            loss = au_loss(logits, labels.to(self.device), self.weights)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, float("inf"))

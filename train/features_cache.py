@@ -1,8 +1,8 @@
 """Features of a frozen FAN, kept on disk: the network runs once per triplet and augmentation, not once per epoch.
 
 What is kept of a triplet: the due frame's features whole, and the 2x2 means of the other two frames'. The motion path
-begins with that mean, and enlarging a mean to 2x2 equal cells and taking it again gives it back, so the decision is
-the one from whole features, up to FP16, at half the space: 9 MB for a triplet at width 256 (6 MB without neighbours).
+begins with that mean of differences, so the decision is the one from whole features, up to FP16, at half the space and
+with less to compute: 9 MB for a triplet at width 256 (6 MB without neighbours).
 
 A folder per key holds `due.f16`, `near.f16` (memory maps, laid out before the first write, so that a full disk is
 found at once) and `done.u8`, one byte per row: a stopped pass goes on where it was.
@@ -142,8 +142,3 @@ class FeatureCache:
         for kept in (self._due, self._near, self._done):
             if isinstance(kept, np.memmap):
                 kept.flush()
-
-
-def enlarge(near: Tensor) -> Tensor:
-    """(B, 2, C, h/2, w/2) -> (B, 2, C, h, w) whose 2x2 means are those."""
-    return functional.interpolate(near.flatten(0, 1), scale_factor=2.0, mode="nearest").unflatten(0, near.shape[:2])

@@ -23,7 +23,7 @@ from train import losses, metrics
 from train.config import PaperOptions
 from train.data.triplets import TripletSet
 from train.distributed import Group, rows_of
-from train.features_cache import FeatureCache, Layout, enlarge, key_of, model_key
+from train.features_cache import FeatureCache, Layout, key_of, model_key
 from train.loop import Plan, batches
 from train.model import FAN, Model, ModelConfig
 from train.network_file import save_network, warm_start
@@ -235,11 +235,8 @@ class PaperTask:
 
     def _logits(self, model: Network, batch: dict[str, Tensor]) -> Tensor:
         if "due" in batch:
-            due = batch["due"].float()
-            if "near" not in batch:
-                return model.decide(due, due, due)
-            near = enlarge(batch["near"].float())
-            return model.decide(near[:, 0], due, near[:, 1])
+            near = batch["near"].float() if "near" in batch else None
+            return model.decide_kept(batch["due"].to(torch.float32, memory_format=torch.channels_last), near)
         features = self._features(model, batch["crops"])
         return model.decide(features[:, 0], features[:, features.shape[1] // 2], features[:, -1])
 

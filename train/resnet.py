@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.model import ConvBlock, ModelFileError
+from train.blocks import ConvBlock, enlarge
+from train.model_config import ModelFileError
 from train.weights import load_exactly, read_state
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -100,10 +101,6 @@ class MotionTrunk(nn.Module):
     def forward(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
         motion = functional.avg_pool2d(torch.cat((due - former, later - due), 1), 2)  # (B, 256, 16, 16)
         motion = self.conv1x1_diff(motion)  # (B, 128, 16, 16)
-        y = self.alpha * due + self.beta * _upsample(motion)  # (B, 128, 32, 32)
-        y = self.alpha * self.layer3(y) + self.beta * _upsample(self.ConvNet_diff(motion))  # (B, 256, 16, 16)
+        y = self.alpha * due + self.beta * enlarge(motion)  # (B, 128, 32, 32)
+        y = self.alpha * self.layer3(y) + self.beta * enlarge(self.ConvNet_diff(motion))  # (B, 256, 16, 16)
         return cast(Tensor, self.layer4(y))  # (B, 512, 8, 8)
-
-
-def _upsample(x: Tensor) -> Tensor:
-    return functional.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -50,6 +50,11 @@ class Network(nn.Module):
         """Features of three frames -> logits (B, n). Without `contexts` only `due` is looked at."""
         raise NotImplementedError
 
+    def decide_kept(self, due: Tensor, near: Tensor | None) -> Tensor:
+        """`decide` from kept features (train/features_cache.py), where `frozen`: due (B, C, h, w); near (B, 2, C, h/2,
+        w/2), the 2x2 means of the former and the later frame, or None without `contexts`."""
+        raise NotImplementedError(f"the features of {self.variant} are not kept")
+
     def forward(self, crops: Tensor) -> Tensor:
         """Crops (B, 3 frames, 3, R, R), former, due, later -> logits (B, n)."""
         if crops.ndim != 5 or crops.shape[1:3] != (3, 3):
@@ -92,6 +97,15 @@ class FanNetwork(Network):
     def decide(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
         if isinstance(self.head, AUNetHead):
             return cast(Tensor, self.head(former, due, later))
+        return cast(Tensor, self.head(due))
+
+    def decide_kept(self, due: Tensor, near: Tensor | None) -> Tensor:
+        if isinstance(self.head, FlowHead):
+            return super().decide_kept(due, near)  # its features hold pixels, whose means are not those of their flow
+        if isinstance(self.head, AUNetHead):
+            if near is None:
+                raise ValueError(f"near: expected the other frames' features for {self.variant}, got None")
+            return self.head.from_means(near[:, 0], due, near[:, 1])
         return cast(Tensor, self.head(due))
 
 

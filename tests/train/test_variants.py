@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from train.flow import CELL_PX, FlowHead, dense_flow, pack, unpack
 from train.model import FAN, Model, ModelConfig, ModelFileError
@@ -212,3 +213,23 @@ def test_costs_count_what_is_trained(imagenet: Path) -> None:
     ):
         assert sum(p.numel() for p in make(variant, imagenet).trainable()) == rows[part].parameters
     assert rows["FAN, frozen"].parameters == sum(p.numel() for p in FAN(16).parameters())
+
+
+@pytest.mark.parametrize("variant", ["au-fan", "aunet"])
+def test_kept_features_decide_as_whole_ones(variant: str) -> None:
+    torch.manual_seed(0)
+    network = build(variant, 3, width=16, resolution=64).eval()
+    former, due, later = torch.randn(3, 2, 48, 16, 16)
+    near = functional.avg_pool2d(torch.cat((former, later)), 2).unflatten(0, (2, 2)).transpose(0, 1)
+    with torch.no_grad():
+        kept = network.decide_kept(due, near if network.contexts else None)
+        torch.testing.assert_close(kept, network.decide(former, due, later), atol=1e-5, rtol=1e-5)
+
+
+def test_what_cannot_be_kept_says_so() -> None:
+    due, near = torch.randn(2, 64, 16, 16), torch.randn(2, 2, 64, 8, 8)
+    for variant in ("au-flow", "resnet18-a"):
+        with pytest.raises(NotImplementedError, match=variant):
+            build(variant, 3, width=16, resolution=64).decide_kept(due, near)
+    with pytest.raises(ValueError, match="aunet"):
+        build("aunet", 3, width=16, resolution=64).decide_kept(due[:, :48], None)

@@ -1,0 +1,176 @@
+"""The AU heads: FAN's features of one frame or three -> AU logits (paper sections IV-A and IV-C).
+
+Trailing comments give shapes for width 256 and crops of 256 px. `AUNetHead` and `PointsHead` split into a part per
+frame (`split`, `describe`) and a part per decision (`combine`), so that a live system runs FAN and the projections once
+per frame and keeps only what the motion path needs.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.blocks import ConvBlock, enlarge
+from train.model_config import POINTS
+
+
+def _pooled_blocks(width: int, count: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(count):
+        layers += [ConvBlock(width, width), nn.MaxPool2d(2, 2)]
+    return nn.Sequential(*layers)
+
+
+def _predictor(width: int, n_aus: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, width // 2), nn.BatchNorm1d(width // 2), nn.ReLU(inplace=True), nn.Linear(width // 2, n_aus)
+    )
+
+
+class AUFANHead(nn.Module):
+    """AU-FAN: one frame, no motion (section IV-A). F (B, 3 * width, h, h) -> logits (B, n_aus)."""
+
+    def __init__(self, n_aus: int, width: int = 256) -> None:
+        super().__init__()
+        self.conv1x1 = nn.Conv2d(3 * width, width, kernel_size=1)
+        self.ConvNet = _pooled_blocks(width, 4)
+        self.predictor = _predictor(width, n_aus)
+
+    def forward(self, features: Tensor) -> Tensor:
+        y = self.ConvNet(self.conv1x1(features))  # (B, 256, 4, 4)
+        return cast(Tensor, self.predictor(y.mean((2, 3))))  # (B, n)
+
+
+class AUNetHead(nn.Module):
+    """AUNet: the due frame plus the motion path (section IV-C, figure 4b).
+
+    Args:
+        n_aus: AUs, in ascending FACS order.
+        width: channels, that of FAN.
+        alpha, beta: weights of the static and the motion features; 0.9 and 0.1 in the released checkpoints.
+    """
+
+    def __init__(self, n_aus: int, width: int = 256, alpha: float = 0.9, beta: float = 0.1) -> None:
+        super().__init__()
+        self.alpha, self.beta = alpha, beta
+        self.conv1x1 = nn.Conv2d(3 * width, width, kernel_size=1)
+        self.conv1x1_diff = nn.Conv2d(6 * width, width, kernel_size=1)
+        self.ConvNet_1 = _pooled_blocks(width, 1)
+        self.ConvNet_diff = _pooled_blocks(width, 1)
+        self.ConvNet_2 = _pooled_blocks(width, 3)
+        self.predictor = _predictor(width, n_aus)
+
+    def forward(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
+        """The plain form, as released. Features (B, 3 * width, h, h) of three frames -> logits (B, n_aus)."""
+        motion = functional.avg_pool2d(torch.cat((due - former, later - due), 1), 2)  # (B, 1536, 32, 32)
+        return self._decide(self.conv1x1(due), self.conv1x1_diff(motion))
+
+    def from_means(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
+        """`forward` where only the 2x2 means (B, 3 * width, h/2, h/2) of the former and the later frame were kept.
+
+        Equal to it, since the mean of a difference is the difference of the means.
+        """
+        mean = functional.avg_pool2d(due, 2)
+        return self._decide(self.conv1x1(due), self.conv1x1_diff(torch.cat((mean - former, later - mean), 1)))
+
+    def split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The part per frame: S (B, width, h, h), E and L (B, width, h/2, h/2); exact, since all of it is linear."""
+        pooled = functional.avg_pool2d(features, 2)  # (B, 768, 32, 32)
+        early, late = self.conv1x1_diff.weight.chunk(2, 1)
+        return self.conv1x1(features), functional.conv2d(pooled, early), functional.conv2d(pooled, late)
+
+    def combine(self, s_due: Tensor, e_former: Tensor, e_due: Tensor, l_due: Tensor, l_later: Tensor) -> Tensor:
+        """The part per decision, from `split` of three frames: logits (B, n_aus), equal to `forward`."""
+        bias = cast(Tensor, self.conv1x1_diff.bias)[:, None, None]
+        return self._decide(s_due, e_due - e_former + l_later - l_due + bias)
+
+    def _decide(self, static: Tensor, motion: Tensor) -> Tensor:
+        y = self.alpha * static + self.beta * enlarge(motion)  # (B, 256, 64, 64)
+        y = self.alpha * self.ConvNet_1(y) + self.beta * enlarge(self.ConvNet_diff(motion))  # (B, 256, 32, 32)
+        y = self.ConvNet_2(y)  # (B, 256, 4, 4)
+        return cast(Tensor, self.predictor(y.mean((2, 3))))  # (B, n)
+
+
+class PointsHead(nn.Module):
+    """AU head for small networks: features pooled at the 68 landmarks, landmark coordinates, and their changes in time.
+
+    Not in the paper. Where a small width leaves the paper's head little to work with, landmark positions and what lies
+    around each of them carry most of the signal.
+
+    Args:
+        n_aus: AUs, in ascending FACS order.
+        width: that of FAN.
+        d: feature channels kept per landmark.
+    """
+
+    unit = 10.0  # eye distance after normalisation: coordinates are tenths of it
+
+    def __init__(self, n_aus: int, width: int = 256, d: int = 32, hidden: int = 32, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.channels = d + 2
+        self.reduce = nn.Conv2d(3 * width, d, kernel_size=1)
+        self.norm = nn.BatchNorm1d(POINTS * 3 * self.channels)
+        self.point = nn.Linear(3 * self.channels, hidden)
+        self.predictor = nn.Sequential(
+            nn.Linear(POINTS * hidden, 256),
+            nn.BatchNorm1d(256),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(256, n_aus),
+        )
+
+    def describe(self, features: Tensor, heatmaps: Tensor) -> Tensor:
+        """The part per frame.
+
+        Args:
+            features: F (B, 3 * width, h, h) of FAN.
+            heatmaps: (B, 68, h, h) of the last stack.
+
+        Returns:
+            P (B, 68, d + 2) float32: d feature channels pooled around each landmark; x and y in tenths of the eye
+            distance after the similarity that brings the eye centres (means of 36-41 and 42-47) to (-5, 0) and (5, 0).
+        """
+        mask, x, y = self._attention(heatmaps)
+        reduced = self.reduce(features).flatten(2).transpose(1, 2)  # (B, h * w, d)
+        pooled = torch.matmul(mask.to(reduced.dtype), reduced)  # (B, 68, d)
+        return torch.cat((pooled.float(), self._normalise(x, y)), 2)
+
+    def pool(self, features: Tensor, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+        """`describe` up to its first weight, to be kept for many passes: features around each landmark (B, 68, 3 *
+        width) and coordinates (B, 68, 2), both float32."""
+        mask, x, y = self._attention(heatmaps)
+        return torch.matmul(mask, features.float().flatten(2).transpose(1, 2)), self._normalise(x, y)
+
+    def describe_pooled(self, pooled: Tensor, coordinates: Tensor) -> Tensor:
+        """P (B, 68, d + 2) from what `pool` gave: equal to `describe`: pooling and the 1x1 convolution commute."""
+        reduced = functional.linear(pooled, self.reduce.weight.flatten(1), self.reduce.bias)
+        return torch.cat((reduced.float(), coordinates), 2)
+
+    def _attention(self, heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h, w = heatmaps.shape[2:]
+        heat = heatmaps.float()
+        peak = heat.amax((2, 3), keepdim=True).clamp(min=0.0)
+        mask = functional.relu(heat - 0.25 * peak) ** 2  # nothing but the surroundings of the peak is left
+        mask = mask / (mask.sum((2, 3), keepdim=True) + 1e-6)  # (B, 68, h, w)
+        x = (mask.sum(2) * torch.arange(w, dtype=torch.float32, device=mask.device)).sum(2)  # (B, 68)
+        y = (mask.sum(3) * torch.arange(h, dtype=torch.float32, device=mask.device)).sum(2)
+        return mask.flatten(2), x, y
+
+    def _normalise(self, x: Tensor, y: Tensor) -> Tensor:
+        right_x, right_y = x[:, 36:42].mean(1, keepdim=True), y[:, 36:42].mean(1, keepdim=True)
+        left_x, left_y = x[:, 42:48].mean(1, keepdim=True), y[:, 42:48].mean(1, keepdim=True)
+        eye_x, eye_y = left_x - right_x, left_y - right_y
+        dx, dy = x - 0.5 * (right_x + left_x), y - 0.5 * (right_y + left_y)
+        scale = self.unit / (eye_x * eye_x + eye_y * eye_y).clamp(min=1.0)  # below one cell apart there is no face
+        u, v = (dx * eye_x + dy * eye_y) * scale, (dy * eye_x - dx * eye_y) * scale  # complex division
+        return torch.stack((u, v), 2).clamp(-100.0, 100.0)  # (B, 68, 2)
+
+    def combine(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
+        """The part per decision: P (B, 68, d + 2) of three frames -> logits (B, n_aus)."""
+        x = torch.cat((due, due - former, later - due), 2)  # (B, 68, 3 * (d + 2))
+        x = self.norm(x.flatten(1).to(self.norm.weight.dtype))
+        x = functional.relu(self.point(x.reshape(-1, POINTS, 3 * self.channels)))  # (B, 68, 32)
+        return cast(Tensor, self.predictor(x.flatten(1)))  # (B, n)
