@@ -1,7 +1,7 @@
 """Rows of one state tensor on the engine's device: which are free, and where the next frame's go.
 
 A step writes its faces into consecutive rows, which the engine binds as the graph's output; later steps gather them by
-index. A row is taken again when nobody needs it any more; when none is free the ring grows, its content kept.
+index. A row is taken again when nobody needs it any more; when none is free the ring grows a little, its content kept.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ __all__ = ["Ring", "initial_rows"]
 
 log = logging.getLogger(__name__)
 
+_GROWTH = 1 / 8
+"""Share that a ring grows by: at width 256 a row has 2 MiB, so that doubling would keep much more than is needed."""
+
 
 def initial_rows(spec: StateSpec, interval_s: float, fps: float) -> int:
-    """Frames to keep for one face: of the interval, or of twice the interval where a former frame reads the state."""
+    """Frames to keep for one face: of the interval, or of twice the interval where a former frame reads the state, and
+    the new one. Timestamps that jitter, or a face that is looked at twice, take a row or two more."""
     span_s = interval_s * (2 if "former" in spec.roles else 1)
-    return math.ceil(span_s * fps) + 3
+    return math.ceil(span_s * fps - 1e-9) + 1
 
 
 class Ring:
@@ -63,7 +67,8 @@ class Ring:
         start = self._find(count, reading, force=False)
         if start is None and self.rows < self._max_rows:
             start = self.rows
-            self._resize(min(max(2 * self.rows, self.rows + count), max(self._max_rows, self.rows + count)))
+            more = max(count, math.ceil(self.rows * _GROWTH))
+            self._resize(min(self.rows + more, max(self._max_rows, self.rows + count)))
             log.info(
                 "state ring %s grew to %d rows (%.1f MiB)",
                 self.spec.name,

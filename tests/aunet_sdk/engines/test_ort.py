@@ -137,7 +137,7 @@ def test_every_frame_decides_from_its_own_three(path: Path, faces: int, gap: int
     """Long enough to wrap around the rings many times; at gap 40 they must grow."""
     with OrtStreamEngine(path, max_faces=faces, threads=1) as engine:
         rows = [ring.rows for ring in engine._rings]
-        kept: deque[list[Slot]] = deque(maxlen=2 * gap + 1)
+        kept: deque[list[Slot]] = deque(maxlen=2 * gap)
         for t in range(6 * gap + 100):
             poison(engine)
             feed(engine, *(10 * t + i for i in range(faces)))
@@ -263,7 +263,7 @@ def test_rings_never_outgrow_their_limit(path: Path, caplog: pytest.LogCaptureFi
         for t in range(400):
             feed(engine, t)
             slots += engine.step(1).slots
-        assert [ring.rows for ring in engine._rings] == [99, 195, 99]
+        assert [ring.rows for ring in engine._rings] == [97, 193, 97]
         with pytest.raises(EngineMismatch):
             engine.query([Query(slots[0], slots[0], slots[0])])
         assert engine.query([Query(slots[300], slots[350], slots[399])]).tolist() == [told(300, 350, 399)]

@@ -44,7 +44,7 @@ def test_same_answers_as_the_other_engine(path: Path) -> None:
             np.testing.assert_allclose(getattr(results[0], name), getattr(results[1], name), rtol=1e-6)
         kept.append((results[0].slots, results[1].slots))
     answers = [
-        one.query([Query(s, s, s) for slots in kept[-8:] for s in slots[side]])
+        one.query([Query(s, s, s) for slots in kept[-gap:] for s in slots[side]])
         for one, side in ((ours, 0), (theirs, 1))
     ]
     np.testing.assert_allclose(answers[0], answers[1], rtol=1e-6)

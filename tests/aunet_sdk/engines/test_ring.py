@@ -27,8 +27,8 @@ def put(ring: Ring, count: int, value: float = 0.0) -> list[Slot]:
 
 
 def test_initial_rows_cover_the_interval_by_role() -> None:
-    assert initial_rows(BRIEF, 0.4, 30) == 15
-    assert initial_rows(KEPT, 0.4, 30) == 27
+    assert [initial_rows(BRIEF, 0.4, fps) for fps in (25, 30, 29.97)] == [11, 13, 13]
+    assert [initial_rows(KEPT, 0.4, fps) for fps in (25, 30, 29.97)] == [21, 25, 25]
 
 
 def test_dropped_slots_free_their_rows() -> None:
