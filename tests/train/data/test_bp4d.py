@@ -99,6 +99,8 @@ def test_binary_rubbish_and_an_empty_annotation(root: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00\x81" * 20)
     with pytest.raises(DatasetError, match=r"F007_T1\.csv: the annotation cannot be read"):
         open_corpus("bp4d", root).video("F007_T1")
+    problems = open_corpus("bp4d", root).check().problems
+    assert sum("F007_T1.csv" in problem for problem in problems) == 1  # told once, though it stops every fold
     path.write_text("0," + ",".join(map(str, trees.BP4D_AUS)) + "\n")
     with pytest.raises(DatasetError, match="the file ends"):
         open_corpus("bp4d", root).video("F007_T1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +82,15 @@ def test_a_data_set_that_is_not_prepared(root: Path, tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(root / name)
     with pytest.raises(DatasetError, match="are not ready"):
         call(tmp_path, "bp4d", "au-fan")
+
+
+def test_a_list_that_names_a_missing_frame(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("prepared", "fan.safetensors"):
+        (tmp_path / name).symlink_to(root / name)
+    shutil.copytree(root / "bp4d", tmp_path / "bp4d")
+    with (tmp_path / "bp4d" / "splits" / "BP4D_ts1_path.txt").open("a") as file:
+        file.write("F007_T1_0999.jpg\n")
+    with pytest.raises(DatasetError, match=r"ts1_path\.txt:27: names F007_T1 frame 999.*skip_missing=true"):
+        call(tmp_path, "bp4d", "au-fan")
+    found = Predictions.load(call(tmp_path, "bp4d", "au-fan", skip_missing="true", test_frames=0))
+    assert len(found) == 26 and "F007_T1 frame 999" in caplog.text and "left out" in caplog.text
