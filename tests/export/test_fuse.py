@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import torch
 
-from export.fuse import Clip, Stream, fold, state_specs
-from train.model import Model
+from export.fold import WholeBlocks, fold
+from export.fuse import Clip, Stream, state_specs
+from train.model import ConvBlock, Model
+
+from .conftest import randomise
 
 
 @pytest.mark.parametrize("head", ["aunet", "points"])
@@ -27,11 +33,49 @@ def test_folding_takes_away_what_can_go_and_leaves_the_original(model: Model) ->
     assert norms, "FAN is pre-activated: some stay"
     for norm in norms:
         assert (norm.running_mean == 0).all() and (norm.running_var == 1).all() and norm.eps == 0
-    for name in ("bn1", "bn_end0", "bn_end1", "l0"):
-        assert isinstance(folded.fan.get_submodule(name), torch.nn.Identity)
+    assert isinstance(folded.fan.bn1, torch.nn.Identity)
+    for name in ("bn_end0", "bn_end1", "l0", "al0"):
+        assert hasattr(model.fan, name) and not hasattr(folded.fan, name)
     assert not hasattr(folded, "points")
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("inputs", [16, 32])
+def test_quarters_side_by_side_are_the_same_block(inputs: int) -> None:
+    """16 and 32 channels to 32, as in a FAN of width 64: quarters of 8 share one tensor of 16."""
+    torch.manual_seed(0)
+    block = _standardised(ConvBlock(inputs, 32))
+    assert WholeBlocks.fits(block) and not WholeBlocks.fits(ConvBlock(32, 64)) and not WholeBlocks.fits(ConvBlock(8, 8))
+    x = torch.randn(2, inputs, 8, 8)
+    expected = block(x)
+    whole = WholeBlocks(block)
+    assert whole.conv2.weight.shape[0] == whole.conv3.weight.shape[0] == whole.bn3.weight.shape[0] == 16
+    torch.testing.assert_close(whole(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def _standardised(block: ConvBlock) -> ConvBlock:
+    """With scales and shifts of its own, in the form that `fold` gives batch norms."""
+    for norm in (m for m in block.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        norm.weight.data.uniform_(-1, 1.5)
+        norm.bias.data.normal_(0, 0.3)
+        norm.eps = 0.0
+    return block.eval().requires_grad_(False)
+
+
+def test_a_model_with_whole_blocks_is_the_same(checkpoint: Path) -> None:
+    """Width 64, where the first blocks take that form."""
+    torch.manual_seed(1)
+    config = dataclasses.replace(Model.load(checkpoint).config, width=64)
+    model = randomise(Model(config))
+    clip = Clip(model, "points").eval()
+    assert isinstance(clip.model.fan.conv2, WholeBlocks) and isinstance(clip.model.fan.conv3, WholeBlocks)
+    crops = torch.rand(1, 3, 3, 64, 64)
+    with torch.inference_mode():
+        maps, logits = model(*crops.unbind(1))
+        got_maps, got = clip(crops)
+    torch.testing.assert_close(got_maps, maps, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(got, logits["points"], rtol=1e-3, atol=1e-4)
 
 
 def test_a_variance_beyond_fp16_becomes_a_scale_within(model: Model) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines.ort import OrtStreamEngine
 from export.build import build, describe, save
 from export.crops import load_sample
-from export.fuse import Clip, Stream, fold, halve
+from export.fold import fold, halve
+from export.fuse import Clip, Stream, _look
 from export.parity import compare
 from train.model import Model
 
@@ -30,18 +32,21 @@ def half(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_types_are_as_meant(half: Path) -> None:
-    """Every convolution in FP16, the classifier in FP32, and Cast only where an island begins or ends: a strongly typed
-    builder takes the types from here."""
+    """Every convolution in FP16 but the one that sums the heatmaps, the classifier in FP32, and Cast only where an
+    island begins or ends: a strongly typed builder takes the types from here."""
     proto = onnx.shape_inference.infer_shapes(onnx.load(half), strict_mode=True, data_prop=True)
     types = {v.name: v.type.tensor_type.elem_type for v in (*proto.graph.value_info, *proto.graph.output)}
     by_op: dict[str, set[int]] = {}
     for node in proto.graph.node:
         by_op.setdefault(node.op_type, set()).add(types[node.output[0]])
-    assert by_op["Conv"] == by_op["BatchNormalization"] == {TensorProto.FLOAT16}
+    assert by_op["BatchNormalization"] == {TensorProto.FLOAT16}
     assert by_op["Gemm"] == {TensorProto.FLOAT}
     assert Counter(n.op_type for n in proto.graph.node)["Cast"] <= 10
-    weights = {t.data_type for t in proto.graph.initializer if len(t.dims) == 4}
-    assert weights == {TensorProto.FLOAT16}
+    wide = [t for t in proto.graph.initializer if len(t.dims) == 4 and t.data_type != TensorProto.FLOAT16]
+    assert [tuple(t.dims) for t in wide] == [(1, 16, 1, 1)], "the sum of the heatmaps"
+    convolutions = [node for node in proto.graph.node if node.op_type == "Conv"]
+    single = [node.input[1] for node in convolutions if types[node.output[0]] != TensorProto.FLOAT16]
+    assert single == [wide[0].name]
     ports = {v.name: v.type.tensor_type.elem_type for v in (*proto.graph.input, *proto.graph.output)}
     assert ports["crop"] == ports["heatmaps"] == ports["logits"] == TensorProto.FLOAT
     bundle = Bundle.load(half)
@@ -70,17 +75,15 @@ def test_points_head_keeps_coordinates_in_fp32(model: Model) -> None:
 def test_a_wild_attention_plane_stays_in_range(model: Model) -> None:
     """68 heatmaps are summed in FP32: the sum of large ones would leave FP16 long before their product with a small
     feature does."""
-    folded = halve(fold(model, "aunet"))
+    wild = deepcopy(model)
     with torch.no_grad():
-        folded.fan.get_submodule("l1").bias.fill_(2000.0)  # type: ignore[union-attr]
-        for name in ("bl0",):
-            folded.fan.get_submodule(name).weight.mul_(1e-4)  # type: ignore[operator]
-    from export.fuse import _look
-
+        wild.fan.get_submodule("l1").bias.fill_(2000.0)  # type: ignore[union-attr]
+    folded = halve(fold(wild, "aunet"))
     with torch.inference_mode():
-        heatmaps, _ = _look(folded, torch.rand(1, 3, 64, 64))
-    assert heatmaps.dtype == torch.float32
-    assert float(heatmaps.sum(1).min()) > torch.finfo(torch.float16).max > float(heatmaps.max())
+        look = _look(folded, torch.rand(1, 3, 64, 64))
+    assert look.heatmaps.dtype == look.attention.dtype == torch.float32
+    torch.testing.assert_close(look.attention, look.heatmaps.sum(1, keepdim=True), rtol=1e-3, atol=0)
+    assert float(look.attention.min()) > torch.finfo(torch.float16).max > float(look.heatmaps.max())
 
 
 def test_a_weight_beyond_the_range_is_refused(model: Model) -> None:
