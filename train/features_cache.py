@@ -42,6 +42,11 @@ def key_of(**facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
+def amount(size: int) -> str:
+    """Bytes in words."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """Sizes of one cache."""
@@ -108,8 +113,8 @@ class FeatureCache:
                 path.unlink(missing_ok=True)
                 free = shutil.disk_usage(self.folder).free
                 raise RunError(
-                    f"features: expected room for {layout.size / 1e9:.1f} GB in {self.folder.parent}, "
-                    f"{free / 1e9:.1f} GB are free ({error.strerror}); set cache=never, or another cache_folder"
+                    f"features: expected room for {amount(layout.size)} in {self.folder.parent}, "
+                    f"{amount(free)} are free ({error.strerror}); set cache=never, or another cache_folder"
                 ) from error
 
     def _map(self, name: str, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:

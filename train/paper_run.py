@@ -23,7 +23,7 @@ from train import losses, metrics
 from train.config import PaperOptions
 from train.data.triplets import TripletSet
 from train.distributed import Group, rows_of
-from train.features_cache import FeatureCache, Layout, key_of, model_key
+from train.features_cache import FeatureCache, Layout, amount, key_of, model_key
 from train.loop import Plan, batches
 from train.model import FAN, Model, ModelConfig
 from train.network_file import save_network, warm_start
@@ -299,9 +299,7 @@ class PaperTask:
         missing = self.cache.missing()
         self.group.barrier()  # before anyone writes
         own = missing[rows_of(len(missing), self.group.rank, self.group.size)]
-        LOG.info(
-            "features: %d of %d rows to compute, %.2f GB in %s", len(missing), layout.rows, layout.size / 1e9, place
-        )
+        LOG.info("features: %d of %d rows to compute, %s in %s", len(missing), layout.rows, amount(layout.size), place)
         self.model.eval()
         chunks = [own[k : k + ROWS_AT_ONCE] for k in range(0, len(own), ROWS_AT_ONCE)]
 
