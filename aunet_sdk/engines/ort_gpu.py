@@ -8,6 +8,7 @@ anew in every step. The rings stay on the GPU, and the new states are written st
 from __future__ import annotations
 
 import ctypes
+import logging
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -19,10 +20,14 @@ from ..bundle import Bundle
 from ..errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
 from .build import BuildOptions, Shapes, max_queries, profile_of
 from .cache import default_folder
-from .ring import Ring, initial_rows
+from .cuda import OutOfDeviceMemory
+from .device_ring import OrtValueRing, ort_failure
+from .ring import initial_rows
 from .stepping import RingEngine, index_names, load_bundle
 
 __all__ = ["PROVIDERS", "OrtGpuStreamEngine", "default_options", "import_runtime"]
+
+log = logging.getLogger(__name__)
 
 PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
@@ -99,7 +104,8 @@ class OrtGpuStreamEngine(RingEngine):
         fps: frame rate that the rings are first laid out for, one face.
         cache_dir: for the TensorRT provider's engines; None: aunet_sdk/engines in the user's cache folder.
 
-    Raises InvalidInput, ModelError, BundleMismatch, and BackendUnavailable where the provider is not what runs.
+    Raises InvalidInput, ModelError, BundleMismatch, OutOfDeviceMemory, and BackendUnavailable where the provider is not
+    what runs.
     """
 
     def __init__(
@@ -143,7 +149,7 @@ class OrtGpuStreamEngine(RingEngine):
         self._logits = np.zeros((self._max_queries, len(b.au_numbers)), np.float32)
         self._indices = np.zeros((len(index_names(b)), self._max_queries), np.int64)
         self._rings = tuple(
-            Ring(
+            OrtValueRing(
                 s,
                 initial_rows(s, b.interval_s, fps),
                 profile[f"ring_{s.name}"].largest[0] - max_faces,
@@ -151,7 +157,7 @@ class OrtGpuStreamEngine(RingEngine):
             )
             for s in b.state
         )
-        self._no_state = tuple(Ring(s, 1, 1, *self._device) for s in b.state)
+        self._no_state = tuple(OrtValueRing(s, 1, 1, *self._device) for s in b.state)
         self._binding: Any = session.io_binding()
 
     def __enter__(self) -> OrtGpuStreamEngine:
@@ -190,10 +196,7 @@ class OrtGpuStreamEngine(RingEngine):
         try:
             self._session.run_with_iobinding(bind)
         except Exception as error:  # ONNX Runtime's errors share no other base class
-            raise BackendUnavailable(
-                f"expected {self.name} to run a step, got {error}; lower max_faces where memory is short, else open "
-                "the engine anew"
-            ) from error
+            raise ort_failure(f"a step of {self.name}", error) from error
 
 
 def _session(path: Path, provider: str, settings: Mapping[str, str], cpu_nodes: bool) -> Any:
@@ -210,8 +213,14 @@ def _session(path: Path, provider: str, settings: Mapping[str, str], cpu_nodes: 
     if "trt_engine_cache_path" in settings:
         try:
             Path(settings["trt_engine_cache_path"]).mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError:
+        except OSError as error:
             settings = {**settings, "trt_engine_cache_enable": "0", "trt_timing_cache_enable": "0"}
+            log.warning(
+                "the engine cache %s cannot be written (%s): ONNX Runtime builds anew at every start; make the folder "
+                "writable, or name another one (cache_dir)",
+                settings["trt_engine_cache_path"],
+                error.strerror or error,
+            )
     options = ort.SessionOptions()
     if not cpu_nodes:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -223,6 +232,9 @@ def _session(path: Path, provider: str, settings: Mapping[str, str], cpu_nodes: 
     try:
         session = ort.InferenceSession(str(path), options, providers=chosen)
     except Exception as error:  # ONNX Runtime's errors share no other base class
+        short = ort_failure(f"{path.name} on {name}", error)
+        if isinstance(short, OutOfDeviceMemory):
+            raise short from error
         raise ModelError(
             f"expected a graph and options that ONNX Runtime {ort.__version__} can run on {name}, got {path.name}: "
             f"{error}; export it again, or mend the options"

@@ -117,7 +117,6 @@ class Ring:
         fresh = np.zeros((rows, *self.spec.shape), self.dtype)
         if self.tensor is not None:
             fresh[: self.rows] = self.tensor if self._device == "cpu" else self.tensor.numpy()
-        self._owners += [None] * (rows - self.rows)
         if self._device == "cpu":
             self.tensor, self.pointer = fresh, fresh.ctypes.data
         else:
@@ -125,3 +124,4 @@ class Ring:
 
             self.tensor = ort.OrtValue.ortvalue_from_numpy(fresh, self._device, self._device_id)
             self.pointer = self.tensor.data_ptr()
+        self._owners += [None] * (rows - self.rows)  # last: where there is no memory the ring stays as it was

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aunet_sdk.bundle import StateSpec
 from aunet_sdk.engines import NEW, Query, Slot, StreamEngine
 from aunet_sdk.engines.build import BuildOptions, profile_of
+from aunet_sdk.engines.cuda import OutOfDeviceMemory
+from aunet_sdk.engines.device_ring import OrtValueRing
 from aunet_sdk.engines.ort import OrtStreamEngine
 from aunet_sdk.engines.ort_gpu import OrtGpuStreamEngine, default_options, import_runtime
 from aunet_sdk.errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
@@ -122,3 +125,82 @@ def test_checks(path: Path, tmp_path: Path) -> None:
     wrong = write(tmp_path / "wrong.onnx", describe(au_numbers=(1, 2), thresholds=(0.5, 0.5)))
     with pytest.raises(BundleMismatch, match=r"logits .*\(None, 2\)\) by the metadata, got .*\(None, 5\)"):
         OrtGpuStreamEngine(wrong, provider="cpu")
+
+
+def test_an_unwritable_cache_is_said(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: Any) -> None:
+    seen: dict[str, Any] = {}
+
+    def session(path: str, options: Any, providers: Any) -> Any:
+        seen["settings"] = providers[0][1]
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["TensorrtExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="seen enough"):
+        OrtGpuStreamEngine(path, provider="tensorrt", cache_dir=tmp_path / "file")
+    assert "cannot be written" in caplog.text and "name another one" in caplog.text
+    assert seen["settings"]["trt_engine_cache_enable"] == seen["settings"]["trt_timing_cache_enable"] == "0"
+
+
+OUT_OF_MEMORY = RuntimeError("CUDA failure 2: out of memory ; GPU=0")
+
+
+def test_out_of_memory_on_loading(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def session(*_: Any, **__: Any) -> Any:
+        raise OUT_OF_MEMORY
+
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    with pytest.raises(OutOfDeviceMemory, match=r"expected free device memory for tell-tale.onnx.*lower max_faces"):
+        OrtGpuStreamEngine(path, provider="cpu")
+
+
+def test_out_of_memory_in_a_step(path: Path) -> None:
+    """Results that were delivered before stay as they are."""
+
+    class Short:
+        def run_with_iobinding(self, binding: Any) -> None:
+            raise OUT_OF_MEMORY
+
+    with OrtGpuStreamEngine(path, provider="cpu", max_faces=2) as engine:
+        engine.crops[:] = 3.0
+        before = engine.step(1, [Query(NEW, NEW, NEW)])
+        logits = before.logits.copy()
+        session, engine._session = engine._session, Short()
+        with pytest.raises(OutOfDeviceMemory, match="a step of onnxruntime-cpu"):
+            engine.step(1)
+        engine._session = session
+        np.testing.assert_array_equal(before.logits, logits)
+        slot = before.slots[0]
+        assert engine.query([Query(slot, slot, slot)])[0, 0] == pytest.approx(3.0)
+
+
+def test_out_of_memory_when_a_ring_grows(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """It stays as it is: the newest frames are kept, the oldest given up, and that is logged."""
+    real = ort.OrtValue.ortvalue_from_numpy
+    limit = 4
+
+    def on_device(array: np.ndarray, device: str, device_id: int) -> Any:
+        if len(array) > limit:
+            raise OUT_OF_MEMORY
+        return real(array, "cpu", 0)
+
+    monkeypatch.setattr(ort.OrtValue, "ortvalue_from_numpy", on_device)
+    ring = OrtValueRing(StateSpec("E", (2,), "float32", ("former", "due")), 4, 100, "cuda")
+    held = []
+    for row in range(6):
+        start = ring.take(1)
+        held.append(Slot(row, 0, (start,)))
+        ring.claim(start, held[-1:])
+    assert ring.rows == 4 and "cannot grow beyond 4 rows" in caplog.text
+    assert [ring.holds(slot, slot.rows[0]) for slot in held] == [False, False, True, True, True, True]
+    with pytest.raises(OutOfDeviceMemory, match="MiB of state E"):
+        OrtValueRing(StateSpec("E", (2,), "float32", ("due",)), 5, 5, "cuda")
+
+
+def test_another_failure_of_a_ring_has_a_name_too() -> None:
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this is a GPU wheel")
+    with pytest.raises(BackendUnavailable, match="MiB of state E"):
+        OrtValueRing(StateSpec("E", (2,), "float32", ("due",)), 5, 5, "cuda")
