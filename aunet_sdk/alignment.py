@@ -271,22 +271,26 @@ def reduce_for_crop(
         be shrunk, else the area means of whole blocks of pixels.
     """
     given = _finite(matrix, (2, 3), "matrix")
-    factor = int(1 / max(1e-9, math.sqrt(abs(given[0, 0] * given[1, 1] - given[0, 1] * given[1, 0]))))
+    (a, b, _), (c, d, _) = given.tolist()
+    factor = int(1 / max(1e-9, math.sqrt(abs(a * d - b * c))))
     if factor < 2:
         return image, given
+    # Plain floats: this runs for every crop of a large face.
+    xx, xy, x0, yx, yy, y0 = _inverse(given)
     end = resolution - 1.0
-    corners = transform(invert(given), np.array([(0, 0), (end, 0), (0, end), (end, end)]))
-    low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 2 * factor, 0)
-    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 2 * factor, (image.shape[1], image.shape[0]))
-    columns, rows = (int(v) for v in (high - low) // factor)
+    left, right = x0 + min(0.0, xx * end) + min(0.0, xy * end), x0 + max(0.0, xx * end) + max(0.0, xy * end)
+    top, bottom = y0 + min(0.0, yx * end) + min(0.0, yy * end), y0 + max(0.0, yx * end) + max(0.0, yy * end)
+    x, y = max(math.floor(left) - 2 * factor, 0), max(math.floor(top) - 2 * factor, 0)
+    columns = (min(math.ceil(right) + 2 * factor, image.shape[1]) - x) // factor
+    rows = (min(math.ceil(bottom) + 2 * factor, image.shape[0]) - y) // factor
     if columns < 1 or rows < 1:
         return image, given
     import cv2
 
-    part = image[low[1] : low[1] + rows * factor, low[0] : low[0] + columns * factor]
+    part = image[y : y + rows * factor, x : x + columns * factor]
     small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
     middle = (factor - 1) / 2
-    back = np.array([(factor, 0, low[0] + middle), (0, factor, low[1] + middle), (0, 0, 1)], np.float64)
+    back = np.array([(factor, 0, x + middle), (0, factor, y + middle), (0, 0, 1)], np.float64)
     return small.astype(np.uint8, copy=False), given @ back
 
 

@@ -81,16 +81,19 @@ class Follower:
 
     def expect(self, image: np.ndarray, now_s: float, timer: StageTimer) -> tuple[list[Track], set[int] | None]:
         """The tracks to look for in this frame, ascending by id, and the ids that the finder saw (None: not asked)."""
-        saw = self._find(image, now_s, timer) if self.tracker.finder_due(now_s) else None
+        saw = None
+        if self.tracker.finder_due(now_s):
+            side_px = self.tracker.look_px(self._longer_side_px, max(image.shape[:2]))
+            saw = self._find(image, now_s, timer, side_px)
         for track in [track for track in self.tracker.live if self.tracker.denied_too_long(track, now_s)]:
             self.tracker.lose(track)
         return list(self.tracker.live), saw
 
-    def _find(self, image: np.ndarray, now_s: float, timer: StageTimer) -> set[int]:
+    def _find(self, image: np.ndarray, now_s: float, timer: StageTimer, side_px: int) -> set[int]:
         with timer.stage("find"):
             large = max(image.shape[:2]) >= self.tracker.min_face_px
-            faces = self._finder.find(image, self._longer_side_px) if large else []
-            return self.tracker.found(faces, now_s)
+            faces = self._finder.find(image, side_px) if large else []
+            return self.tracker.found(faces, now_s, full=side_px >= self._longer_side_px)
 
     def see(
         self,
@@ -117,7 +120,8 @@ class Follower:
         views, waiting = self._look(image, tracks, matrices, asks, formers, timer)
         sure = {track.id for track in tracks if self._judge(self.tracker.sure, views[track.id].seen, size)}
         if saw is None:
-            saw = self._find(image, now_s, timer) if len(sure) < len(tracks) else set()
+            unsure = len(sure) < len(tracks)
+            saw = self._find(image, now_s, timer, self._longer_side_px) if unsure else set()
         again: dict[int, np.ndarray] = {}
         gone: set[int] = set()
         for track in tracks:

