@@ -70,6 +70,11 @@ class _Run:
         self.age_ms.append(1e3 * age_s)
         self.faces.append(len(self._session.tracker.live))
 
+    def network_ms(self, last: int = 0) -> list[float]:
+        """Of every frame, or the last ones, copies to the device and back included."""
+        parts = (self.stages[name][-last:] for name in ("copy_in", "network", "copy_out"))
+        return [sum(each) for each in zip(*parts, strict=True)]
+
     def profile(
         self, dropped: int, power: Mapping[str, Mapping[str, float]], device: Mapping[str, str], notes: Iterable[str]
     ) -> Profile:
@@ -80,10 +85,7 @@ class _Run:
                 "give a longer input"
             )
         engine, bundle, options = self.detector.engine, self.detector.bundle, self.detector.options
-        network = [
-            i + n + o for i, n, o in zip(*(self.stages[k] for k in ("copy_in", "network", "copy_out")), strict=True)
-        ]
-        per_face = [ms / faces for ms, faces in zip(network, self.faces, strict=True) if faces]
+        per_face = [ms / faces for ms, faces in zip(self.network_ms(), self.faces, strict=True) if faces]
         thin = np.linspace(0, len(self.frame_ms) - 1, min(len(self.frame_ms), TIMELINE_POINTS)).astype(int)
         return Profile(
             engine=engine.name,
@@ -220,7 +222,7 @@ def _tail(run: _Run, count: int) -> dict[str, float]:
     """Median times of the last frames."""
     return {
         "frame": statistics.median(run.frame_ms[-count:]),
-        "network": statistics.median(run.stages["network"][-count:]),
+        "network": statistics.median(run.network_ms(count)),
     }
 
 

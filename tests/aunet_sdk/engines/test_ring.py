@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from aunet_sdk.bundle import StateSpec
 from aunet_sdk.engines.base import Slot
+from aunet_sdk.engines.ort import OrtStreamEngine
 from aunet_sdk.engines.ring import Ring, initial_rows
 from aunet_sdk.errors import EngineMismatch
+
+from ..painted import PaintedNetwork, paint, painted_detector
 
 KEPT = StateSpec("E", (2,), "float32", ("former", "due"))
 BRIEF = StateSpec("S", (2,), "float32", ("due",))
@@ -107,3 +110,18 @@ def test_any_order_of_taking_settling_and_dropping(steps: list[tuple[int, int, b
         for slot, expected in held:
             assert ring.holds(slot, slot.rows[0])
             assert ring.tensor[slot.rows[0], 0] == expected
+
+
+@pytest.mark.parametrize("look_ahead", ["full", "both"])
+def test_a_face_at_a_steady_rate_needs_no_more_rows(look_ahead: str) -> None:
+    with painted_detector(look_ahead=look_ahead, engine="onnxruntime") as detector:
+        detector.engine.close()
+        detector.engine = OrtStreamEngine(threads=1, fps=25.0)
+        detector._network = PaintedNetwork(detector.engine)
+        detector._session = detector._new_session(look_ahead)
+        (ring,) = detector.engine._rings
+        before = ring.rows
+        for i in range(50):
+            detector.push(paint((160, 120, 100), background=i), i / 25)
+        detector.flush()
+        assert before == ring.rows == 21
