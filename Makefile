@@ -1,6 +1,7 @@
-# make demo   the main job on the sample, in a virtual environment of its own
-# make test   every test
-# make lint   ruff and mypy
+# make demo                      the main job on the sample, in a virtual environment of its own
+# make test                      every test
+# make lint                      ruff and mypy
+# make parity SET=... CLIPS=...  docs/parity/README.md for the default model, from a synthetic set and real clips
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,14 +9,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 GROUND := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint parity clean
 
 demo: $(VENV)/.demo
 	mkdir -p demo
 	$(BIN)/aunet detect examples/sample.mp4 -o demo/sample.csv --video demo/sample.mp4 --plot demo/timeline.png --truth examples/sample_track.csv
 
 # Three processes, each with the native libraries of one part. All tests in one process ended in a segmentation fault
-# twice, in different tests of train after those of the engines; neither part alone does that, and why is not known yet.
+# twice, in different tests of train after those of the engines. The cause is not known; docs/engines.md, "Beside other
+# libraries", says what was looked into.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests/train
 	$(BIN)/python -m pytest tests/export
@@ -25,6 +27,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+parity: $(VENV)/.test
+	@test -n "$(SET)" || { echo "make parity: expected SET=FOLDER of a synthetic set, got none"; exit 2; }
+	$(BIN)/python -m export.shipped --crops $(SET) $(addprefix --clip ,$(CLIPS))
 
 # A stamp tells which extras are installed for this state of the ground.
 $(VENV)/.demo: EXTRAS = cpu,plot
