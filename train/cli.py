@@ -190,6 +190,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:
         app()
+    except SystemExit as end:  # Typer ends on Ctrl-C outside the loop with "Aborted." and 1
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            sys.exit(130)
+        raise
     except (ValueError, OSError) as error:
         _fail(str(error), 2)
     except RuntimeError as error:

@@ -199,7 +199,7 @@ def _stop_signals() -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        LOG.info("%s: stopping after this step", signal.Signals(number).name)
+        LOG.info("%s: stopping as soon as what is being computed is safe", signal.Signals(number).name)
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

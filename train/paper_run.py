@@ -96,7 +96,7 @@ class PaperTask:
         if self.batch < 2 * parts:
             raise RunError(f"batch: expected at least two samples for each of {parts} parts, got {self.batch}")
         if uses_vae(self.options.variant) and self.options.gamma > 0:
-            self.vaes = self._label_vaes(folder)
+            self.vaes = self._label_vaes(folder, stop)
         if self._keeps_features():
             self._fill_cache(folder, stop)
 
@@ -240,9 +240,14 @@ class PaperTask:
         features = self._features(model, batch["crops"])
         return model.decide(features[:, 0], features[:, features.shape[1] // 2], features[:, -1])
 
-    def _label_vaes(self, folder: Path) -> dict[str, LabelVAE]:
+    def _label_vaes(self, folder: Path, stop: threading.Event) -> dict[str, LabelVAE]:
         """One per data set, read from the run's folder or trained by the first process and written there."""
         options, data = self.options, self.parts.train
+
+        def look(epoch: int, _: dict[str, float]) -> None:
+            if stop.is_set():
+                raise Stopped(f"stopped after epoch {epoch} of the label VAE, which begins anew with --resume")
+
         if self.group.leads:
             for name in self.corpora:
                 path = folder / f"vae-{name}.safetensors"
@@ -259,7 +264,7 @@ class PaperTask:
                     epochs=options.vae_epochs,
                     seed=options.seed,
                 )
-                vae = train_vae(labels[:, columns], settings, [self.au_numbers[k] for k in columns])
+                vae = train_vae(labels[:, columns], settings, [self.au_numbers[k] for k in columns], look)
                 with replacing(path) as partial:
                     vae.save(partial)
         self.group.barrier()

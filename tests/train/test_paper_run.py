@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from train import vae
 from train.cli import app
 from train.config import PaperOptions
 from train.distributed import Group
@@ -288,6 +289,34 @@ def test_the_command_passes_over_what_is_finished(data: Path, fan: Path, tmp_pat
     assert call("--resume").exit_code == 0
     assert (runs[0] / "predictions.npz").stat().st_mtime_ns == stamps[0] and (runs[1] / "predictions.npz").exists()
     assert "mixture" in runner.invoke(app, ["run"]).output
+
+
+def test_the_smoke_experiment(data: Path, tmp_path: Path) -> None:
+    """All four variants as they stand in train/experiments/smoke.yaml, with the FAN that ships, and their table."""
+    runner = CliRunner()
+    done = runner.invoke(app, ["run", "smoke", "--data", str(data), "--out", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    runs = sorted(path.name for path in (tmp_path / "smoke").iterdir())
+    assert runs == ["au-fan-seed1", "au-tdn-seed1", "au-vae-seed1", "aunet-seed1"]
+    shown = runner.invoke(app, ["tables", str(tmp_path), "--table", "VII"], catch_exceptions=False).output
+    average = next(line for line in shown.splitlines() if "Avg" in line)
+    assert sum(char.isdigit() for char in average) > 8 and "not comparable with the paper" in " ".join(shown.split())
+
+
+def test_ctrl_c_while_the_vae_is_trained(options: PaperOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = vae.vae_loss
+
+    def loss(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return inner(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vae, "vae_loss", loss)
+        with pytest.raises(Stopped, match=r"after epoch 1 of the label VAE.*--resume"):
+            run_paper(changed(options, epochs=1))
+    assert not list(Path(options.run).glob("*.safetensors*"))
+    run_paper(changed(options, epochs=1))
+    assert (Path(options.run) / "predictions.npz").exists()
 
 
 def test_a_full_disk_leaves_the_former_checkpoint(

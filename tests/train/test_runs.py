@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from train.aunet import AUNetTask
-from train.cli import app
+from train.cli import app, main
 from train.config import AUNetOptions, FanOptions, PointsOptions
 from train.data.sequences import load_split
 from train.evaluate import predict
@@ -180,6 +181,17 @@ def test_commands(fan_run: Path, data: Path, tmp_path: Path) -> None:
     assert len(report["heads"]["aunet"]["full"]["auc"]) == 15 and report["landmarks"]["nme_inner"] > 0
     assert report["heads"]["points"]["full"]["known"][0] < report["heads"]["points"]["none"]["known"][0]
     assert "--joint" in run("aunet", "--help") and "--resume" in run("fan", "--help")
+
+
+def test_ctrl_c_outside_the_loop_ends_with_130(monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train.data.sequences.load_split", interrupted)
+    monkeypatch.setattr(sys, "argv", ["train", "evaluate", "--model", "absent", "--data", str(data)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
 
 
 def test_reordered_aus_are_refused(fan_run: Path, data: Path, tmp_path: Path) -> None:
