@@ -69,11 +69,12 @@ def _section(name: str, profile: Profile) -> str:
         share = f"{profile.share(stage):.1%}" if stage in profile.stages else ""
         cells = "".join(f"<td>{value:.3f}</td>" for value in values)
         rows.append(f"<tr><td>{escape(stage.replace('_', ' '))}</td>{cells}<td>{share}</td></tr>")
+    faces = f"{profile.faces:g} face{'' if profile.faces == 1 else 's'}"
     facts = "".join(f"<li>{escape(line)}</li>" for line in profile.lines())
     head = "".join(f"<th>{text}</th>" for text in ("ms per frame", *heads))
     return (
         f"<h2>{escape(name)}: {escape(profile.model)}, {escape(profile.precision)}, {profile.frames} frames of "
-        f"{profile.width}x{profile.height}, {profile.faces:g} faces</h2>{_bar(profile)}<ul>{facts}</ul>"
+        f"{profile.width}x{profile.height}, {faces}</h2>{_bar(profile)}<ul>{facts}</ul>"
         f"<table><tr>{head}</tr>{''.join(rows)}</table>{_line(profile)}"
     )
 
