@@ -16,13 +16,13 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from train.blocks import ConvBlock, HourGlass, pool_of
 from train.heads import AUFANHead, AUNetHead, PointsHead
 from train.model_config import AU_NUMBERS, HEADS, POINTS, TEMPLATE, ModelConfig, ModelFileError
+from train.tensor_file import write_tensors
 
 __all__ = [
     "AU_NUMBERS", "FAN", "HEADS", "POINTS", "TEMPLATE", "AUFANHead", "AUNet", "AUNetHead", "ConvBlock", "HourGlass",
@@ -128,7 +128,7 @@ class Model(nn.Module):
         """Write one safetensors file with the configuration in its metadata.
 
         `dtype` float16 halves the file: it holds for weights of two and more dimensions; batch-norm statistics and
-        biases stay float32, since a running variance can leave the FP16 range.
+        biases stay float32, since a running variance can leave the FP16 range. OSError where it cannot be written.
         """
         if dtype not in (torch.float32, torch.float16):
             raise ValueError(f"dtype: expected torch.float32 or torch.float16, got {dtype}")
@@ -136,10 +136,7 @@ class Model(nn.Module):
         for name, tensor in self._stored().items():
             stored = dtype if tensor.is_floating_point() and tensor.ndim > 1 else tensor.dtype
             tensors[name] = tensor.detach().to("cpu", stored).contiguous().clone()
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, metadata={"config": self.config.to_json(), "format": "pt"})
-        partial.replace(path)
+        write_tensors(tensors, path, {"config": self.config.to_json()})
 
     @classmethod
     def load(cls, path: str | Path) -> Model:

@@ -13,11 +13,11 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from train.model import FAN, AUNet, AUNetHead, Model, ModelConfig, ModelFileError
 from train.rundir import MODEL
+from train.tensor_file import write_tensors
 from train.variants import FanNetwork, Network, build
 
 KEY = "network"
@@ -34,12 +34,9 @@ def save_network(network: Network, config: ModelConfig, path: str | Path) -> Non
         shell.config = dataclasses.replace(config, provenance={**config.provenance, "variant": network.variant})
         shell.save(path)
         return
-    path = Path(path)
     text = json.dumps({"variant": network.variant, **dataclasses.asdict(config)})
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={KEY: text, "format": "pt"})
-    partial.replace(path)
+    write_tensors(tensors, path, {KEY: text})
 
 
 def load_network(place: str | Path) -> tuple[Network, ModelConfig]:

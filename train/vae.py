@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.model import ModelFileError
+from train.model_config import ModelFileError
+from train.tensor_file import write_tensors
 
 LATENT = {"bp4d": 8, "disfa": 6, "affwild2": 5}
 """Latent dimension k per data set (section V-C)."""
@@ -105,8 +105,7 @@ class LabelVAE(nn.Module):
         return self.requires_grad_(False).eval()
 
     def save(self, path: str | Path) -> None:
-        """One safetensors file; sizes, AUs and provenance in its metadata."""
-        path = Path(path)
+        """One safetensors file; sizes, AUs and provenance in its metadata. OSError where it cannot be written."""
         config = {
             "n_aus": self.n_aus,
             "latent": self.latent,
@@ -115,9 +114,7 @@ class LabelVAE(nn.Module):
             "provenance": self.provenance,
         }
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.state_dict().items()}
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, metadata={"label_vae": json.dumps(config), "format": "pt"})
-        partial.replace(path)
+        write_tensors(tensors, path, {"label_vae": json.dumps(config)})
 
     @classmethod
     def load(cls, path: str | Path) -> LabelVAE:
