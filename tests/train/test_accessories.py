@@ -82,11 +82,15 @@ def test_a_hand_hides_what_it_covers_and_only_while_it_is_there() -> None:
     assert came > 10
 
 
-def test_labels_behind_a_hand_are_not_known() -> None:
+def test_behind_a_hand_only_what_the_rest_of_the_face_shows_counts() -> None:
     hidden = np.zeros((2, 68), bool)
     hidden[1, 48:68] = True
-    masked = choreography.hidden_labels(hidden)
-    assert not masked[0].any()
-    assert masked[1, ROW[12]] and masked[1, ROW[26]] and not masked[1, ROW[1]]
-    intensity, labels = choreography.labels(np.full((2, 15), 0.9), masked, np.array([0.1, 0.1]))
-    assert np.isnan(labels[1, ROW[12]]) and np.isnan(intensity[1, ROW[12]]) and labels[1, ROW[1]] == 1
+    out_of_sight = choreography.hidden_aus(hidden)
+    assert not out_of_sight[0].any()
+    assert out_of_sight[1, ROW[12]] and out_of_sight[1, ROW[26]] and not out_of_sight[1, ROW[1]]
+    doubtful = np.zeros((2, 15), bool)
+    doubtful[1, ROW[24]] = True
+    intensity, labels = choreography.labels(np.full((2, 15), 0.9), doubtful, out_of_sight, np.array([0.1, 0.1]))
+    assert np.isnan(labels[1, ROW[12]]) and intensity[1, ROW[12]] == pytest.approx(0.9)
+    assert np.isnan(labels[1, ROW[26]]) and intensity[1, ROW[26]] == 0 and intensity[1, ROW[25]] == 0
+    assert np.isnan(intensity[1, ROW[24]]) and labels[1, ROW[1]] == 1 and labels[0, ROW[26]] == 1

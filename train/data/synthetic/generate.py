@@ -70,8 +70,9 @@ def render_sequence(
         render(head, person, look, played.weights[i], played.intensity[i], played.turn[i], CROP, extras, i)
         for i in range(frames)
     ]
-    mask = played.mask | choreography.hidden_labels(np.stack([s.hidden for s in shots]))
-    intensity, hard = choreography.labels(played.intensity, mask, np.array([s.lip_gap for s in shots]))
+    hidden = choreography.hidden_aus(np.stack([shot.hidden for shot in shots]))
+    gaps = np.array([shot.lip_gap for shot in shots])
+    intensity, hard = choreography.labels(played.intensity, played.mask, hidden, gaps)
     return {
         "images": np.stack([s.image[..., ::-1] for s in shots]),
         "points": np.stack([s.points for s in shots]),
