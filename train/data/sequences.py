@@ -96,7 +96,7 @@ class SequenceSet:
     points: NDArray[np.float32]
     """(N, F, 68, 2), normalised to the stored image; NaN: no face."""
     intensity: NDArray[np.float32]
-    """(N, F, n) in [0, 1]."""
+    """(N, F, n) in [0, 1]; NaN: not known."""
     labels: NDArray[np.float32]
     """(N, F, n), 0 or 1; NaN: not known."""
     identity: NDArray[np.str_]
