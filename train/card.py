@@ -93,7 +93,21 @@ def tables(model: Model, report: dict[str, Any], agreement: dict[str, Any] | Non
             nme = "-" if row["nme_inner"] is None else f"{row['nme_inner']:.4f}"
             table.append([clip, str(row["frames"]), f"{100 * row['face_share']:.0f} %", str(row["ids"]), nme, *shown])
         lines += _table(["clip", "frames", "with a face", "ids", "NME", *names], table)
+        lines += _at_rest(agreement["pooled"])
     return "\n".join(lines)
+
+
+def _at_rest(pooled: dict[str, Any]) -> list[str]:
+    """False activations while the faces of the clips are calm."""
+    if not pooled.get("calm_s"):
+        return []
+    rates = {name: rate for name, rate in pooled["false_per_minute"].items() if rate}
+    said = ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items()) or "none"
+    return [
+        f"False activations per minute on the calm stretches of these clips ({pooled['calm_s']:.1f} s in all; at rest "
+        f"in MediaPipe's eyes, `benchmarks/calm.py`): {said}; every other AU 0.",
+        "",
+    ]
 
 
 def write_card(card: Path, checkpoint: Path, report: Path, agreement: Path | None) -> None:
