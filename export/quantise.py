@@ -200,7 +200,12 @@ class _Quantiser:
             per_channel=True,
             activation_type=QuantType.QInt8 if self._symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            extra_options={**_OPTIONS, **_RANGES[self.ranges], "ActivationSymmetric": self._symmetric},
+            extra_options={
+                **_OPTIONS,
+                **_RANGES[self.ranges],
+                "ActivationSymmetric": self._symmetric,
+                "QuantizeBias": not self._symmetric,  # TensorRT takes no int32 that is dequantised
+            },
             **again,
         )
         proto = onnx.load(self._target)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from export.build import build, describe, save
 from export.cli import app
 from train.model import HourGlass, Model, ModelConfig
 
@@ -78,6 +79,21 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
             result = CliRunner().invoke(app, [str(checkpoint), *options])
             assert result.exit_code == 0, result.output
             (folder / f"{path.stem}.txt").write_text(result.output, encoding="utf-8")
+        return path
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def half(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """(kind, head) -> path of the half-precision bundle."""
+    folder = tmp_path_factory.mktemp("half")
+
+    def get(kind: str, head: str) -> Path:
+        path = folder / f"{kind}-{head}.onnx"
+        if not path.exists():
+            bundle = describe(model, kind=kind, head=head, precision="fp16", arithmetic="fp16")
+            save(build(model, bundle), path)
         return path
 
     return get

@@ -5,6 +5,7 @@ The code that builds is the engine's (aunet_sdk/engines/build.py). No plan is ru
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines.build import Built, build_plan, profile_of
 from aunet_sdk.errors import ModelError
 from export import build
+from export.crops import load_sample
 from export.fp16 import store_fp16
-from train.model import Model
+from export.quantise import Limits, quantise
 
 rtx: Any = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed (extra trt-check)")
 Exported = Callable[[str, str], Path]
@@ -32,21 +34,6 @@ def built(path: Path, gpu: str = "8.9") -> Built:
 
 def types_of(result: Built, kind: str) -> set[str]:
     return {dtype for name, dtype in result.layers if name == kind}
-
-
-@pytest.fixture(scope="module")
-def half(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """(kind, head) -> the half-precision bundle."""
-    folder = tmp_path_factory.mktemp("half")
-
-    def get(kind: str, head: str) -> Path:
-        path = folder / f"{kind}-{head}.onnx"
-        if not path.exists():
-            bundle = build.describe(model, kind=kind, head=head, precision="fp16", arithmetic="fp16")
-            build.save(build.build(model, bundle), path)
-        return path
-
-    return get
 
 
 @pytest.mark.parametrize(("kind", "head"), [("stream", "aunet"), ("stream", "points"), ("clip", "points")])
@@ -94,3 +81,34 @@ def test_a_weight_of_another_type_is_refused(half: Callable[[str, str], Path], t
     (tmp_path / "mixed.onnx").write_bytes(proto.SerializeToString())
     with pytest.raises(ModelError, match=r"mixed\.onnx in tensorrt-rtx"):
         built(tmp_path / "mixed.onnx")
+
+
+@pytest.fixture(scope="module")
+def quantised(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """arithmetic -> the INT8 stream bundle, no convolution left out."""
+    folder = tmp_path_factory.mktemp("int8")
+
+    def get(arithmetic: str) -> Path:
+        plain = exported("stream", "points")
+        bundle = dataclasses.replace(Bundle.load(plain), precision="int8", arithmetic=arithmetic)
+        crops = load_sample(None, bundle.resolution, 2)
+        proto = onnx.load(plain)
+        del proto.metadata_props[:]
+        made = quantise(proto, bundle, crops, crops, Limits(*[float("inf")] * 3))
+        build.stamp(made.proto, bundle)
+        return build.save(made.proto, folder / f"{arithmetic}.onnx")
+
+    return get
+
+
+def test_signed_int8_builds_as_int8(quantised: Callable[[str], Path]) -> None:
+    """What enters a convolution and its weight are dequantised in front of it, which the builder fuses to INT8."""
+    result = built(quantised("int8-symmetric"))
+    convolutions = result.layers["CONVOLUTION", "FLOAT"]
+    assert result.layers["QUANTIZE", "INT8"] > 0.8 * convolutions > 10, "some share an input"
+    assert result.layers["DEQUANTIZE", "FLOAT"] > 1.8 * convolutions
+
+
+def test_unsigned_int8_is_refused(quantised: Callable[[str], Path]) -> None:
+    with pytest.raises(ModelError, match=r"int8\.onnx in tensorrt-rtx .*DequantizeLinear"):
+        built(quantised("int8"))
