@@ -198,8 +198,7 @@ class Island(nn.Module):
 @torch.no_grad()
 def halve(model: Model) -> Model:
     """A folded model, in place, in half precision but for the islands. ValueError where a weight is out of range."""
-    attention = model.fan.get_submodule("attention")
-    delattr(model.fan, "attention")
+    delattr(model.fan, "attention")  # its sum of weights has no place in FP16: the heatmaps are summed, in FP32
     for name, tensor in model.named_parameters():
         if float(tensor.abs().max()) > torch.finfo(torch.float16).max:
             raise ValueError(
@@ -207,7 +206,6 @@ def halve(model: Model) -> Model:
                 "export with --precision fp32"
             )
     model.fan.half()
-    model.fan.add_module("attention", Island(attention))
     if hasattr(model, "aunet"):
         model.aunet.half()
         model.aunet.predictor = Island(model.aunet.predictor.float())  # type: ignore[assignment]

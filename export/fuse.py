@@ -51,8 +51,9 @@ def _look(model: Model, crop: Tensor) -> Look:
         tops.append(functional.relu(top))
         if i < fan.stacks - 1:
             x = x + layer(f"carry{i}")(tops[i])
-    heatmaps, attention = layer(f"l{fan.stacks - 1}")(tops[-1]), layer("attention")(tops[-1])
-    return Look(heatmaps.float(), attention, low, tuple(tops))
+    heatmaps = layer(f"l{fan.stacks - 1}")(tops[-1]).float()
+    attention = layer("attention")(tops[-1]) if hasattr(fan, "attention") else heatmaps.sum(1, keepdim=True)
+    return Look(heatmaps, attention, low, tuple(tops))
 
 
 def _describe(model: Model, head: str, look: Look) -> tuple[Tensor, ...]:
