@@ -49,18 +49,19 @@ def test_options_are_checked(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def faked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command, on the fakes."""
+def faked(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    """The commands, on the fakes."""
     cuda = FakeCuda()
     library = fake_tensorrt(cuda)
 
     class Faked(TrtStreamEngine):
         def __init__(self, bundle: object, **options: object) -> None:
             options |= {"library": library, "cuda": cuda}
-            options.pop("device_id")
+            options.pop("device_id", None)
             super().__init__(bundle, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("aunet_sdk.engines.trt.TrtStreamEngine", Faked)
+    return cuda
 
 
 def aunet(*arguments: object) -> str:
@@ -69,7 +70,7 @@ def aunet(*arguments: object) -> str:
     return result.output
 
 
-def test_build_list_clear(faked: None, tmp_path: Path) -> None:
+def test_build_list_clear(faked: FakeCuda, tmp_path: Path) -> None:
     model, cache = write(tmp_path / "a.onnx", describe()), tmp_path / "cache"
     built = aunet("build", "--model", model, "--max-faces", 2, "--cache", cache)
     assert "tell-tale: built" in built and "with CUDA graphs, 2 faces at most" in built
@@ -84,7 +85,7 @@ def test_build_list_clear(faked: None, tmp_path: Path) -> None:
     assert "0 files in" in aunet("list", "--cache", cache)
 
 
-def test_build_without_a_cache_says_so(faked: None, tmp_path: Path) -> None:
+def test_build_without_a_cache_says_so(faked: FakeCuda, tmp_path: Path) -> None:
     model = write(tmp_path / "a.onnx", describe())
     (tmp_path / "file").write_text("no folder")
     output = aunet("build", "--model", model, "--cache", tmp_path / "file" / "cache")
@@ -106,6 +107,26 @@ def test_detect_takes_the_engine_by_name(repository: Path, tmp_path: Path) -> No
     ):
         result = CliRunner().invoke(app, ["detect", str(clip), "-o", str(tmp_path / "a.csv"), "--engine", engine])
         assert result.exit_code == code and text in result.output
+
+
+def test_rows_that_were_written_stay_when_the_gpu_fails(
+    faked: FakeCuda, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole run of the command, FP16 default bundle, until the device gives up."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    waited = faked.stream_wait
+
+    def wait(stream: int) -> None:
+        if faked.names().count("stream_wait") == 25:
+            faked.fail.add("stream_wait")
+        waited(stream)
+
+    monkeypatch.setattr(faked, "stream_wait", wait)
+    clip, table = repository / "examples" / "sample.mp4", tmp_path / "a.csv"
+    result = CliRunner().invoke(app, ["detect", str(clip), "-o", str(table), "--engine", "tensorrt"])
+    assert result.exit_code == 3 and "aunet: expected stream_wait to succeed" in result.stderr
+    rows = table.read_text().splitlines()
+    assert rows[0].startswith("frame,") and 5 < len(rows) < 25
 
 
 def test_the_bar_of_a_terminal(tmp_path: Path) -> None:
