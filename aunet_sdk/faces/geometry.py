@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,14 +82,17 @@ def plausible(landmarks: np.ndarray, drift: Drift, frame_width: int, frame_heigh
     False where the eyes have collapsed into each other, the points are out of proportion, the five points do not fit
     the template at all, or the face's centre has left the frame.
     """
-    if not np.isfinite(landmarks).all():
+    total = np.add.reduce(landmarks)  # plain ufuncs and floats: this runs for every face of every frame
+    x, y = (float(v) / len(landmarks) for v in total)
+    if not math.isfinite(x + y):
         return False
-    extent = landmarks.max(axis=0) - landmarks.min(axis=0)
-    size = float(extent.max())
-    eyes = float(np.hypot(*(landmarks[36:42].mean(axis=0) - landmarks[42:48].mean(axis=0))))
-    if size < 4 or eyes < 0.12 * size or float(extent.min()) < 0.3 * size:
+    (left, top), (right, bottom) = np.minimum.reduce(landmarks).tolist(), np.maximum.reduce(landmarks).tolist()
+    width, height = right - left, bottom - top
+    size = max(width, height)
+    (right_x, right_y), (left_x, left_y) = np.add.reduce(landmarks[36:48].reshape(2, 6, 2), axis=1).tolist()
+    eyes = math.hypot(right_x - left_x, right_y - left_y) / 6
+    if size < 4 or eyes < 0.12 * size or min(width, height) < 0.3 * size:
         return False
     if drift.misfit > 0.12 or not 0.3 <= drift.scale <= 3 or abs(drift.rotation_deg) > 60:
         return False
-    x, y = landmarks.mean(axis=0)
-    return bool(-0.5 <= x <= frame_width - 0.5 and -0.5 <= y <= frame_height - 0.5)
+    return -0.5 <= x <= frame_width - 0.5 and -0.5 <= y <= frame_height - 0.5
