@@ -257,7 +257,7 @@ def _dependency(found: Runs, stand_in: str | None, flip: bool) -> Table:
             columns.append((paper.NAMES[name], "paper"))
             cells.append([f"{printed[0]:.1f}", f"{printed[1]:.1f}", *[DASH] * 4])
         columns.append((paper.NAMES.get(name, name), "ours"))
-        train, test = _place("mixture", name, stand_in if printed is None else None, found)
+        train, test = ("mixture", name) if printed is not None else _place("mixture", "bp4d", stand_in, found)
         scores = [_dependency_of(_find(found, "X", v, train, test), flip) for v in ("au-fan", "au-vae")]
         (fan_l2, fan_f1), (vae_l2, vae_f1) = scores
         closer = (fan_l2 - vae_l2) / fan_l2 if fan_l2 > 0 else math.nan
@@ -335,7 +335,7 @@ def _t_tests(found: Runs, stand_in: str | None, flip: bool) -> Table:
                 _number(of_cells.p, ".2e"),
                 str(of_cells.pairs),
                 _number(of_subjects.t, ".2f"),
-                _number(of_subjects.p, ".3f") + f" ({of_subjects.pairs})",
+                ("< 0.001" if of_subjects.p < 0.0005 else _number(of_subjects.p, ".3f")) + f" ({of_subjects.pairs})",
             ]
             notes.append(f"{name}: seed {seed}.")
         rows.append((name, *row))

@@ -135,6 +135,15 @@ def test_dependencies_motion_and_t_tests() -> None:
     assert cell(twelfth, "AU-VAE", "p, F1 of subjects (n)").endswith("(7)")
 
 
+def test_dependencies_on_the_synthetic_set_have_a_column_of_their_own() -> None:
+    runs = [run("au-fan", 0.5, "synthetic"), run("au-vae", 1.0, "synthetic")]
+    for asked in (None, "synthetic"):
+        tenth = tables.build("X", runs, data_set=asked)
+        assert cell(tenth, "Dependency F1, AU-FAN", "synthetic") == "66.7"
+        assert cell(tenth, "Dependency F1, AU-VAE more than AU-FAN by (points)", "synthetic") == "33.3"
+        assert cell(tenth, "Dependency F1, AU-FAN", "BP4D") == tables.DASH
+
+
 def test_table_six_asks_our_networks() -> None:
     for row in tables.build("VI", []).rows:
         assert row[1::2] == row[2::2]
