@@ -7,7 +7,7 @@ crops that are steered by the previous frame's points jitter a little from frame
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -45,6 +45,13 @@ class AugmentOptions:
 
 
 NO_AUGMENTATION = AugmentOptions(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+class Augmented(NamedTuple):
+    """``points`` (F, 68, 2) float32 in pixels of the crops; ``hidden`` (F, 68) bool: behind a box that was drawn."""
+
+    points: NDArray[np.float32]
+    hidden: NDArray[np.bool_]
 
 
 def crop_matrix(
@@ -88,7 +95,7 @@ class Augmenter:
         images: NDArray[np.uint8],
         points: NDArray[np.float32],
         out: NDArray[np.uint8],
-    ) -> NDArray[np.float32]:
+    ) -> Augmented:
         """Augment the frames of one sequence.
 
         Args:
@@ -96,9 +103,6 @@ class Augmenter:
             images: (F, S, S, 3) uint8 RGB, stored frames.
             points: (F, 68, 2) normalised to the stored frame; NaN stays NaN.
             out: (F, R, R, 3) uint8, receives the crops.
-
-        Returns:
-            points (F, 68, 2) float32 in pixels of the crops.
         """
         o, resolution = self.options, self.resolution
         flip = bool(rng.random() < o.flip)
@@ -139,7 +143,10 @@ class Augmenter:
             moved[i] = pixels @ matrix[:, :2].T + matrix[:, 2]
         if bend is not None:
             moved = _bent(moved, bend)
-        return moved
+        hidden = np.zeros(moved.shape[:2], bool)
+        for x0, y0, x1, y1, _ in boxes:
+            hidden |= ((moved >= (x0, y0)) & (moved < (x1, y1))).all(2)
+        return Augmented(moved, hidden)
 
     def _boxes(self, rng: np.random.Generator) -> list[tuple[int, int, int, int, NDArray[np.uint8]]]:
         boxes = []

@@ -12,6 +12,7 @@ from train import losses
 from train.augment import Augmenter
 from train.config import AUNetOptions
 from train.data.sequences import load_split
+from train.data.visibility import not_shown
 from train.evaluate import brief, evenly, to_input
 from train.fan import load_model
 from train.loop import decay_groups
@@ -69,9 +70,10 @@ class AUNetTask:
         side = self.model.config.resolution
         crops = np.empty((options.batch, frames, side, side, 3), np.uint8)
         points = np.empty((options.batch, frames, 68, 2), np.float32)
+        hidden = np.empty(points.shape[:3], bool)
         chosen = sequences.draw(rng, options.batch, options.photo_share)
         for row, i in enumerate(chosen):
-            points[row] = self.augment(rng, sequences.images[i], sequences.points[i], crops[row])
+            points[row], hidden[row] = self.augment(rng, sequences.images[i], sequences.points[i], crops[row])
         own = np.arange(options.batch * frames)
         place = own % frames
         keep_former, keep_later = rng.random((2, len(own))) >= options.context_dropout
@@ -80,6 +82,7 @@ class AUNetTask:
             "crops": torch.from_numpy(crops).flatten(0, 1),
             "points": torch.from_numpy(points).flatten(0, 1),
             "photo": torch.from_numpy(photo),
+            "not_shown": torch.from_numpy(not_shown(hidden, sequences.info.au_numbers)).flatten(0, 1),
             "intensity": torch.from_numpy(sequences.intensity[chosen]).flatten(0, 1),
             "labels": torch.from_numpy(sequences.labels[chosen]).flatten(0, 1),
             "former": torch.from_numpy(np.where((place > 0) & keep_former, own - 1, own)),
@@ -94,6 +97,7 @@ class AUNetTask:
         static, early, late = model.aunet.split(features)
         described = model.points.describe(features, heatmaps[-1])
         targets = losses.soft_labels(batch["intensity"], batch["labels"], batch["photo"])
+        targets = torch.where(batch["not_shown"] & ~targets.isnan(), 0.0, targets)
         weights = self.weights.to(targets.device)
         lift = options.positive_weight
         aunet = losses.au_loss(

@@ -74,7 +74,7 @@ class FanTask:
         frames = rng.integers(0, sequences.info.frames, options.batch)
         for row, (i, frame) in enumerate(zip(chosen, frames, strict=True)):
             one = slice(frame, frame + 1)
-            moved = self.augment(rng, sequences.images[i][one], sequences.points[i, one], crops[row : row + 1])
+            moved, _ = self.augment(rng, sequences.images[i][one], sequences.points[i, one], crops[row : row + 1])
             points[row] = moved[0]
         return {
             "crops": torch.from_numpy(crops),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from train.data import visibility
 from train.data.synthetic import accessories, choreography
 from train.data.synthetic.choreography import ROW
+from train.data.synthetic.ict import AU_NUMBERS
 
 SIDE, PX_PER_CM = 200, 10.0
 
@@ -85,12 +87,12 @@ def test_a_hand_hides_what_it_covers_and_only_while_it_is_there() -> None:
 def test_behind_a_hand_only_what_the_rest_of_the_face_shows_counts() -> None:
     hidden = np.zeros((2, 68), bool)
     hidden[1, 48:68] = True
-    out_of_sight = choreography.hidden_aus(hidden)
+    out_of_sight = visibility.hidden_aus(hidden, AU_NUMBERS)
     assert not out_of_sight[0].any()
     assert out_of_sight[1, ROW[12]] and out_of_sight[1, ROW[26]] and not out_of_sight[1, ROW[1]]
     doubtful = np.zeros((2, 15), bool)
     doubtful[1, ROW[24]] = True
-    intensity, labels = choreography.labels(np.full((2, 15), 0.9), doubtful, out_of_sight, np.array([0.1, 0.1]))
+    intensity, labels = choreography.labels(np.full((2, 15), 0.9), doubtful, hidden, np.array([0.1, 0.1]))
     assert np.isnan(labels[1, ROW[12]]) and intensity[1, ROW[12]] == pytest.approx(0.9)
     assert np.isnan(labels[1, ROW[26]]) and intensity[1, ROW[26]] == 0 and intensity[1, ROW[25]] == 0
     assert np.isnan(intensity[1, ROW[24]]) and labels[1, ROW[1]] == 1 and labels[0, ROW[26]] == 1

@@ -78,7 +78,7 @@ def test_labels_follow_intensity_and_the_lip_gap() -> None:
     intensity[:, ROW[12]] = (0.1, 0.2, 0.9)
     mask = np.zeros((3, 15), bool)
     mask[2, ROW[7]] = True
-    graded, hard = choreography.labels(intensity, mask, np.zeros_like(mask), np.array((0.01, 0.045, 0.09)))
+    graded, hard = choreography.labels(intensity, mask, np.zeros((3, 68), bool), np.array((0.01, 0.045, 0.09)))
     assert hard[0, ROW[12]] == 0 and np.isnan(hard[1, ROW[12]]) and hard[2, ROW[12]] == 1
     assert hard[0, ROW[25]] == 0 and np.isnan(hard[1, ROW[25]]) and hard[2, ROW[25]] == 1
     assert np.isnan(hard[2, ROW[7]]) and graded[2, ROW[25]] == pytest.approx(0.6)

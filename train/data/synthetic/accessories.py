@@ -15,8 +15,6 @@ import numpy as np
 Projection = Callable[[np.ndarray], np.ndarray]
 """(n, 3) cm in the head's frame -> (n, 2) px of the picture that is drawn on."""
 
-MOUTH, UPPER_FACE = np.arange(48, 68), np.array([*range(17, 27), *range(36, 48)])
-
 
 @dataclass(frozen=True)
 class Glasses:
@@ -230,4 +228,4 @@ def lay_hand(
     return hidden
 
 
-__all__ = ["MOUTH", "NOTHING", "UPPER_FACE", "Extras", "beard_map", "draw_extras", "lay_hand", "put_on_glasses"]
+__all__ = ["NOTHING", "Extras", "beard_map", "draw_extras", "lay_hand", "put_on_glasses"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.data.synthetic.accessories import MOUTH, UPPER_FACE
 from train.data.synthetic.ict import AU_NUMBERS, AU_SHAPES
+from train.data.visibility import hidden_aus, not_shown
 
 ROW = {number: i for i, number in enumerate(AU_NUMBERS)}
 
@@ -81,7 +81,6 @@ TEMPLATES = (
     (1, 4, 12),
     (6, 7, 12, 25, 26),
 )
-ONLY_AT_THE_MOUTH = np.isin(AU_NUMBERS, (10, 17, 23, 24, 25, 26))
 RARE = (14, 15, 23, 24, 26)
 JAW_AT_FULL_AU26 = dict(AU_SHAPES[26])["jawOpen"]
 CONTRADICTIONS = ((23, 25), (23, 26), (24, 25), (24, 26), (12, 15), (10, 24), (17, 26))
@@ -208,17 +207,6 @@ def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: n
     return Act(intensity, weights, np.stack([pitch, yaw, rng.normal(0, 0.04, frames)], axis=1), mask)
 
 
-def hidden_aus(hidden: np.ndarray) -> np.ndarray:
-    """(frames, 15) bool: AUs of a part of the face that is mostly behind a hand.
-
-    Args:
-        hidden: (frames, 68) bool, points that it covers.
-    """
-    lower = hidden[:, MOUTH].mean(1) > 0.6
-    upper = hidden[:, UPPER_FACE].mean(1) > 0.6
-    return np.where([number <= 7 for number in AU_NUMBERS], upper[:, None], lower[:, None])
-
-
 def labels(
     intensity: np.ndarray, mask: np.ndarray, hidden: np.ndarray, lip_gap: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -226,9 +214,8 @@ def labels(
 
     AU25 is what the lips show (AU9 and AU10 part them too): gap over .06 inter-ocular distances is on, under .03 off.
     Others: on from .3, off up to .15, between them masked (NaN).
-    Where an AU is ``hidden`` (frames, 15) it has no hard label; its intensity is what the rest of the face lets one
-    guess at (AU12 lifts the cheeks, too), and 0 for AUs that only lips, chin and jaw show: what nobody sees is not
-    reported.
+    Where an AU is out of sight, ``hidden`` (frames, 68) being the points behind something, it has no hard label, and
+    no intensity if nothing else shows it (`train.data.visibility`).
     Returns intensity (frames, 15) float32, NaN where ``mask`` says that nobody can tell, and labels (frames, 15)
     float32 of 0, 1, NaN.
     """
@@ -236,7 +223,7 @@ def labels(
     intensity[:, ROW[25]] = np.clip(lip_gap / 0.15, 0, 1)
     hard = np.where(intensity >= 0.3, 1.0, np.where(intensity <= 0.15, 0.0, np.nan))
     hard[:, ROW[25]] = np.where(lip_gap > 0.06, 1.0, np.where(lip_gap < 0.03, 0.0, np.nan))
-    hard[mask | hidden] = np.nan
+    hard[mask | hidden_aus(hidden, AU_NUMBERS)] = np.nan
     intensity[mask] = np.nan
-    intensity[hidden & ~mask & ONLY_AT_THE_MOUTH] = 0
+    intensity[not_shown(hidden, AU_NUMBERS) & ~mask] = 0
     return intensity.astype(np.float32), hard.astype(np.float32)

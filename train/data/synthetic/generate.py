@@ -70,7 +70,7 @@ def render_sequence(
         render(head, person, look, played.weights[i], played.intensity[i], played.turn[i], CROP, extras, i)
         for i in range(frames)
     ]
-    hidden = choreography.hidden_aus(np.stack([shot.hidden for shot in shots]))
+    hidden = np.stack([shot.hidden for shot in shots])
     gaps = np.array([shot.lip_gap for shot in shots])
     intensity, hard = choreography.labels(played.intensity, played.mask, hidden, gaps)
     return {
