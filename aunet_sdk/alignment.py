@@ -26,6 +26,7 @@ __all__ = [
     "invert",
     "points_to_matrix",
     "reduce_for_crop",
+    "reduction_buffer",
     "similarity",
     "transform",
     "warp_crop",
@@ -255,8 +256,13 @@ def warp_crop(image: NDArray[np.uint8], matrix: ArrayLike, out: NDArray[Any], *,
     _kernel.warp_crop(image, _inverse(matrix), planar.view(np.uint16) if out.dtype == np.float16 else planar, factor)
 
 
+def reduction_buffer(resolution: int) -> NDArray[np.uint8]:
+    """Room for what `reduce_for_crop` makes for a crop of this side, whatever its turn."""
+    return np.empty(3 * (3 * resolution + 8) ** 2, np.uint8)
+
+
 def reduce_for_crop(
-    image: NDArray[np.uint8], matrix: ArrayLike, resolution: int
+    image: NDArray[np.uint8], matrix: ArrayLike, resolution: int, buffer: NDArray[np.uint8] | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Shrink the part of a frame that a crop needs, where the crop is less than half its size: bilinear taps alone
     would skip pixels there and turn fine texture into noise.
@@ -265,10 +271,11 @@ def reduce_for_crop(
         image: uint8 (H, W, 3).
         matrix: (2, 3), frame pixels to crop pixels.
         resolution: side of the crop, pixels.
+        buffer: of `reduction_buffer`, to be used again and again; None: new memory.
 
     Returns:
-        The image to hand to `warp_crop` and the matrix that goes with it: the arguments themselves where nothing is to
-        be shrunk, else the area means of whole blocks of pixels.
+        The image to hand to `warp_crop`, which may lie in `buffer`, and the matrix that goes with it: the arguments
+        themselves where nothing is to be shrunk, else the area means of whole blocks of pixels.
     """
     given = _finite(matrix, (2, 3), "matrix")
     (a, b, _), (c, d, _) = given.tolist()
@@ -288,7 +295,9 @@ def reduce_for_crop(
     import cv2
 
     part = image[y : y + rows * factor, x : x + columns * factor]
-    small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    size = 3 * rows * columns
+    room = buffer[:size].reshape(rows, columns, 3) if buffer is not None and size <= buffer.size else None
+    small = cv2.resize(part, (columns, rows), dst=room, interpolation=cv2.INTER_AREA)
     middle = (factor - 1) / 2
     back = np.array([(factor, 0, x + middle), (0, factor, y + middle), (0, 0, 1)], np.float64)
     return small.astype(np.uint8, copy=False), given @ back

@@ -42,6 +42,7 @@ class FaceNetwork:
         self._template = np.asarray(self.bundle.template, np.float64)
         self._template_px = self._template * self.bundle.resolution - 0.5
         shape = (engine.max_faces, 68)
+        self._reduced = alignment.reduction_buffer(self.bundle.resolution)
         self._decoded = np.empty((*shape, 2), np.float32), np.empty(shape, np.float32)
 
     def found_matrix(self, face: FoundFace) -> np.ndarray:
@@ -68,8 +69,9 @@ class FaceNetwork:
         """Cut one crop per matrix out of the frame (uint8 (H, W, 3) BGR), run one step of the engine, decode the
         points."""
         with timer.stage("align"):
+            side = self.bundle.resolution
             for crop, matrix in zip(self.engine.crops, matrices, strict=False):
-                alignment.warp_crop(*alignment.reduce_for_crop(image, matrix, self.bundle.resolution), crop)
+                alignment.warp_crop(*alignment.reduce_for_crop(image, matrix, side, self._reduced), crop)
         with timer.stage("network"):
             result = self.engine.step(len(matrices), queries, causal)
         copies = getattr(self.engine, "copy_ms", None)  # (in, out) of the last step, where the engine can tell

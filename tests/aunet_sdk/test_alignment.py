@@ -366,3 +366,30 @@ def test_reducing_leaves_what_it_cannot_help(shift: tuple[int, int]) -> None:
     out = np.empty((3, 128, 128), np.float32)
     alignment.warp_crop(same, matrix, out)
     assert out.max() <= 7.001 / 255
+
+
+@pytest.mark.parametrize("turn_deg", [0, 45, 100])
+@pytest.mark.parametrize("scale", [0.49, 0.3, 0.11])
+def test_reducing_into_a_buffer_is_the_same_and_fits(turn_deg: float, scale: float) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+    a, b = scale * np.cos(np.deg2rad(turn_deg)), scale * np.sin(np.deg2rad(turn_deg))
+    matrix = np.array([(a, -b, 64 - a * 600 + b * 450), (b, a, 64 - b * 600 - a * 450)])
+    buffer = alignment.reduction_buffer(128)
+    expected, expected_matrix = alignment.reduce_for_crop(image, matrix, 128)
+    for _ in range(2):
+        small, small_matrix = alignment.reduce_for_crop(image, matrix, 128, buffer)
+        assert np.shares_memory(small, buffer) and not np.shares_memory(small, image)
+        np.testing.assert_array_equal(small, expected)
+        np.testing.assert_array_equal(small_matrix, expected_matrix)
+
+
+def test_a_buffer_that_is_too_small_is_left_alone() -> None:
+    image = np.full((900, 1200, 3), 7, np.uint8)
+    small, _ = alignment.reduce_for_crop(image, 0.3 * np.eye(2, 3), 128, np.zeros(10, np.uint8))
+    assert (small == 7).all()
+
+
+def test_a_small_face_is_not_reduced() -> None:
+    image = np.zeros((90, 120, 3), np.uint8)
+    same, _ = alignment.reduce_for_crop(image, np.eye(2, 3), 128, alignment.reduction_buffer(128))
+    assert same is image
