@@ -6,6 +6,7 @@ it is told what the finder and the network saw, and decides.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ import numpy as np
 
 from .finder import FoundFace
 from .geometry import Drift, box_of, distance, iou, plausible, size_of
+
+log = logging.getLogger(__name__)
 
 MATCH_IOU = 0.3
 MATCH_DISTANCE = 0.45
@@ -147,6 +150,12 @@ class Tracker:
 
     def _begin(self, face: FoundFace, now_s: float) -> Track | None:
         if len(self.live) >= self.max_faces:
+            if not self.left_out:
+                log.warning(
+                    "more faces in view than max_faces=%d: the smallest are left out; raise DetectorOptions.max_faces "
+                    "(a TensorRT plan is then built for as many)",
+                    self.max_faces,
+                )
             self.left_out += 1
             smallest = min(self.live, key=lambda track: (size_of(track.box), -track.id))
             if size_of(face.box) < DISPLACE_RATIO * size_of(smallest.box):

@@ -136,11 +136,14 @@ def test_a_box_on_a_followed_face_begins_nothing() -> None:
     assert len(tracker.live) == 1
 
 
-def test_small_faces_are_passed_over_and_too_many_are_counted() -> None:
+def test_small_faces_are_passed_over_and_too_many_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     tracker = Tracker(0.3, max_faces=2, min_face_px=30)
     tracker.found([found(50, 50, 20), found(150, 50, 40), found(250, 50, 50), found(350, 50, 60)], 0.0)
     assert [round(size_of(track.box)) for track in tracker.live] == [60, 50]
     assert tracker.left_out == 1
+    tracker.found([found(50, 50, 20), found(150, 50, 40), found(250, 50, 50), found(350, 50, 60)], 0.5)
+    assert tracker.left_out == 2
+    assert [record.message.split(":")[0] for record in caplog.records] == ["more faces in view than max_faces=2"]
 
 
 def test_reset_forgets_faces_but_not_ids() -> None:
