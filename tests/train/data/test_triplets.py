@@ -227,7 +227,7 @@ def test_two_steps_of_training(prepared: dict[str, Prepared], data: Path, name: 
         sets = load(prepared, name)
     torch.manual_seed(0)
     network = build("au-tdn", len(sets.au_numbers), width=16, resolution=64)
-    optimizer = torch.optim.AdamW(network.trainable(), lr=1e-2)
+    optimizer = torch.optim.AdamW(network.trainable(), lr=2e-3)
     weights = au_weights(torch.from_numpy(np.nan_to_num(np.array([np.nanmean(c) if len(c) else np.nan for c in
                          (column[~np.isnan(column)] for column in sets.labels.T)]), nan=1.0)))  # fmt: skip
     rng = np.random.default_rng(0)
