@@ -21,7 +21,7 @@ def marked(points: np.ndarray) -> np.ndarray:
     """Stored frames (F, 160, 160, 3) with a Gaussian spot at the one point that matters of each frame."""
     grid = np.arange(160)
     pixels = points * 160 - 0.5
-    spot = np.exp(-((grid[None, :, None] - pixels[:, 1, None, None]) ** 2 + (grid - pixels[:, 0, None, None]) ** 2) / 8)
+    spot = np.exp(-((grid[None, :, None] - pixels[:, 1, None, None]) ** 2 + (grid - pixels[:, 0, None, None]) ** 2) / 2)
     return np.repeat((255 * spot)[..., None], 3, 3).astype(np.uint8)
 
 
@@ -31,7 +31,7 @@ def centroid(image: np.ndarray) -> np.ndarray:
     return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     x=st.floats(0.4, 0.6),
@@ -40,7 +40,7 @@ def centroid(image: np.ndarray) -> np.ndarray:
     rigid=st.booleans(),
 )
 def test_points_stay_on_their_pixels(seed: int, x: float, y: float, resolution: int, rigid: bool) -> None:
-    """A bend shears the spot itself a little, so its centroid leaves its centre by a fraction of a pixel (.51 seen)."""
+    """A bend shears the spot itself a little, so its centroid leaves its centre by a fraction of a pixel."""
     where = np.tile(np.array([x, y]), (4, 1))
     points = np.tile(where[:, None], (1, 68, 1)).astype(np.float32)
     out = np.empty((4, resolution, resolution, 3), np.uint8)
@@ -48,7 +48,7 @@ def test_points_stay_on_their_pixels(seed: int, x: float, y: float, resolution: 
     moved = augment(np.random.default_rng(seed), marked(where), points, out).points
     assert moved.dtype == np.float32
     for frame in range(4):
-        np.testing.assert_allclose(centroid(out[frame]), moved[frame, 0], atol=0.15 if rigid else 0.8)
+        np.testing.assert_allclose(centroid(out[frame]), moved[frame, 0], atol=0.15 if rigid else 0.25)
 
 
 def test_one_draw_per_sequence_and_a_little_per_frame() -> None:
