@@ -100,13 +100,15 @@ class AUNetTask:
         targets = torch.where(batch["not_shown"] & ~targets.isnan(), 0.0, targets)
         weights = self.weights.to(targets.device)
         lift = options.positive_weight
-        aunet = losses.au_loss(
-            model.aunet.combine(static, early[former], early, late, late[later]), targets, weights, lift
-        )
-        points = losses.au_loss(
-            model.points.combine(described[former], described, described[later]), targets, weights, lift
-        )
+        from_aunet = model.aunet.combine(static, early[former], early, late, late[later])
+        from_points = model.points.combine(described[former], described, described[later])
+        aunet = losses.au_loss(from_aunet, targets, weights, lift)
+        points = losses.au_loss(from_points, targets, weights, lift)
         total, scalars = aunet + points, {"aunet": aunet, "points": points}
+        if options.consensus:
+            face = batch["points"].isfinite().flatten(1).any(1)
+            scalars["consensus"] = losses.consensus_loss(from_aunet, from_points, weights, face)
+            total = total + options.consensus * scalars["consensus"]
         if options.joint:
             weight = losses.point_weights(batch["photo"])
             landmarks, parts = losses.landmark_loss(heatmaps, batch["points"], weight, options.coordinate_weight)

@@ -100,6 +100,7 @@ class AUNetOptions(RunOptions):
     coordinate_weight: float = _option(0.1, "Within FAN's loss, weight of the loss on decoded points.")
     context_dropout: float = _option(0.25, "Probability that a former, and that a later frame is left out.")
     positive_weight: float = _option(1.0, "Weight of what speaks for an AU against what speaks against it.")
+    consensus: float = _option(0.0, "Weight of the loss of each head against the mean answer of both.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,3 +134,17 @@ def au_loss(logits: Tensor, targets: Tensor, weights: Tensor, positive_weight: f
         pos_weight=torch.full_like(weights, positive_weight),
     )
     return (error * known).sum() / known.sum().clamp(min=1)
+
+
+def consensus_loss(first: Tensor, second: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
+    """Mutual learning: `au_loss` of two heads, each against the probability at the mean of both logits.
+
+    The mean is held fixed; it stands in for the labels that a frame lacks (a photograph tells a few AUs only), so that
+    what one head makes of it reaches the other. See Zhang et al., "Deep mutual learning", CVPR 2018.
+
+    Args:
+        first, second: logits (B, n).  weights: (n,).  counts: (B,) bool, frames with a face.
+    """
+    mean = torch.sigmoid((first.detach().float() + second.detach().float()) / 2)
+    targets = torch.where(counts[:, None], mean, math.nan)
+    return au_loss(first, targets, weights) + au_loss(second, targets, weights)

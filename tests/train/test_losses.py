@@ -83,6 +83,15 @@ def test_au_weights_are_inverse_to_the_rate_with_mean_one() -> None:
     assert weights[2] / weights[0] == pytest.approx(5)  # a rate of 0 counts as 0.02
 
 
+def test_consensus_draws_both_heads_to_the_mean_and_leaves_frames_without_a_face_alone() -> None:
+    first = torch.tensor([[2.0, -1.0], [4.0, 4.0]], requires_grad=True)
+    second = torch.tensor([[0.0, -1.0], [-4.0, -4.0]], requires_grad=True)
+    losses.consensus_loss(first, second, torch.ones(2), torch.tensor([True, False])).backward()
+    assert first.grad is not None and second.grad is not None
+    assert first.grad[0, 0] > 0 > second.grad[0, 0]
+    assert first.grad[0, 1] == pytest.approx(0, abs=1e-6) and not first.grad[1].any() and not second.grad[1].any()
+
+
 def test_au_loss_is_equation_1_over_the_known_labels() -> None:
     logits = torch.tensor([[0.3, -2.0], [1.0, 5.0]])
     targets = torch.tensor([[1.0, float("nan")], [0.0, 1.0]])

@@ -45,6 +45,10 @@ class Beard:
 class Hand:
     """Over the face in the frames where ``there``; ``target``: index of the point it lies on; ``angle``: where the
     fingers point, radians in the picture, y down; ``fan``: between the fingers.
+
+    ``bend``: radians by which the fingers turn at their middle joints, seen from the camera; ``curl``: 0 stretched, 1
+    a fist that shows its knuckles; ``spacing``: of the fingers at their roots, cm; ``shade``: how dark the face is
+    close to the hand and between its fingers, 0 to 1.
     """
 
     there: np.ndarray  # (frames,) bool
@@ -55,6 +59,10 @@ class Hand:
     fingers: int
     size: float
     skin_gain: np.ndarray  # (3,) BGR
+    bend: float = 0.0
+    curl: float = 0.0
+    spacing: float = 1.75
+    shade: float = 0.35
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ NOTHING = Extras()
 
 
 def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
-    """Glasses on one face of eight, a beard on one of nine, a hand in one sequence of eight."""
+    """Glasses on one face of eight, a beard on one of nine, a hand in one sequence of five."""
     glasses = beard = hand = None
     if rng.random() < 0.125:
         shade = rng.uniform(0, 1)
@@ -89,7 +97,7 @@ def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
         beard = Beard(
             rng.uniform(0.25, 1.0), rng.uniform(0.15, 0.5), bool(rng.random() < 0.8), brown, int(rng.integers(2**31))
         )
-    if rng.random() < 0.125:
+    if rng.random() < 0.2:
         there = np.ones(frames, bool)
         if rng.random() < 0.6:  # comes or goes
             first = int(rng.integers(1, frames)) if frames > 1 else 0
@@ -97,12 +105,16 @@ def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
         hand = Hand(
             there,
             rng.normal(0, 1.3, 2) + np.cumsum(rng.normal(0, 0.4, (frames, 2)), axis=0),
-            int(rng.choice((62, 66, 48, 54, 3, 13, 8, 33, 27, 36, 45))),
+            int(rng.choice((62, 66, 51, 57, 48, 54, 3, 13, 8, 33, 27, 36, 45))),
             float(rng.choice((-1, 1)) * rng.uniform(0.1, 1.9) - np.pi / 2),
             rng.uniform(0.02, 0.22),
             int(rng.choice((1, 2, 3, 4), p=(0.1, 0.1, 0.15, 0.65))),
             rng.uniform(0.85, 1.15),
             np.clip(rng.uniform(0.75, 1.15) + rng.normal(0, 0.03, 3), 0.6, 1.25),
+            bend=float(rng.choice((0.0, rng.normal(0, 0.7)))),
+            curl=float(rng.choice((0.0, rng.uniform(0.2, 0.7)))),
+            spacing=rng.uniform(1.6, 2.2),
+            shade=rng.uniform(0.2, 0.85),
         )
     return Extras(glasses, beard, hand)
 
@@ -204,23 +216,26 @@ def lay_hand(
         square = ((x - start[0] - share * along[0]) ** 2 + (y - start[1] - share * along[1]) ** 2) / radius**2
         np.maximum(height, np.sqrt(np.clip(1 - square, 0, None)), out=height)
 
-    knuckles = tip - unit * 3.2 * np.array((np.cos(hand.angle), np.sin(hand.angle)))
+    pointing = np.array((np.cos(hand.angle), np.sin(hand.angle)))
+    reach = np.array((6.6, 7.4, 7.0, 5.6)) * (1 - hand.curl)
+    knuckles = tip - unit * (1 - hand.curl) * 3.2 * pointing
     beside = np.array((-np.sin(hand.angle), np.cos(hand.angle)))
-    reach = (6.6, 7.4, 7.0, 5.6)
     for finger in range(hand.fingers):
         place = finger - (hand.fingers - 1) / 2
-        turn = hand.angle + place * hand.fan
-        direction = np.array((np.cos(turn), np.sin(turn)))
-        base = knuckles + beside * place * 1.75 * unit
-        capsule(base, base + direction * reach[finger] * unit, 0.88 * unit)
-    wrist = knuckles - unit * 7.5 * np.array((np.cos(hand.angle), np.sin(hand.angle)))
+        turns = hand.angle + place * hand.fan + np.array((0.0, hand.bend))
+        base = knuckles + beside * place * hand.spacing * unit
+        joint = base + 0.55 * reach[finger] * unit * np.array((np.cos(turns[0]), np.sin(turns[0])))
+        end = joint + 0.45 * reach[finger] * unit * np.array((np.cos(turns[1]), np.sin(turns[1])))
+        capsule(base, joint, 0.9 * unit)
+        capsule(joint, end, 0.8 * unit)
+    wrist = knuckles - unit * 7.5 * pointing
     capsule(knuckles + beside * 1.2 * unit, wrist + beside * 0.8 * unit, 2.5 * unit)
     capsule(knuckles - beside * 1.2 * unit, wrist - beside * 0.8 * unit, 2.5 * unit)
-    capsule(wrist, wrist - unit * 12 * np.array((np.cos(hand.angle), np.sin(hand.angle))), 2.8 * unit)
+    capsule(wrist, wrist - unit * 12 * pointing, 2.8 * unit)
 
     covers = np.clip(height * 6, 0, 1)
     shadow = cv2.GaussianBlur(covers, (0, 0), 0.7 * unit)
-    image *= (1 - 0.35 * shadow * (1 - covers))[..., None]
+    image *= (1 - hand.shade * shadow * (1 - covers))[..., None]
     colour = skin_bgr.astype(np.float32) * hand.skin_gain.astype(np.float32) * (0.5 + 0.55 * height)[..., None]
     image += covers[..., None] * (colour - image)
     column = np.clip(points.round().astype(int), 0, (image.shape[1] - 1, image.shape[0] - 1))
