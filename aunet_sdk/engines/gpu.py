@@ -44,7 +44,8 @@ def open_gpu_engine(
 def describe_gpu_engines() -> dict[str, str]:
     """Engine -> version, or "not available: why". Whether there is a GPU shows when one is opened."""
     from . import trt_api
-    from .ort_gpu import PROVIDERS, import_runtime
+    from .ort_gpu import PROVIDERS
+    from .ort_wheel import import_runtime
 
     told = {name: trt_api.describe(name) for name in trt_api.LIBRARIES}
     try:

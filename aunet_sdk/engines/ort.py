@@ -16,36 +16,24 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
+from .ort_wheel import import_runtime
 from .ring import Ring, initial_rows
 from .stepping import RingEngine, index_names, load_bundle
 
 __all__ = ["OrtClip", "OrtStreamEngine", "describe"]
 
 _PROVIDER = "CPUExecutionProvider"
-_INSTALL = 'install one of "aunet_sdk[cpu]" and "aunet_sdk[gpu]" (never both)'
 _ORT_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
 def describe() -> str:
     """Version and providers of the ONNX Runtime that is installed, or why there is none."""
     try:
-        ort = _runtime()
+        ort = import_runtime(gpu=False)
     except BackendUnavailable as error:
         return f"not available: {error}"
     providers = [name.removesuffix("ExecutionProvider") for name in ort.get_available_providers()]
     return f"{ort.__version__} ({', '.join(providers)})"
-
-
-def _runtime() -> Any:
-    try:
-        import onnxruntime as ort
-    except ImportError as error:
-        raise BackendUnavailable(f"expected ONNX Runtime, got {error}; {_INSTALL}") from error
-    if not hasattr(ort, "InferenceSession"):
-        raise BackendUnavailable(
-            f"expected ONNX Runtime, got a broken installation of it; uninstall all of it, then {_INSTALL}"
-        )
-    return ort
 
 
 def _usable_cores() -> int:
@@ -57,7 +45,7 @@ def _session(path: Path, threads: int | None, spinning: bool) -> Any:
     """A session on the CPU. Raises InvalidInput, BackendUnavailable or ModelError."""
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise InvalidInput(f"threads: expected a whole number from 1 on or None, got {threads!r}")
-    ort = _runtime()
+    ort = import_runtime(gpu=False)
     options = ort.SessionOptions()
     options.intra_op_num_threads = min(4, _usable_cores()) if threads is None else threads
     options.inter_op_num_threads = 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from .build import BuildOptions, Shapes, max_queries, profile_of
 from .cache import default_folder
 from .cuda import OutOfDeviceMemory
 from .device_ring import OrtValueRing, ort_failure
+from .ort_wheel import import_runtime
 from .ring import initial_rows
 from .stepping import RingEngine, index_names, load_bundle
 
-__all__ = ["PROVIDERS", "OrtGpuStreamEngine", "default_options", "import_runtime"]
+__all__ = ["PROVIDERS", "OrtGpuStreamEngine", "default_options"]
 
 log = logging.getLogger(__name__)
 
@@ -35,31 +35,6 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",  # to see this code run where there is no GPU
 }
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
-
-
-def import_runtime() -> Any:
-    """The onnxruntime module. BackendUnavailable: none, a broken one, or both wheels in one environment."""
-    wheels = []
-    for name in ("onnxruntime", "onnxruntime-gpu"):
-        try:
-            wheels.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    if len(wheels) > 1:
-        raise BackendUnavailable(
-            f"expected one ONNX Runtime, got {' and '.join(wheels)}, which overwrite each other's files; "
-            "pip uninstall onnxruntime onnxruntime-gpu, then install the one that is wanted"
-        )
-    try:
-        import onnxruntime as ort
-    except ImportError as error:
-        raise BackendUnavailable(f'expected ONNX Runtime, got {error}; pip install "aunet_sdk[gpu]"') from error
-    if not hasattr(ort, "InferenceSession"):
-        raise BackendUnavailable(
-            "expected ONNX Runtime, got the rest of one; pip uninstall onnxruntime onnxruntime-gpu, then "
-            'pip install "aunet_sdk[gpu]"'
-        )
-    return ort
 
 
 def default_options(

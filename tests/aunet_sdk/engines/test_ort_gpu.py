@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from aunet_sdk.engines.build import BuildOptions, profile_of
 from aunet_sdk.engines.cuda import OutOfDeviceMemory
 from aunet_sdk.engines.device_ring import OrtValueRing
 from aunet_sdk.engines.ort import OrtStreamEngine
-from aunet_sdk.engines.ort_gpu import OrtGpuStreamEngine, default_options, import_runtime
+from aunet_sdk.engines.ort_gpu import OrtGpuStreamEngine, default_options
 from aunet_sdk.errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
 
 from .test_ort import describe, write
@@ -79,12 +78,6 @@ def test_a_silent_fallback_is_an_error(path: Path, provider: str, monkeypatch: p
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
     with pytest.raises(BackendUnavailable, match="got CPUExecutionProvider: there is no libonnxruntime_providers_"):
         OrtGpuStreamEngine(path, provider=provider, cache_dir=path.parent)
-
-
-def test_both_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.31.0")
-    with pytest.raises(BackendUnavailable, match=r"got onnxruntime 1.31.0 and onnxruntime-gpu 1.31.0, which overwrite"):
-        import_runtime()
 
 
 def test_options_reach_the_provider(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

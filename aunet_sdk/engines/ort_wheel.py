@@ -1,0 +1,54 @@
+"""Which ONNX Runtime is installed: its two wheels write into one folder, so that one of them at most may be there."""
+
+from __future__ import annotations
+
+import logging
+from importlib import metadata
+from typing import Any
+
+from ..errors import BackendUnavailable
+
+__all__ = ["import_runtime", "wheels"]
+
+log = logging.getLogger(__name__)
+
+_INSTALL = 'install one of "aunet_sdk[cpu]" and "aunet_sdk[gpu]" (never both)'
+_REMOVE = "pip uninstall onnxruntime onnxruntime-gpu"
+
+
+def wheels() -> list[str]:
+    """Name and version of every wheel of ONNX Runtime in this environment."""
+    found = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def import_runtime(gpu: bool = True) -> Any:
+    """The onnxruntime module.
+
+    Two wheels in one environment are an error where a GPU is asked for: whichever was installed last decides whether
+    its providers are there. The CPU provider is in both, so that for it they are a warning.
+
+    Raises:
+        BackendUnavailable: none, a broken one, or with `gpu` both wheels.
+    """
+    found = wheels()
+    if len(found) > 1:
+        message = (
+            f"expected one ONNX Runtime, got {' and '.join(found)}, which overwrite each other's files; "
+            f"{_REMOVE}, then {_INSTALL}"
+        )
+        if gpu:
+            raise BackendUnavailable(message)
+        log.warning("%s", message)
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise BackendUnavailable(f"expected ONNX Runtime, got {error}; {_INSTALL}") from error
+    if not hasattr(ort, "InferenceSession"):
+        raise BackendUnavailable(f"expected ONNX Runtime, got the rest of one; {_REMOVE}, then {_INSTALL}")
+    return ort
