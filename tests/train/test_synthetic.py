@@ -52,6 +52,18 @@ NAMES = tuple(
 )
 
 
+def test_a_smile_that_bares_the_teeth_says_nothing_about_au10() -> None:
+    matrix = np.zeros((len(AU_NUMBERS), len(NAMES)))  # what moves the lips then is the smile's own way
+    raised = NAMES.index("mouthUpperUp_R")
+    grins = 0
+    for seed in range(200):
+        act = choreography.act(NAMES, matrix, 4, np.random.default_rng(seed))
+        grin = act.weights[:, raised] > 0.1
+        assert (act.intensity[grin][:, [ROW[12], ROW[25]]] > 0.1).all() and act.mask[grin, ROW[10]].all()
+        grins += grin.any()
+    assert 3 < grins < 100
+
+
 def test_acts_stay_in_range_and_do_not_contradict_themselves() -> None:
     matrix = np.abs(np.random.default_rng(0).normal(0, 0.3, (len(AU_NUMBERS), len(NAMES))))
     jaw = NAMES.index("jawOpen")

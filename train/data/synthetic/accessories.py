@@ -59,10 +59,10 @@ class Hand:
     fingers: int
     size: float
     skin_gain: np.ndarray  # (3,) BGR
-    bend: float = 0.0
-    curl: float = 0.0
-    spacing: float = 1.75
-    shade: float = 0.35
+    bend: float
+    curl: float
+    spacing: float
+    shade: float
 
 
 @dataclass(frozen=True)
