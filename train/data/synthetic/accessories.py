@@ -48,7 +48,8 @@ class Hand:
 
     ``bend``: radians by which the fingers turn at their middle joints, seen from the camera; ``curl``: 0 stretched, 1
     a fist that shows its knuckles; ``spacing``: of the fingers at their roots, cm; ``shade``: how dark the face is
-    close to the hand and between its fingers, 0 to 1.
+    close to the hand and between its fingers, 0 to 1; ``creases``: how deep the folds over the joints are, 0 to 1;
+    ``seed``: of the skin's mottling and of which finger lies over which.
     """
 
     there: np.ndarray  # (frames,) bool
@@ -63,6 +64,9 @@ class Hand:
     curl: float
     spacing: float
     shade: float
+    creases: float
+    nails_bgr: np.ndarray  # (3,)
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,12 @@ class Extras:
 
 
 NOTHING = Extras()
+_NAILS = (0.7, 0.1, 0.2)  # bare, painted, pale
+_HAND_TARGETS = (62, 66, 51, 57, 48, 54, 62, 66, 51, 57, 3, 13, 8, 33, 27, 36, 45)  # most lie on the mouth
 
 
 def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
-    """Glasses on one face of eight, a beard on one of nine, a hand in one sequence of five."""
+    """Glasses on one face of eight, a beard on one of nine, a hand in three sequences of ten."""
     glasses = beard = hand = None
     if rng.random() < 0.125:
         shade = rng.uniform(0, 1)
@@ -97,7 +103,7 @@ def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
         beard = Beard(
             rng.uniform(0.25, 1.0), rng.uniform(0.15, 0.5), bool(rng.random() < 0.8), brown, int(rng.integers(2**31))
         )
-    if rng.random() < 0.2:
+    if rng.random() < 0.3:
         there = np.ones(frames, bool)
         if rng.random() < 0.6:  # comes or goes
             first = int(rng.integers(1, frames)) if frames > 1 else 0
@@ -105,7 +111,7 @@ def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
         hand = Hand(
             there,
             rng.normal(0, 1.3, 2) + np.cumsum(rng.normal(0, 0.4, (frames, 2)), axis=0),
-            int(rng.choice((62, 66, 51, 57, 48, 54, 3, 13, 8, 33, 27, 36, 45))),
+            int(rng.choice(_HAND_TARGETS)),
             float(rng.choice((-1, 1)) * rng.uniform(0.1, 1.9) - np.pi / 2),
             rng.uniform(0.02, 0.22),
             int(rng.choice((1, 2, 3, 4), p=(0.1, 0.1, 0.15, 0.65))),
@@ -115,6 +121,9 @@ def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
             curl=float(rng.choice((0.0, rng.uniform(0.2, 0.7)))),
             spacing=rng.uniform(1.6, 2.2),
             shade=rng.uniform(0.2, 0.85),
+            creases=rng.uniform(0, 1),
+            nails_bgr=rng.choice(((150.0, 160.0, 215.0), (60.0, 40.0, 170.0), (190.0, 195.0, 225.0)), p=_NAILS),
+            seed=int(rng.integers(2**31)),
         )
     return Extras(glasses, beard, hand)
 
@@ -206,38 +215,61 @@ def lay_hand(
         return hidden
     unit = px_per_cm * hand.size
     tip = points[hand.target] + hand.offset_cm[frame] * px_per_cm
-    y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(np.float32)
-    height = np.zeros(image.shape[:2], np.float32)  # of the rounded surface, in radii
-
-    def capsule(start: np.ndarray, end: np.ndarray, radius: float) -> None:
-        along = end - start
-        share = ((x - start[0]) * along[0] + (y - start[1]) * along[1]) / max(float(along @ along), 1e-6)
-        share = np.clip(share, 0, 1)
-        square = ((x - start[0] - share * along[0]) ** 2 + (y - start[1] - share * along[1]) ** 2) / radius**2
-        np.maximum(height, np.sqrt(np.clip(1 - square, 0, None)), out=height)
-
     pointing = np.array((np.cos(hand.angle), np.sin(hand.angle)))
-    reach = np.array((6.6, 7.4, 7.0, 5.6)) * (1 - hand.curl)
-    knuckles = tip - unit * (1 - hand.curl) * 3.2 * pointing
     beside = np.array((-np.sin(hand.angle), np.cos(hand.angle)))
-    for finger in range(hand.fingers):
+    knuckles = tip - unit * (1 - hand.curl) * 3.2 * pointing
+    wrist = knuckles - unit * 7.5 * pointing
+    skin = skin_bgr.astype(np.float32) * hand.skin_gain.astype(np.float32)
+    covers = np.zeros(image.shape[:2], np.float32)
+    rng = np.random.default_rng(hand.seed)
+    mottled = cv2.GaussianBlur(rng.standard_normal(image.shape[:2]).astype(np.float32), (0, 0), 0.2 * unit)
+    mottled *= 0.025 / max(float(mottled.std()), 1e-6)
+
+    def lay(parts: list[tuple[np.ndarray, np.ndarray, float]], creases: list[float], nail: bool) -> None:
+        """Rounded parts in one piece over what is there, with creases across the first at shares of its length."""
+        ends = np.array([end for part in parts for end in part[:2]])
+        margin = max(radius for _, _, radius in parts) + 1.5 * unit
+        left, top = np.clip(ends.min(0) - margin, 0, image.shape[1::-1]).astype(int)
+        right, bottom = np.clip(ends.max(0) + margin + 1, 0, image.shape[1::-1]).astype(int)
+        if left >= right or top >= bottom:
+            return
+        y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
+        height = np.zeros(x.shape, np.float32)  # of the rounded surface, in radii
+        gloss, folds = np.zeros_like(height), np.zeros_like(height)
+        for number, (start, end, radius) in enumerate(parts):
+            along = end - start
+            length = max(float(np.linalg.norm(along)), 1e-3)
+            share = ((x - start[0]) * along[0] + (y - start[1]) * along[1]) / length**2
+            across = ((x - start[0]) * along[1] - (y - start[1]) * along[0]) / (length * radius)
+            beyond = (share - np.clip(share, 0, 1)) * length / radius
+            np.maximum(height, np.sqrt(np.clip(1 - across**2 - beyond**2, 0, None)), out=height)
+            if number == 0:
+                for crease in creases:
+                    bow = (share - crease) * length - 0.12 * radius * across**2
+                    folds += np.exp(-((bow / (0.07 * unit)) ** 2)) * (np.abs(across) < 0.75)
+            if nail and number == len(parts) - 1:
+                oval = ((share - 0.98) * length / (0.62 * radius)) ** 2 + (across / 0.55) ** 2
+                gloss = np.clip(4 * (1 - oval), 0, 1)
+        own = np.clip(height * 6, 0, 1)
+        below = image[top:bottom, left:right]
+        below *= (1 - hand.shade * cv2.GaussianBlur(own, (0, 0), 0.7 * unit) * (1 - own))[..., None]
+        tone = (0.5 + 0.55 * height) * (1 + mottled[top:bottom, left:right] - 0.25 * hand.creases * folds)
+        colour = skin * tone[..., None]
+        colour += (0.35 * gloss * tone)[..., None] * (hand.nails_bgr.astype(np.float32) - colour)
+        below += own[..., None] * (colour - below)
+        np.maximum(covers[top:bottom, left:right], own, out=covers[top:bottom, left:right])
+
+    palm = [(knuckles + s * 1.2 * unit * beside, wrist + s * 0.8 * unit * beside, 2.5 * unit) for s in (1, -1)]
+    lay([*palm, (wrist, wrist - unit * 12 * pointing, 2.8 * unit)], [], False)
+    reach = np.array((6.6, 7.4, 7.0, 5.6)) * (1 - hand.curl)
+    for finger in rng.permutation(hand.fingers):
         place = finger - (hand.fingers - 1) / 2
         turns = hand.angle + place * hand.fan + np.array((0.0, hand.bend))
         base = knuckles + beside * place * hand.spacing * unit
         joint = base + 0.55 * reach[finger] * unit * np.array((np.cos(turns[0]), np.sin(turns[0])))
         end = joint + 0.45 * reach[finger] * unit * np.array((np.cos(turns[1]), np.sin(turns[1])))
-        capsule(base, joint, 0.9 * unit)
-        capsule(joint, end, 0.8 * unit)
-    wrist = knuckles - unit * 7.5 * pointing
-    capsule(knuckles + beside * 1.2 * unit, wrist + beside * 0.8 * unit, 2.5 * unit)
-    capsule(knuckles - beside * 1.2 * unit, wrist - beside * 0.8 * unit, 2.5 * unit)
-    capsule(wrist, wrist - unit * 12 * pointing, 2.8 * unit)
+        lay([(base, joint, 0.9 * unit), (joint, end, 0.8 * unit)], [0.9, 1.0, 1.1], hand.curl < 0.3)
 
-    covers = np.clip(height * 6, 0, 1)
-    shadow = cv2.GaussianBlur(covers, (0, 0), 0.7 * unit)
-    image *= (1 - hand.shade * shadow * (1 - covers))[..., None]
-    colour = skin_bgr.astype(np.float32) * hand.skin_gain.astype(np.float32) * (0.5 + 0.55 * height)[..., None]
-    image += covers[..., None] * (colour - image)
     column = np.clip(points.round().astype(int), 0, (image.shape[1] - 1, image.shape[0] - 1))
     hidden[:] = covers[column[:, 1], column[:, 0]] > 0.5
     return hidden
