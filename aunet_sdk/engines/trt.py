@@ -1,4 +1,4 @@
-"""TensorRT: the `stream` graph as a plan built on this device, with pinned buffers, a stream of its own, CUDA graphs.
+"""TensorRT: the `stream` graph as a plan (plan.py) that runs with pinned buffers, a stream of its own, CUDA graphs.
 
 Full TensorRT has never run where this is developed: no GPU, and the library cannot be had there. What was checked, and
 how, stands in docs/engines.md. Every call here goes to a CudaApi (cuda.py) and to the names listed in trt_api.py.
@@ -13,92 +13,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ..bundle import Bundle, sha256_of
-from ..errors import AUNetError, BackendUnavailable, BundleMismatch, EngineMismatch, InvalidInput
+from ..bundle import Bundle
+from ..errors import AUNetError, BackendUnavailable, EngineMismatch, InvalidInput
 from . import trt_api
 from .base import Query, Slot
-from .build import BuildOptions, Profile, Progress, build_plan, max_queries, max_rows, profile_of, profile_text
-from .cache import PlanCache, PlanKey
+from .build import BuildOptions, Progress, max_queries, max_rows
+from .cache import PlanCache
 from .cuda import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory, open_cuda
 from .device_ring import DeviceRing
+from .plan import load_engine
 from .ring import initial_rows
 from .stepping import RingEngine, index_names, load_bundle
 
-__all__ = ["Plan", "PlanInfo", "TrtStreamEngine", "prepare_plan"]
+__all__ = ["TrtStreamEngine"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _ALIGNMENT = 256  # bytes; TensorRT wants addresses on such boundaries
-_TYPES = {"FLOAT": "float32", "HALF": "float16", "INT64": "int64"}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A plan and where it belongs. fresh: built now, not from the cache."""
-
-    data: bytes
-    key: PlanKey
-    fresh: bool
-
-
-@dataclass(frozen=True)
-class PlanInfo:
-    """The plan that an engine runs. fresh: built when it was opened; path: where the cache keeps it, if it could."""
-
-    key: PlanKey
-    fresh: bool
-    size: int
-    path: Path
-
-
-def plan_key(trt: Any, bundle: Bundle, path: Path, profile: Profile, options: BuildOptions, gpu: DeviceInfo) -> PlanKey:
-    """What a plan for this bundle, on this GPU, with this library depends on."""
-    return PlanKey(
-        model=bundle.name,
-        model_sha256=bundle.sha256 or sha256_of(path),
-        precision=f"{bundle.precision}, arithmetic {bundle.arithmetic}",
-        profile=profile_text(profile),
-        library=trt_api.library_name(trt),
-        compute_capability=gpu.compute_capability,
-        device=gpu.name,
-        driver=gpu.driver,
-        options=options.key(),
-    )
-
-
-def prepare_plan(
-    trt: Any,
-    bundle: Bundle,
-    path: Path,
-    options: BuildOptions,
-    gpu: DeviceInfo,
-    cache: PlanCache,
-    progress: Progress | None = None,
-) -> Plan:
-    """The plan from the cache, or built now and kept there, timing cache and all. Errors of `build_plan` pass."""
-    profile = profile_of(bundle, options.max_faces, options.typical_faces)
-    key = plan_key(trt, bundle, path, profile, options, gpu)
-
-    def build() -> bytes:
-        log.info("building %s for %s, %s; this happens once", bundle.name, gpu.name, key.library)
-        built = build_plan(trt, path, profile, options, timing=cache.load_timing(key), progress=progress)
-        cache.store_timing(key, built.timing)
-        types = {dtype: count for (kind, dtype), count in built.layers.items() if kind == "CONVOLUTION"}
-        log.info(
-            "built %s in %.1f s, %.1f MiB, convolutions %s", bundle.name, built.seconds, len(built.plan) / 2**20, types
-        )
-        return built.plan
-
-    data, fresh = cache.get(key, build)
-    return Plan(data, key, fresh)
 
 
 class TrtStreamEngine(RingEngine):
@@ -217,70 +155,10 @@ class TrtStreamEngine(RingEngine):
         def told(phase: str, share: float) -> bool:
             return not self._stopping and (progress is None or progress(phase, share) is not False)
 
-        plan = prepare_plan(self._trt, self.bundle, path, options, self._gpu, cache, told)
-        profile = profile_of(self.bundle, options.max_faces, options.typical_faces)
-        misfit = self._load(plan, profile)
-        if misfit and not plan.fresh:
-            log.warning("the cached engine of %s cannot be used (%s); it is built anew", self.bundle.name, misfit)
-            cache.discard(plan.key, plan.data)
-            plan = prepare_plan(self._trt, self.bundle, path, options, self._gpu, cache, told)
-            misfit = self._load(plan, profile)
-        if misfit:
-            raise EngineMismatch(
-                f"expected {self._library} to run the engine that it has just built, got {misfit}; check that driver, "
-                "CUDA and TensorRT fit together (docs/engines.md)"
-            )
-        self.plan = PlanInfo(plan.key, plan.fresh, len(plan.data), cache.folder / plan.key.file_name)
+        loaded = load_engine(self._trt, self.bundle, path, options, self._gpu, cache, told)
+        self._runtime, self._engine, self.plan = loaded.runtime, loaded.engine, loaded.plan
         self._stream = self._cuda.stream_create()
         self._allocate(fps)
-
-    def _load(self, plan: Plan, profile: Profile) -> str | None:
-        """Deserialise; what is wrong with it, or None."""
-        trt = self._trt
-        trt_api.last_errors(trt)
-        try:
-            self._runtime = self._runtime or trt.Runtime(trt_api.logger_of(trt))
-        except TypeError as error:
-            raise BackendUnavailable(
-                f"expected a runtime of {self._library}, got {error} ({trt_api.last_errors(trt)}); "
-                "update the NVIDIA driver"
-            ) from error
-        self._engine = self._runtime.deserialize_cuda_engine(plan.data)
-        if self._engine is None:
-            return trt_api.last_errors(trt)
-        wrong = self._check_tensors(profile)
-        if wrong and plan.fresh:
-            raise BundleMismatch(f"{wrong} by the metadata of {self.bundle.name}; export it again")
-        return wrong
-
-    def _check_tensors(self, profile: Profile) -> str | None:
-        """Names, directions, types and shapes of the plan against the bundle; the first difference, or None."""
-        b, trt, engine = self.bundle, self._trt, self._engine
-        side, n = b.resolution // 4, len(b.au_numbers)
-        types = {getattr(trt.DataType, name): numpy for name, numpy in _TYPES.items()}
-        expected: dict[str, tuple[bool, str, tuple[int, ...]]] = {
-            "crop": (True, "float32", (-1, 3, b.resolution, b.resolution)),
-            "heatmaps": (False, "float32", (-1, 68, side, side)),
-            "logits": (False, "float32", (-1, n)),
-        }
-        for state in b.state:
-            expected[f"ring_{state.name}"] = (True, state.dtype, (-1, *state.shape))
-            expected[state.name] = (False, state.dtype, (-1, *state.shape))
-        expected |= {name: (True, "int64", (-1,)) for _, _, name in index_names(b)}
-        got = {}
-        for i in range(engine.num_io_tensors):
-            name = engine.get_tensor_name(i)
-            dtype = engine.get_tensor_dtype(name)
-            is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-            got[name] = (is_input, types.get(dtype, str(dtype)), tuple(engine.get_tensor_shape(name)))
-        for name in sorted(expected.keys() | got.keys()):
-            if expected.get(name) != got.get(name):
-                return f"expected the tensor {name} {expected.get(name)}, got {got.get(name)}"
-        for name, shapes in profile.items():
-            smallest, _, largest = (tuple(shape) for shape in engine.get_tensor_profile_shape(name, 0))
-            if smallest != shapes.smallest or largest != shapes.largest:
-                return f"expected {name} from {shapes.smallest} to {shapes.largest}, got {smallest} to {largest}"
-        return None
 
     def _allocate(self, fps: float) -> None:
         """All buffers for the largest profile; what is on the device stays where it is until `close`."""

@@ -42,7 +42,8 @@ SYMBOLS = {
         "getNvOnnxParserVersion",
     ),
 }
-# Which class the variables of these names hold in build.py, trt.py and trt_api.py.
+FILES = ("build.py", "plan.py", "trt.py")
+# Which class the variables of these names hold in FILES and trt_api.py.
 VARIABLES = {
     "builder": "Builder",
     "config": "IBuilderConfig",
@@ -111,7 +112,7 @@ def test_every_name_is_in_the_real_bindings(version: str, tmp_path: Path) -> Non
 def uses() -> set[tuple[str, str]]:
     """(class, attribute) of every use in the engine's code, by the names of variables."""
     found: set[tuple[str, str]] = set()
-    for file in ("build.py", "trt.py", "trt_api.py"):
+    for file in (*FILES, "trt_api.py"):
         for node in ast.walk(ast.parse((ROOT / "aunet_sdk" / "engines" / file).read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Attribute):
                 continue
@@ -141,9 +142,7 @@ def test_the_table_has_every_name_that_the_code_uses() -> None:
 
 
 def test_the_table_has_no_name_that_nobody_uses() -> None:
-    text = "".join(
-        (ROOT / "aunet_sdk" / "engines" / file).read_text(encoding="utf-8") for file in ("build.py", "trt.py")
-    )
+    text = "".join((ROOT / "aunet_sdk" / "engines" / file).read_text(encoding="utf-8") for file in FILES)
     api = (ROOT / "aunet_sdk" / "engines" / "trt_api.py").read_text(encoding="utf-8").split("def missing")[1]
     for names in trt_api.REQUIRED.values():
         for name in names:

@@ -222,8 +222,8 @@ def lay_hand(
     skin = skin_bgr.astype(np.float32) * hand.skin_gain.astype(np.float32)
     covers = np.zeros(image.shape[:2], np.float32)
     rng = np.random.default_rng(hand.seed)
-    mottled = cv2.GaussianBlur(rng.standard_normal(image.shape[:2]).astype(np.float32), (0, 0), 0.2 * unit)
-    mottled *= 0.025 / max(float(mottled.std()), 1e-6)
+    noise = cv2.GaussianBlur(rng.standard_normal(image.shape[:2]).astype(np.float32), (0, 0), 0.2 * unit)
+    mottled = noise * np.float32(0.025 / max(float(noise.std()), 1e-6))
 
     def lay(parts: list[tuple[np.ndarray, np.ndarray, float]], creases: list[float], nail: bool) -> None:
         """Rounded parts in one piece over what is there, with creases across the first at shares of its length."""
