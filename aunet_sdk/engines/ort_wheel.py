@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from importlib import metadata
 from typing import Any
@@ -31,7 +32,7 @@ def import_runtime(gpu: bool = True) -> Any:
     """The onnxruntime module.
 
     Two wheels in one environment are an error where a GPU is asked for: whichever was installed last decides whether
-    its providers are there. The CPU provider is in both, so that for it they are a warning.
+    its providers are there. The CPU provider is in both, so that for it they are a warning, once in a process.
 
     Raises:
         BackendUnavailable: none, a broken one, or with `gpu` both wheels.
@@ -44,7 +45,7 @@ def import_runtime(gpu: bool = True) -> Any:
         )
         if gpu:
             raise BackendUnavailable(message)
-        log.warning("%s", message)
+        _warn(message)
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -52,3 +53,8 @@ def import_runtime(gpu: bool = True) -> Any:
     if not hasattr(ort, "InferenceSession"):
         raise BackendUnavailable(f"expected ONNX Runtime, got the rest of one; {_REMOVE}, then {_INSTALL}")
     return ort
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    log.warning("%s", message)
