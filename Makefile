@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 GROUND := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
@@ -15,13 +17,14 @@ demo: $(VENV)/.demo
 	mkdir -p demo
 	$(BIN)/aunet detect examples/sample.mp4 -o demo/sample.csv --video demo/sample.mp4 --plot demo/timeline.png --truth examples/sample_track.csv
 
-# Three processes, each with the native libraries of one part. All tests in one process ended in a segmentation fault
+# Three runs, each with the native libraries of one part. All tests in one process ended in a segmentation fault
 # twice, in different tests of train after those of the engines. The cause is not known; docs/engines.md, "Beside other
-# libraries", says what was looked into.
+# libraries", says what was looked into. Each run shares its files among WORKERS processes of one thread.
+test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test
-	$(BIN)/python -m pytest tests/train
-	$(BIN)/python -m pytest tests/export
-	$(BIN)/python -m pytest tests --ignore tests/train --ignore tests/export
+	$(PYTEST) tests/train
+	$(PYTEST) tests/export
+	$(PYTEST) tests --ignore tests/train --ignore tests/export
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

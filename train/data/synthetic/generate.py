@@ -23,9 +23,9 @@ TEMPLATE = np.array([(0.3583, 0.4066), (0.6417, 0.4066), (0.5, 0.5471), (0.3895,
 CROP_SCALE = 1.3736
 SIZE, MARGIN, FRAMES, INTERVAL_S = 160, 1.25, 4, 0.4
 SEQUENCES_PER_SHARD = 64
-JAW_SHUT = 0.02
-"""Drop of the chin, in inter-ocular distances, below which the jaw of a smiling photo counts as shut. AU26 at full
-strength lowers it by .21 in the head's shapes; the jaw's points on the photos are good to about .03.
+JAW_SHUT = 0.031
+"""Drop of the chin, in inter-ocular distances, up to which AU26 is off on a smiling photo: .15 of the .21 by which the
+head's jaw drops at full strength. The jaw's points on the photos are good to about .03.
 """
 CROP = Camera(SIZE, SIZE, TEMPLATE, MARGIN)
 
