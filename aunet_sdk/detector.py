@@ -15,7 +15,8 @@ import numpy as np
 from .bundle import Bundle
 from .engines import open_engine
 from .errors import AUNetError, InvalidInput, SourceLost
-from .faces.finder import LONGER_SIDE_PX, open_finder
+from .faces.choice import open_finder
+from .faces.finder import LONGER_SIDE_PX
 from .faces.tracker import Tracker
 from .network import FaceNetwork
 from .options import DetectorOptions, LookAhead

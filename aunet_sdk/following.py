@@ -18,7 +18,7 @@ from .faces.finder import FaceFinder
 from .faces.geometry import Drift
 from .faces.tracker import Track, Tracker
 from .network import FaceNetwork, Seen
-from .profiling import StageTimer
+from .profiling.timers import StageTimer
 from .results import Context
 
 Rule: TypeAlias = Callable[[np.ndarray, float, Drift, int, int], bool]

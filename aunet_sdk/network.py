@@ -12,7 +12,7 @@ from .engines.base import Query, Slot, StepResult, StreamEngine
 from .errors import InvalidInput
 from .faces.finder import FoundFace
 from .faces.geometry import Drift, drift_of
-from .profiling import StageTimer
+from .profiling.timers import StageTimer
 
 _kernel = _native.load("geometry")
 

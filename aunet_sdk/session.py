@@ -14,7 +14,7 @@ from .following import Ask, Follower, View
 from .network import FaceNetwork
 from .options import LookAhead
 from .pose import head_pose
-from .profiling import StageTimer
+from .profiling.timers import StageTimer
 from .results import Context, Face, FrameResult, HeadPose
 from .temporal import Due, TemporalBuffer
 

@@ -123,7 +123,7 @@ def open_data(data: str, resolution: int, corpus: str = "", fold: int = 0, split
 
     if not corpus:
         return labelled(TripletSet.from_sequences(load_split(data, split), resolution))
-    from train.data.corpus import open_corpus
+    from train.data.corpora import open_corpus
 
     root = Path(data)
     opened = open_corpus(corpus, root / corpus)

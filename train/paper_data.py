@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from aunet_sdk.facs import AU_NUMBERS
 from train.config import PaperOptions
-from train.data.corpus import CORPORA, Corpus, open_corpus
+from train.data.corpora import CORPORA, open_corpus
+from train.data.corpus import Corpus
 from train.data.mixture import mix
 from train.data.sequences import DatasetInfo, load_split
 from train.data.triplets import TripletSet

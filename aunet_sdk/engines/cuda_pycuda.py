@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BackendUnavailable
-from .cuda import CudaFailure, DeviceInfo, OutOfDeviceMemory
+from .cuda_api import CudaFailure, DeviceInfo, OutOfDeviceMemory
 
 __all__ = ["PyCuda"]
 

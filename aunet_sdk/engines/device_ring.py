@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from ..bundle import StateSpec
 from ..errors import BackendUnavailable
-from .cuda import CudaApi, OutOfDeviceMemory
+from .cuda_api import CudaApi, OutOfDeviceMemory
 from .ring import Ring
 
 __all__ = ["DeviceRing", "OrtValueRing", "ort_failure"]

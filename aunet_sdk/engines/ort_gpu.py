@@ -19,7 +19,7 @@ from ..bundle import Bundle
 from ..errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
 from .build import BuildOptions, Shapes, max_queries, profile_of
 from .cache import default_folder
-from .cuda import OutOfDeviceMemory
+from .cuda_api import OutOfDeviceMemory
 from .device_ring import OrtValueRing, ort_failure
 from .ort_wheel import import_runtime
 from .ring import initial_rows

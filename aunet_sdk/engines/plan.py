@@ -14,23 +14,14 @@ from ..errors import BackendUnavailable, BundleMismatch, EngineMismatch
 from . import trt_api
 from .build import BuildOptions, Profile, Progress, build_plan, profile_of, profile_text
 from .cache import PlanCache, PlanKey
-from .cuda import DeviceInfo
+from .cuda_api import DeviceInfo
 from .stepping import index_names
 
-__all__ = ["Loaded", "Plan", "PlanInfo", "load_engine", "plan_key", "prepare_plan"]
+__all__ = ["Loaded", "PlanInfo", "load_engine", "plan_key"]
 
 log = logging.getLogger(__name__)
 
 _TYPES = {"FLOAT": "float32", "HALF": "float16", "INT64": "int64"}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A plan and where it belongs. fresh: built now, not from the cache."""
-
-    data: bytes
-    key: PlanKey
-    fresh: bool
 
 
 @dataclass(frozen=True)
@@ -56,33 +47,6 @@ def plan_key(trt: Any, bundle: Bundle, path: Path, profile: Profile, options: Bu
         driver=gpu.driver,
         options=options.key(),
     )
-
-
-def prepare_plan(
-    trt: Any,
-    bundle: Bundle,
-    path: Path,
-    options: BuildOptions,
-    gpu: DeviceInfo,
-    cache: PlanCache,
-    progress: Progress | None = None,
-) -> Plan:
-    """The plan from the cache, or built now and kept there, timing cache and all. Errors of `build_plan` pass."""
-    profile = profile_of(bundle, options.max_faces, options.typical_faces)
-    key = plan_key(trt, bundle, path, profile, options, gpu)
-
-    def build() -> bytes:
-        log.info("building %s for %s, %s; this happens once", bundle.name, gpu.name, key.library)
-        built = build_plan(trt, path, profile, options, timing=cache.load_timing(key), progress=progress)
-        cache.store_timing(key, built.timing)
-        types = {dtype: count for (kind, dtype), count in built.layers.items() if kind == "CONVOLUTION"}
-        log.info(
-            "built %s in %.1f s, %.1f MiB, convolutions %s", bundle.name, built.seconds, len(built.plan) / 2**20, types
-        )
-        return built.plan
-
-    data, fresh = cache.get(key, build)
-    return Plan(data, key, fresh)
 
 
 @dataclass(frozen=True)
@@ -120,23 +84,33 @@ def load_engine(
             f"expected a runtime of {library}, got {error} ({trt_api.last_errors(trt)}); update the NVIDIA driver"
         ) from error
     profile = profile_of(bundle, options.max_faces, options.typical_faces)
+    key = plan_key(trt, bundle, path, profile, options, gpu)
+
+    def build() -> bytes:
+        log.info("building %s for %s, %s; this happens once", bundle.name, gpu.name, library)
+        built = build_plan(trt, path, profile, options, timing=cache.load_timing(key), progress=progress)
+        cache.store_timing(key, built.timing)
+        types = {dtype: count for (kind, dtype), count in built.layers.items() if kind == "CONVOLUTION"}
+        log.info(
+            "built %s in %.1f s, %.1f MiB, convolutions %s", bundle.name, built.seconds, len(built.plan) / 2**20, types
+        )
+        return built.plan
+
     for last in (False, True):
-        plan = prepare_plan(trt, bundle, path, options, gpu, cache, progress)
-        engine = runtime.deserialize_cuda_engine(plan.data)
+        data, fresh = cache.get(key, build)
+        engine = runtime.deserialize_cuda_engine(data)
         misfit = trt_api.last_errors(trt) if engine is None else check_tensors(trt, engine, bundle, profile)
         if engine is not None and not misfit:
-            return Loaded(
-                runtime, engine, PlanInfo(plan.key, plan.fresh, len(plan.data), cache.folder / plan.key.file_name)
-            )
-        if plan.fresh and engine is not None:
+            return Loaded(runtime, engine, PlanInfo(key, fresh, len(data), cache.folder / key.file_name))
+        if fresh and engine is not None:
             raise BundleMismatch(f"{misfit} by the metadata of {bundle.name}; export it again")
-        if plan.fresh or last:
+        if fresh or last:
             raise EngineMismatch(
                 f"expected {library} to run the engine that it has just built, got {misfit}; check that driver, "
                 "CUDA and TensorRT fit together (docs/engines.md)"
             )
         log.warning("the cached engine of %s cannot be used (%s); it is built anew", bundle.name, misfit)
-        cache.discard(plan.key, plan.data)
+        cache.discard(key, data)
     raise AssertionError("unreachable")
 
 

@@ -25,7 +25,8 @@ from . import trt_api
 from .base import Query, Slot
 from .build import BuildOptions, Progress, max_queries, max_rows
 from .cache import PlanCache
-from .cuda import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory, open_cuda
+from .cuda import open_cuda
+from .cuda_api import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory
 from .device_ring import DeviceRing
 from .plan import load_engine
 from .ring import initial_rows

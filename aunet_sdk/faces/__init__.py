@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .finder import FaceFinder, FoundFace, open_finder
+from .choice import open_finder
+from .finder import FaceFinder, FoundFace
 from .tracker import Track, Tracker
 
 __all__ = ["FaceFinder", "FoundFace", "Track", "Tracker", "open_finder"]

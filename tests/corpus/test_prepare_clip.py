@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from train.data.corpus import open_corpus
+from train.data.corpora import open_corpus
 from train.data.disfa import AU_NUMBERS
 from train.data.faces import load_prepared
 from train.data.finders import open_point_finder

@@ -27,7 +27,7 @@ def check(
     """Say what a copy of a data set has, what it lacks and what is wrong; exit code 1 where it is not complete."""
     from rich.console import Console
 
-    from train.data.corpus import open_corpus
+    from train.data.corpora import open_corpus
 
     with Console(stderr=True).status("reading") as status:
         findings = open_corpus(name, root, lists).check(decode, lambda video: status.update(f"reading {video}"))
@@ -54,7 +54,8 @@ def prepare(
 ) -> None:
     """Find the faces of a data set once: boxes and five points per frame. Run again, it goes on where it was."""
     from train.data import prepare as faces
-    from train.data.corpus import DatasetError, open_corpus
+    from train.data.corpora import open_corpus
+    from train.data.corpus import DatasetError
 
     corpus = open_corpus(name, root, lists)
     if (import_names is None) != (import_faces is None):

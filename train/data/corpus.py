@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from train.data.reading import FrameReader
 from train.data.sequences import DatasetError
 
-CORPORA = ("bp4d", "disfa", "affwild2")
 PARTS = ("train", "test")
 EXAMPLES = 3
 """this many of a kind are named in a problem; the rest is counted"""
@@ -208,28 +207,6 @@ class Corpus:
             raise DatasetError(f"{self.name}: expected a fold out of {list(self.folds)}, got {fold!r}")
         if not self.folds and fold is not None:
             raise DatasetError(f"{self.name}: has one official division and no folds, got fold {fold}; leave it out")
-
-
-def open_corpus(name: str, root: str | os.PathLike[str], lists: str | os.PathLike[str] | None = None) -> Corpus:
-    """The corpus `name` (bp4d, disfa, affwild2) at its root.
-
-    Args:
-        lists: folder of the fold lists, for bp4d and disfa; None: searched under the root, and where there are none
-            the division by subjects that these lists stand for.
-
-    Raises DatasetError where the root does not have the published layout: what was looked for, and where.
-    """
-    from train.data.affwild2 import AffWild2
-    from train.data.bp4d import BP4D
-    from train.data.disfa import DISFA
-
-    if name == "bp4d":
-        return BP4D(root, lists)
-    if name == "disfa":
-        return DISFA(root, lists)
-    if name == "affwild2":
-        return AffWild2(root)
-    raise DatasetError(f"expected a data set out of {', '.join(CORPORA)}, got {name!r}")
 
 
 def select_listed(corpus: Corpus, lines: Iterable[tuple[Path, int, str, int]], skip_missing: bool) -> list[Selection]:

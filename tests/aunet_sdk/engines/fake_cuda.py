@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from aunet_sdk.engines.cuda import CudaFailure, DeviceInfo, OutOfDeviceMemory
+from aunet_sdk.engines.cuda_api import CudaFailure, DeviceInfo, OutOfDeviceMemory
 
 Work = Callable[[], None]
 

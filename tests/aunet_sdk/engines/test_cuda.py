@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aunet_sdk.engines.cuda import CudaBindings, CudaFailure, OutOfDeviceMemory, open_cuda
+from aunet_sdk.engines.cuda import CudaBindings, open_cuda
+from aunet_sdk.engines.cuda_api import CudaFailure, OutOfDeviceMemory
 from aunet_sdk.errors import BackendUnavailable, InvalidInput
 
 from .fake_cuda import FakeCuda

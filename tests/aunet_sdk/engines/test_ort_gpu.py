@@ -11,7 +11,7 @@ import pytest
 from aunet_sdk.bundle import StateSpec
 from aunet_sdk.engines import NEW, Query, Slot, StreamEngine
 from aunet_sdk.engines.build import BuildOptions, profile_of
-from aunet_sdk.engines.cuda import OutOfDeviceMemory
+from aunet_sdk.engines.cuda_api import OutOfDeviceMemory
 from aunet_sdk.engines.device_ring import OrtValueRing
 from aunet_sdk.engines.ort import OrtStreamEngine
 from aunet_sdk.engines.ort_gpu import OrtGpuStreamEngine, default_options

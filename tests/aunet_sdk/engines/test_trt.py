@@ -19,7 +19,7 @@ import pytest
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, Slot, StreamEngine
 from aunet_sdk.engines.build import max_rows, profile_of
-from aunet_sdk.engines.cuda import CudaFailure, OutOfDeviceMemory
+from aunet_sdk.engines.cuda_api import CudaFailure, OutOfDeviceMemory
 from aunet_sdk.engines.ort import OrtStreamEngine
 from aunet_sdk.engines.trt import TrtStreamEngine
 from aunet_sdk.errors import BackendUnavailable, EngineMismatch, InvalidInput, ModelError

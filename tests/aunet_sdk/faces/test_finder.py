@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from aunet_sdk import BackendUnavailable, InvalidInput
-from aunet_sdk.faces import finder as module
+from aunet_sdk.faces import choice as module
 from aunet_sdk.faces import open_finder
-from aunet_sdk.faces.finder import Shrinker, yunet_file
+from aunet_sdk.faces.choice import yunet_file
+from aunet_sdk.faces.finder import Shrinker
 
 
 def test_pictures_are_scaled_down_and_never_up() -> None:
@@ -38,7 +39,7 @@ def test_yunet_is_looked_for_in_the_model_store(tmp_path: Path, monkeypatch: pyt
         (tmp_path / name).touch()
     assert yunet_file([tmp_path / "missing", tmp_path]) == tmp_path / "a_yunet_n.onnx"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "faces" / "finder.py"))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "faces" / "choice.py"))
     assert yunet_file() is None
     store = tmp_path / "aunet_sdk" / "models"
     store.mkdir(parents=True)

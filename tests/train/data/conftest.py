@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.train.data import trees
-from train.data.corpus import Corpus, open_corpus
+from train.data.corpora import open_corpus
+from train.data.corpus import Corpus
 from train.data.finders import open_point_finder
 from train.data.prepare import Report, prepare
 

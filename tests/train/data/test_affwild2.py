@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.train.data import trees
-from train.data.corpus import DatasetError, open_corpus
+from train.data.corpora import open_corpus
+from train.data.corpus import DatasetError
 
 
 def test_labels_masks_and_gaps(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.train.data import trees
 from train.data.bp4d import AU_NUMBERS, SUBJECTS, TEST_SUBJECTS
-from train.data.corpus import DatasetError, open_corpus
+from train.data.corpora import open_corpus
+from train.data.corpus import DatasetError
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.train.data import trees
-from train.data.corpus import DatasetError, open_corpus
+from train.data.corpora import open_corpus
+from train.data.corpus import DatasetError
 from train.data.disfa import AU_NUMBERS, PART_SUBJECTS, SUBJECTS
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tests.train.data import trees
 from tests.train.data.conftest import Prepared
-from train.data.corpus import DatasetError, open_corpus
+from train.data.corpora import open_corpus
+from train.data.corpus import DatasetError
 from train.data.faces import Faces, faces_path, load_prepared
 from train.data.finders import Found, choose, open_point_finder
 from train.data.prepare import Stopped, import_rectangles, prepare

@@ -1,0 +1,30 @@
+"""The paper's data sets by name."""
+
+from __future__ import annotations
+
+import os
+
+from train.data.affwild2 import AffWild2
+from train.data.bp4d import BP4D
+from train.data.corpus import Corpus, DatasetError
+from train.data.disfa import DISFA
+
+CORPORA = ("bp4d", "disfa", "affwild2")
+
+
+def open_corpus(name: str, root: str | os.PathLike[str], lists: str | os.PathLike[str] | None = None) -> Corpus:
+    """The corpus `name` (bp4d, disfa, affwild2) at its root.
+
+    Args:
+        lists: folder of the fold lists, for bp4d and disfa; None: searched under the root, and where there are none
+            the division by subjects that these lists stand for.
+
+    Raises DatasetError where the root does not have the published layout: what was looked for, and where.
+    """
+    if name == "bp4d":
+        return BP4D(root, lists)
+    if name == "disfa":
+        return DISFA(root, lists)
+    if name == "affwild2":
+        return AffWild2(root)
+    raise DatasetError(f"expected a data set out of {', '.join(CORPORA)}, got {name!r}")
