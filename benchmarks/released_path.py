@@ -1,6 +1,6 @@
 """Time of one classified frame at the paper's size, against a plain transcription of the released path.
 
-    python benchmarks/released_path.py [--model CHECKPOINT] [--threads 1] [--turns 9] [--precisions bf16,int8]
+    python benchmarks/released_path.py [--model CHECKPOINT [--widen 4]] [--threads 1] [--turns 9] [--precisions int8]
 
 released: PyTorch, eager, float32: FAN on the former, the due and the later crop, then the head; what the authors' code
 does for every frame. Against it the `stream` bundle of the same weights, one new crop and one decision per frame, as it
@@ -9,13 +9,16 @@ runs live: ONNX Runtime FP32, and OpenVINO FP32, bf16 and INT8. All take turns; 
 ratio_ort_fp32: released over ONNX Runtime FP32. ratio_best: released over the fastest of those whose answers hold:
 FP32 within 1e-3 of PyTorch, bf16 within the FP16 gate (5e-3). INT8: with --model and labels in --crops the F1 of its
 decisions may change by .01, the gate of export; random weights (without --model) decide nothing, and its probabilities
-may differ by .01 in the mean, the limit that export chooses by.
+may differ by .01 in the mean, the limit that export chooses by. --widen copies the channels of a narrow model (Net2Net,
+arXiv 1511.05641): a network of the paper's width that decides as the narrow one does, as long as nobody has weights of
+that width.
 The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 import os
@@ -27,6 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import checkout  # noqa: F401
 import numpy as np
 import torch
 
@@ -72,6 +76,27 @@ def random_model(width: int, resolution: int, crops: np.ndarray | None = None) -
             head.predictor[-1].weight.mul_(2.0 / logits[name].abs().max())
             head.predictor[-1].bias.mul_(2.0 / logits[name].abs().max())
     return model.eval()
+
+
+def widened(model: Model, factor: int) -> Model:
+    """`model` with every channel `factor` times, and the same answers (Net2WiderNet).
+
+    The weights of the copies of an input channel add up to the former weight and differ by a factor of up to 3.
+    """
+    wide = Model(dataclasses.replace(model.config, width=factor * model.config.width))
+    generator = torch.Generator().manual_seed(0)
+    former = model.state_dict()
+    for name, tensor in wide.state_dict().items():
+        new = former[name].clone()
+        for dim in range(tensor.ndim):
+            if tensor.shape[dim] != former[name].shape[dim]:
+                new = new.repeat_interleave(factor, dim)
+                if dim == 1:
+                    rows, columns, *kernel = new.shape
+                    share = 0.5 + torch.rand(rows, columns // factor, factor, *kernel, generator=generator)
+                    new = new * (share / share.sum(2, keepdim=True)).flatten(1, 2)
+        tensor.copy_(new)
+    return wide.eval()
 
 
 def shallow(width: int, _: int, pooling: str) -> HourGlass:
@@ -163,6 +188,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All turns, and what comes of them."""
     torch.set_num_threads(arguments.threads)
     loaded = Model.load(arguments.model) if arguments.model else None
+    if loaded and arguments.widen > 1:
+        loaded = widened(loaded, arguments.widen)
     resolution = loaded.config.resolution if loaded else arguments.resolution
     sample = load_sample(arguments.crops, resolution, arguments.limit)
     model = loaded or random_model(arguments.width, resolution, sample.crops)
@@ -198,7 +225,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "width": model.config.width,
         "resolution": resolution,
         "head": head,
-        "weights": arguments.model.name if arguments.model else "random",
+        "weights": weights_of(arguments),
         "crops": sample.name,
         "cores": os.cpu_count(),
         "threads": arguments.threads,
@@ -219,6 +246,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "best": max((name for name in opened if held[name]), key=ratios.__getitem__, default=None),
         "ratio_best": round(max((ratios[name] for name in opened if held[name]), default=0.0), 2),
     }
+
+
+def weights_of(arguments: argparse.Namespace) -> str:
+    if not arguments.model:
+        return "random"
+    return arguments.model.name + (f", widened {arguments.widen} times" if arguments.widen > 1 else "")
 
 
 def f1_change(got: np.ndarray, expected: np.ndarray, sample: Sample) -> float:
@@ -257,6 +290,7 @@ def show(figures: dict[str, Any]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, help="checkpoint (.safetensors); default: random weights")
+    parser.add_argument("--widen", type=int, default=1, metavar="N", help="copy every channel of --model N times")
     parser.add_argument("--head", choices=("aunet", "points"), default="aunet")
     parser.add_argument("--width", type=int, default=256, help="of the random model")
     parser.add_argument("--resolution", type=int, default=256, help="of the random model, px")
@@ -268,8 +302,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a small, shallow network, one turn: does it run?")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     arguments = parser.parse_args()
-    if min(arguments.turns, arguments.threads, arguments.limit - 1) < 1:
-        parser.error("expected --turns and --threads of 1 or more, --limit of 2 or more")
+    if min(arguments.turns, arguments.threads, arguments.limit - 1, arguments.widen) < 1:
+        parser.error("expected --turns, --threads and --widen of 1 or more, --limit of 2 or more")
     if arguments.quick:
         arguments.width, arguments.resolution, arguments.turns, arguments.limit = 16, 64, 1, 2
         train.model.HourGlass = shallow  # type: ignore[misc,assignment]

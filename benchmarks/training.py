@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import checkout  # noqa: F401
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

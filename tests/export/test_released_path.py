@@ -60,3 +60,19 @@ def test_int8_needs_labels(repository: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert script.holds("openvino_int8", apart / 100, float("nan"), trained=False)
     assert script.holds("openvino_bf16", apart / 100, float("nan"), True)
     assert not script.holds("openvino_fp32", apart / 100, float("nan"), True)
+
+
+def test_a_widened_model_decides_as_the_narrow_one(
+    repository: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    wide = importlib.import_module("released_path").widened(model, 2)
+    assert wide.config.width == 2 * model.config.width
+    weight = wide.fan.conv4.conv1.weight
+    assert not torch.allclose(weight[:, ::2], weight[:, 1::2]), "copies that differ"
+    crops = torch.rand(3, 1, 3, 64, 64)
+    with torch.inference_mode():
+        (heatmaps, logits), (expected_heatmaps, expected) = wide(*crops), model(*crops)
+    torch.testing.assert_close(heatmaps, expected_heatmaps, atol=1e-5, rtol=1e-4)
+    for head, value in expected.items():
+        torch.testing.assert_close(logits[head], value, atol=1e-5, rtol=1e-4)
