@@ -21,7 +21,7 @@ from ..errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelErro
 from .cache import default_folder
 from .ort import _usable_cores
 from .ring import Ring, initial_rows
-from .stepping import RingEngine, index_names, load_bundle
+from .stepping import RingEngine, check_faces, check_fps, index_names, load_bundle
 
 __all__ = ["OpenVinoStreamEngine", "describe", "has_bf16"]
 
@@ -83,14 +83,12 @@ class OpenVinoStreamEngine(RingEngine):
         fps: float = 30.0,
         cache: str | Path | None = None,
     ) -> None:
-        if isinstance(max_faces, bool) or not isinstance(max_faces, int) or max_faces < 1:
-            raise InvalidInput(f"max_faces: expected a whole number from 1 on, got {max_faces!r}")
+        check_faces(max_faces)
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise InvalidInput(f"threads: expected a whole number from 1 on or None, got {threads!r}")
         if precision not in _HINTS:
             raise InvalidInput(f"precision: expected one of {', '.join(_HINTS)}, got {precision!r}")
-        if not 0 < fps <= 240:
-            raise InvalidInput(f"fps: expected a number above 0, at most 240, got {fps!r}")
+        check_fps(fps)
         self.bundle, path = load_bundle(bundle, "stream")
         if self.bundle.arithmetic == "int8-symmetric":
             raise BundleMismatch(
@@ -102,19 +100,14 @@ class OpenVinoStreamEngine(RingEngine):
         self.providers: tuple[str, ...] = (f"CPU {precision}",)
         self._request: Any = self._compile(path, threads, precision, cache)
 
-        b, side = self.bundle, self.bundle.resolution // 4
+        b = self.bundle
         self._max_queries = max(32, 2 * max_faces)
-        self.crops = np.zeros((max_faces, 3, b.resolution, b.resolution), np.float32)
-        self._heatmaps = np.zeros((max_faces, 68, side, side), np.float32)
-        self._logits = np.zeros((self._max_queries, len(b.au_numbers)), np.float32)
-        self._indices = np.zeros((len(index_names(b)), self._max_queries), np.int64)
+        self._lay_out()
         self._rings = tuple(
             Ring(s, initial_rows(s, b.interval_s, fps), max_faces * initial_rows(s, b.interval_s, 240)) for s in b.state
         )
         self._asked = np.zeros_like(self._indices)
         self._answers = np.zeros_like(self._logits)
-        self._no_crop = np.zeros((1, 3, b.resolution, b.resolution), np.float32)
-        self._no_heatmaps = np.zeros((1, 68, side, side), np.float32)
         self._no_state = tuple(np.zeros((1, *s.shape), s.dtype) for s in b.state)
         self._bound: dict[str, tuple[int, int]] = {}
 
@@ -163,12 +156,6 @@ class OpenVinoStreamEngine(RingEngine):
                 raise BundleMismatch(
                     f"expected {where} {sorted(expected)} by the metadata, got {sorted(got)}; export it again"
                 )
-
-    def __enter__(self) -> OpenVinoStreamEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free compiled models and rings; see StreamEngine."""

@@ -18,7 +18,7 @@ from ..bundle import Bundle
 from ..errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
 from .ort_wheel import import_runtime
 from .ring import Ring, initial_rows
-from .stepping import RingEngine, index_names, load_bundle
+from .stepping import RingEngine, check_faces, check_fps, index_names, load_bundle
 
 __all__ = ["OrtClip", "OrtStreamEngine", "describe"]
 
@@ -101,27 +101,20 @@ class OrtStreamEngine(RingEngine):
         spinning: bool = False,
         fps: float = 30.0,
     ) -> None:
-        if isinstance(max_faces, bool) or not isinstance(max_faces, int) or max_faces < 1:
-            raise InvalidInput(f"max_faces: expected a whole number from 1 on, got {max_faces!r}")
-        if not 0 < fps <= 240:
-            raise InvalidInput(f"fps: expected a number above 0, at most 240, got {fps!r}")
+        check_faces(max_faces)
+        check_fps(fps)
         self.bundle, path = load_bundle(bundle, "stream")
         self.max_faces = max_faces
         self._session: Any = _session(path, threads, spinning)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         self._check_graph()
 
-        b, side = self.bundle, self.bundle.resolution // 4
+        b = self.bundle
         self._max_queries = max(32, 2 * max_faces)
-        self.crops = np.zeros((max_faces, 3, b.resolution, b.resolution), np.float32)
-        self._heatmaps = np.zeros((max_faces, 68, side, side), np.float32)
-        self._logits = np.zeros((self._max_queries, len(b.au_numbers)), np.float32)
-        self._indices = np.zeros((len(index_names(b)), self._max_queries), np.int64)
+        self._lay_out()
         self._rings = tuple(
             Ring(s, initial_rows(s, b.interval_s, fps), max_faces * initial_rows(s, b.interval_s, 240)) for s in b.state
         )
-        self._no_crop = np.zeros((1, 3, b.resolution, b.resolution), np.float32)
-        self._no_heatmaps = np.zeros((1, 68, side, side), np.float32)
         self._no_state = tuple(Ring(s, 1, 1) for s in b.state)
         self._binding: Any = self._session.io_binding()
         self._bound: dict[str, tuple[int, int]] = {}
@@ -139,12 +132,6 @@ class OrtStreamEngine(RingEngine):
             inputs[f"ring_{s.name}"] = outputs[s.name] = (s.dtype, (None, *s.shape))
         _require("input", inputs, self._session.get_inputs())
         _require("output", outputs, self._session.get_outputs())
-
-    def __enter__(self) -> OrtStreamEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free session and rings; see StreamEngine."""

@@ -23,7 +23,7 @@ from .cuda_api import OutOfDeviceMemory
 from .device_ring import OrtValueRing, ort_failure
 from .ort_wheel import import_runtime
 from .ring import initial_rows
-from .stepping import RingEngine, index_names, load_bundle
+from .stepping import RingEngine, check_fps, index_names, load_bundle
 
 __all__ = ["PROVIDERS", "OrtGpuStreamEngine", "default_options"]
 
@@ -100,8 +100,7 @@ class OrtGpuStreamEngine(RingEngine):
     ) -> None:
         if provider not in PROVIDERS:
             raise InvalidInput(f"provider: expected one of {', '.join(PROVIDERS)}, got {provider!r}")
-        if not 0 < fps <= 240:
-            raise InvalidInput(f"fps: expected a number above 0, at most 240, got {fps!r}")
+        check_fps(fps)
         options = BuildOptions(max_faces, typical_faces, workspace_mb, tf32)
         self.bundle, path = load_bundle(bundle, "stream")
         self.name = f"onnxruntime-{provider}"
@@ -116,13 +115,8 @@ class OrtGpuStreamEngine(RingEngine):
         _check_graph(self.bundle, session)
         self._session: Any = session
 
-        b, side = self.bundle, self.bundle.resolution // 4
-        self.crops = np.zeros((max_faces, 3, b.resolution, b.resolution), np.float32)
-        self._no_crop = np.zeros((1, 3, b.resolution, b.resolution), np.float32)
-        self._heatmaps = np.zeros((max_faces, 68, side, side), np.float32)
-        self._no_heatmaps = np.zeros((1, 68, side, side), np.float32)
-        self._logits = np.zeros((self._max_queries, len(b.au_numbers)), np.float32)
-        self._indices = np.zeros((len(index_names(b)), self._max_queries), np.int64)
+        b = self.bundle
+        self._lay_out()
         self._rings = tuple(
             OrtValueRing(
                 s,
@@ -134,12 +128,6 @@ class OrtGpuStreamEngine(RingEngine):
         )
         self._no_state = tuple(OrtValueRing(s, 1, 1, *self._device) for s in b.state)
         self._binding: Any = session.io_binding()
-
-    def __enter__(self) -> OrtGpuStreamEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free session and rings; see StreamEngine."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from ..errors import BundleMismatch, EngineMismatch, InvalidInput
 from .base import NEW, Frame, Query, Slot, StepResult
 from .ring import Ring
 
-__all__ = ["RingEngine", "index_names", "load_bundle"]
+__all__ = ["RingEngine", "check_faces", "check_fps", "index_names", "load_bundle"]
+
+E = TypeVar("E", bound="RingEngine")
 
 
 def load_bundle(bundle: Bundle | str | Path | None, kind: str) -> tuple[Bundle, Path]:
@@ -31,6 +34,18 @@ def load_bundle(bundle: Bundle | str | Path | None, kind: str) -> tuple[Bundle, 
     return bundle, bundle.path
 
 
+def check_faces(max_faces: int) -> None:
+    """InvalidInput where it is no count."""
+    if isinstance(max_faces, bool) or not isinstance(max_faces, int) or max_faces < 1:
+        raise InvalidInput(f"max_faces: expected a whole number from 1 on, got {max_faces!r}")
+
+
+def check_fps(fps: float) -> None:
+    """InvalidInput where rings cannot be laid out for it."""
+    if not 0 < fps <= 240:
+        raise InvalidInput(f"fps: expected a number above 0, at most 240, got {fps!r}")
+
+
 def index_names(bundle: Bundle) -> tuple[tuple[int, str, str], ...]:
     """(number of the state, role, name of the index input), in the graph's order."""
     return tuple((i, role, f"{state.name}_{role}") for i, state in enumerate(bundle.state) for role in state.roles)
@@ -40,9 +55,9 @@ class RingEngine(ABC):
     """step and query of StreamEngine (engines/base.py) over `_execute`.
 
     What a deriving class sets:
-        bundle, max_faces, crops; _rings: one per state; _max_queries: rows of one run, at least 2 max_faces
-        _indices int64 (index inputs, >= _max_queries), _logits float32 (>= _max_queries, n): one row per query
-        _heatmaps float32 (max_faces, 68, R/4, R/4)
+        bundle, max_faces; _rings: one per state; _max_queries: rows of one run, at least 2 max_faces
+        crops; _indices int64 (index inputs, >= _max_queries), _logits float32 (>= _max_queries, n): one row per query;
+        _heatmaps float32 (max_faces, 68, R/4, R/4): by `_lay_out`, or elsewhere in memory by itself
     """
 
     bundle: Bundle
@@ -53,6 +68,8 @@ class RingEngine(ABC):
     _indices: np.ndarray
     _logits: np.ndarray
     _heatmaps: np.ndarray
+    _no_crop: np.ndarray
+    _no_heatmaps: np.ndarray
     _frame = 0
 
     @abstractmethod
@@ -62,6 +79,25 @@ class RingEngine(ABC):
         n_new >= 1: heatmaps go to `_heatmaps`, the states to row `starts[i]` and on of ring i. n_new == 0: neither is
         touched, the queries alone are answered. The logits go to `_logits[:count]`; count may be 0.
         """
+
+    @abstractmethod
+    def close(self) -> None:
+        """See StreamEngine."""
+
+    def __enter__(self: E) -> E:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _lay_out(self) -> None:
+        """Buffers in ordinary memory, and an empty crop with its heatmaps for runs of queries alone."""
+        side, n = self.bundle.resolution, len(self.bundle.au_numbers)
+        self.crops = np.zeros((self.max_faces, 3, side, side), np.float32)
+        self._heatmaps = np.zeros((self.max_faces, 68, side // 4, side // 4), np.float32)
+        self._logits = np.zeros((self._max_queries, n), np.float32)
+        self._indices = np.zeros((len(index_names(self.bundle)), self._max_queries), np.int64)
+        self._no_crop, self._no_heatmaps = np.zeros_like(self.crops[:1]), np.zeros_like(self._heatmaps[:1])
 
     @abstractmethod
     def _check_open(self) -> None:

@@ -30,7 +30,7 @@ from .cuda_api import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory
 from .device_ring import DeviceRing
 from .plan import load_engine
 from .ring import initial_rows
-from .stepping import RingEngine, index_names, load_bundle
+from .stepping import RingEngine, check_fps, index_names, load_bundle
 
 __all__ = ["TrtStreamEngine"]
 
@@ -78,8 +78,7 @@ class TrtStreamEngine(RingEngine):
         progress: Progress | None = None,
     ) -> None:
         options = BuildOptions(max_faces, typical_faces, workspace_mb, tf32)
-        if not 0 < fps <= 240:
-            raise InvalidInput(f"fps: expected a number above 0, at most 240, got {fps!r}")
+        check_fps(fps)
         self.bundle, path = load_bundle(bundle, "stream")
         self.max_faces = max_faces
         self._max_queries = max_queries(max_faces)
@@ -119,12 +118,6 @@ class TrtStreamEngine(RingEngine):
     def replays(self) -> bool:
         """Whether the last step was captured as a CUDA graph, which the next one of the same shape replays."""
         return bool(self._graph)
-
-    def __enter__(self) -> TrtStreamEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free everything on the device; see StreamEngine. `crops` stays readable for who still holds it."""
