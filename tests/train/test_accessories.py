@@ -39,7 +39,7 @@ def draws(kind: str, count: int = 400) -> list:
     return [extra for extra in found if extra is not None]
 
 
-@pytest.mark.parametrize(("kind", "share"), [("glasses", 0.125), ("beard", 0.11), ("hand", 0.2)])
+@pytest.mark.parametrize(("kind", "share"), [("glasses", 0.125), ("beard", 0.11), ("hand", 0.3)])
 def test_each_comes_in_its_share_of_the_sequences(kind: str, share: float) -> None:
     assert 0.6 * share <= len(draws(kind)) / 400 <= 1.5 * share
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from train.data.synthetic import choreography
+from train.data.synthetic import choreography, generate
 from train.data.synthetic.choreography import ROW
 from train.data.synthetic.ict import AU_NUMBERS, AU_SHAPES
-from train.data.synthetic.portraits import split_identities
+from train.data.synthetic.portraits import read_portraits, split_identities
 
 raster = pytest.importorskip("aunet_sdk._native.raster")
 
@@ -129,6 +130,29 @@ def test_fit_and_render_a_real_portrait(corpus: Path, tmp_path: Path) -> None:
     assert one["points"].shape == (4, 68, 2) and (one["points"] > -0.1).all() and (one["points"] < 1.1).all()
     five = np.array([one["points"][0][s].mean(0) for s in (slice(36, 42), slice(42, 48), [30], [48], [54])])
     assert np.abs(five - (0.5 + (TEMPLATE - 0.5) / CROP.margin)).max() < 0.06  # the crop is the canonical one
+
+
+def test_a_smiling_photo_tells_of_the_jaw_by_the_neutral_one(corpus: Path) -> None:
+    portraits = read_portraits(corpus / "portraits")
+    smile = next(p for p in portraits if p.smiling)
+    rest = next(p for p in portraits if p.identity == smile.identity and not p.smiling)
+    eye = np.linalg.norm(rest.points[36:42].mean(0) - rest.points[42:48].mean(0))
+
+    def au26(drop: float | None) -> float:
+        """AU26 of a smile whose jaw line is that of the neutral photo, lowered by `drop` eye distances."""
+        points = rest.points.copy()
+        points[:17, 1] += 0 if drop is None else drop * eye
+        photo = dataclasses.replace(smile, path=rest.path, points=points)
+        rows, _ = generate._photo_rows([photo] if drop is None else [rest, photo])
+        assert (rows[-1]["labels"][:, ROW[12]] == 1).all()
+        return float(rows[-1]["labels"][0, ROW[26]])
+
+    assert au26(0.0) == 0 and au26(0.02) == 0
+    assert np.isnan(au26(0.06)) and np.isnan(au26(None)), (
+        "a chin that is lower, and one without comparison, tell nothing"
+    )
+    rows, _ = generate._photo_rows([rest])
+    assert (rows[0]["labels"] == 0).all()
 
 
 def test_known_track_of_the_sample() -> None:
