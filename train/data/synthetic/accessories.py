@@ -46,10 +46,11 @@ class Hand:
     """Over the face in the frames where ``there``; ``target``: index of the point it lies on; ``angle``: where the
     fingers point, radians in the picture, y down; ``fan``: between the fingers.
 
-    ``bend``: radians by which the fingers turn at their middle joints, seen from the camera; ``curl``: 0 stretched, 1
-    a fist that shows its knuckles; ``spacing``: of the fingers at their roots, cm; ``shade``: how dark the face is
-    close to the hand and between its fingers, 0 to 1; ``creases``: how deep the folds over the joints are, 0 to 1;
-    ``seed``: of the skin's mottling and of which finger lies over which.
+    ``bend``: radians by which the fingers turn at their middle joints, seen from the camera; ``curls``: of each
+    finger, 0 stretched, 1 folded so that its knuckle shows; ``spacing``: of the fingers at their roots, cm; ``apart``:
+    how much further away the first finger is, cm, with the hollow of the hand between, of ``hollow`` times the skin's
+    brightness; ``shade``: how dark the face is close to the hand and between its fingers, 0 to 1; ``creases``: how deep
+    the folds over the joints are, 0 to 1; ``seed``: of the skin's mottling and of which finger lies over which.
     """
 
     there: np.ndarray  # (frames,) bool
@@ -61,8 +62,10 @@ class Hand:
     size: float
     skin_gain: np.ndarray  # (3,) BGR
     bend: float
-    curl: float
+    curls: np.ndarray  # (4,)
     spacing: float
+    apart: float
+    hollow: float
     shade: float
     creases: float
     nails_bgr: np.ndarray  # (3,)
@@ -108,6 +111,10 @@ def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
         if rng.random() < 0.6:  # comes or goes
             first = int(rng.integers(1, frames)) if frames > 1 else 0
             there = (np.arange(frames) >= first) == bool(rng.random() < 0.5)
+        curl = float(rng.choice((0.0, rng.uniform(0.2, 0.7))))
+        curls = np.clip(curl + rng.normal(0, 0.08, 4), 0, 0.85)
+        if rng.random() < 0.3:  # one finger stretched, the others folded: what lies between looks like a mouth
+            curls = np.r_[rng.uniform(0, 0.25), rng.uniform(0.35, 0.8, 3)]
         hand = Hand(
             there,
             rng.normal(0, 1.3, 2) + np.cumsum(rng.normal(0, 0.4, (frames, 2)), axis=0),
@@ -118,8 +125,10 @@ def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
             rng.uniform(0.85, 1.15),
             np.clip(rng.uniform(0.75, 1.15) + rng.normal(0, 0.03, 3), 0.6, 1.25),
             bend=float(rng.choice((0.0, rng.normal(0, 0.7)))),
-            curl=float(rng.choice((0.0, rng.uniform(0.2, 0.7)))),
+            curls=curls,
             spacing=rng.uniform(1.6, 2.2),
+            apart=float(rng.choice((0.0, rng.uniform(0.3, 1.6)))),
+            hollow=rng.uniform(0.05, 0.45),
             shade=rng.uniform(0.2, 0.85),
             creases=rng.uniform(0, 1),
             nails_bgr=rng.choice(((150.0, 160.0, 215.0), (60.0, 40.0, 170.0), (190.0, 195.0, 225.0)), p=_NAILS),
@@ -217,7 +226,7 @@ def lay_hand(
     tip = points[hand.target] + hand.offset_cm[frame] * px_per_cm
     pointing = np.array((np.cos(hand.angle), np.sin(hand.angle)))
     beside = np.array((-np.sin(hand.angle), np.cos(hand.angle)))
-    knuckles = tip - unit * (1 - hand.curl) * 3.2 * pointing
+    knuckles = tip - unit * (1 - hand.curls[:2].min()) * 3.2 * pointing
     wrist = knuckles - unit * 7.5 * pointing
     skin = skin_bgr.astype(np.float32) * hand.skin_gain.astype(np.float32)
     covers = np.zeros(image.shape[:2], np.float32)
@@ -261,14 +270,26 @@ def lay_hand(
 
     palm = [(knuckles + s * 1.2 * unit * beside, wrist + s * 0.8 * unit * beside, 2.5 * unit) for s in (1, -1)]
     lay([*palm, (wrist, wrist - unit * 12 * pointing, 2.8 * unit)], [], False)
-    reach = np.array((6.6, 7.4, 7.0, 5.6)) * (1 - hand.curl)
-    for finger in rng.permutation(hand.fingers):
+    reach = np.array((6.6, 7.4, 7.0, 5.6)) * (1 - hand.curls)
+    bones = []
+    for finger in range(hand.fingers):
         place = finger - (hand.fingers - 1) / 2
         turns = hand.angle + place * hand.fan + np.array((0.0, hand.bend))
-        base = knuckles + beside * place * hand.spacing * unit
+        base = knuckles + beside * (place * hand.spacing - (finger == 0) * hand.apart) * unit
         joint = base + 0.55 * reach[finger] * unit * np.array((np.cos(turns[0]), np.sin(turns[0])))
         end = joint + 0.45 * reach[finger] * unit * np.array((np.cos(turns[1]), np.sin(turns[1])))
-        lay([(base, joint, 0.9 * unit), (joint, end, 0.8 * unit)], [0.9, 1.0, 1.1], hand.curl < 0.3)
+        bones.append((base, joint, end))
+    if hand.apart and len(bones) > 1:
+        between = np.stack([*bones[0], *bones[1][::-1]]).round().astype(np.int32)
+        dark = np.zeros(image.shape[:2], np.uint8)
+        cv2.fillPoly(dark, [between], 255, cv2.LINE_AA)
+        cover = cv2.GaussianBlur(dark, (0, 0), 0.15 * unit).astype(np.float32) / 255
+        image += cover[..., None] * (hand.hollow * skin - image)
+        np.maximum(covers, cover, out=covers)
+    for finger in rng.permutation(hand.fingers):
+        base, joint, end = bones[finger]
+        parts = [(base, joint, 0.9 * unit), (joint, end, 0.8 * unit)]
+        lay(parts, [0.9, 1.0, 1.1], hand.curls[finger] < 0.3)
 
     column = np.clip(points.round().astype(int), 0, (image.shape[1] - 1, image.shape[0] - 1))
     hidden[:] = covers[column[:, 1], column[:, 0]] > 0.5
