@@ -1,6 +1,6 @@
 """Time of one classified frame at the paper's size, against a plain transcription of the released path.
 
-    python benchmarks/released_path.py [--model CHECKPOINT [--widen 4]] [--threads 1] [--turns 9] [--precisions int8]
+    python benchmarks/released_path.py [--model CHECKPOINT [--widen 4] [--int8-as REPORT]] [--threads 1] [--turns 9]
 
 released: PyTorch, eager, float32: FAN on the former, the due and the later crop, then the head; what the authors' code
 does for every frame. Against it the `stream` bundle of the same weights, one new crop and one decision per frame, as it
@@ -11,7 +11,8 @@ FP32 within 1e-3 of PyTorch, bf16 within the FP16 gate (5e-3). INT8: with --mode
 decisions may change by .01, the gate of export; random weights (without --model) decide nothing, and its probabilities
 may differ by .01 in the mean, the limit that export chooses by. --widen copies the channels of a narrow model (Net2Net,
 arXiv 1511.05641): a network of the paper's width that decides as the narrow one does, as long as nobody has weights of
-that width.
+that width. --int8-as leaves those convolutions out of INT8 that an export of --model did (its .parity.json); without it
+all are quantised.
 The last line is one JSON object.
 """
 
@@ -45,6 +46,8 @@ from train.model import HourGlass, Model, ModelConfig
 
 EQUAL = 1e-3
 """largest difference of probabilities of the FP32 engines from the released path"""
+CALIBRATION = 64
+"""triplets that give the ranges of INT8 with --int8-as"""
 MEAN_FACE = tuple((float(i % 9) - 4, float(i // 9) - 4, float(i % 5)) for i in range(68))  # what a bundle must have
 
 
@@ -120,16 +123,16 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(np.asarray(logits, np.float64), -700, 700)))
 
 
-def bundles(model: Model, head: str, int8: bool, folder: Path, sample: Sample) -> dict[str, Bundle]:
-    """precision -> `stream` bundle, written to `folder`."""
+def bundles(
+    model: Model, head: str, int8: bool, folder: Path, calibration: Sample, left_out: tuple[list[str], str]
+) -> dict[str, Bundle]:
+    """precision -> `stream` bundle, written to `folder`; `left_out`: see quantise.quantise_as."""
     described = build.describe(model, kind="stream", head=head)
     proto = build.build(model, described)
     made = {"fp32": Bundle.load(build.save(proto, folder / "fp32.onnx"))}
     if int8:
-        anything = quantise.Limits(float("inf"), float("inf"), float("inf"))  # judged below, on the answers
-        few = Sample(sample.name, sample.crops[:8])
         described = build.describe(model, kind="stream", head=head, precision="int8", arithmetic="int8")
-        proto = quantise.quantise(proto, described, few, Sample(sample.name, sample.crops[:1]), anything).proto
+        proto = quantise.quantise_as(proto, described, calibration, *left_out)
         build.stamp(proto, described)
         made["int8"] = Bundle.load(build.save(proto, folder / "int8.onnx"))
     return made
@@ -162,11 +165,17 @@ def stepper(engine: StreamEngine) -> Callable[[], None]:
 
 
 def engines(
-    model: Model, head: str, names: list[str], threads: int, folder: Path, sample: Sample
+    model: Model,
+    head: str,
+    names: list[str],
+    threads: int,
+    folder: Path,
+    calibration: Sample,
+    left_out: tuple[list[str], str],
 ) -> dict[str, StreamEngine]:
     """ONNX Runtime FP32 and what of OpenVINO is asked for and there."""
     there = importlib.util.find_spec("openvino") is not None
-    made = bundles(model, head, there and "int8" in names, folder, sample)
+    made = bundles(model, head, there and "int8" in names, folder, calibration, left_out)
     opened: dict[str, StreamEngine] = {"ort_fp32": OrtStreamEngine(made["fp32"], max_faces=1, threads=threads)}
     if not there:
         print("OpenVINO is not installed (aunet_sdk[openvino]): left out", file=sys.stderr)
@@ -191,14 +200,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     if loaded and arguments.widen > 1:
         loaded = widened(loaded, arguments.widen)
     resolution = loaded.config.resolution if loaded else arguments.resolution
-    sample = load_sample(arguments.crops, resolution, arguments.limit)
+    sample = load_sample(arguments.crops, resolution, arguments.limit, "test" if is_set(arguments.crops) else None)
     model = loaded or random_model(arguments.width, resolution, sample.crops)
     head = arguments.head
     triplets = [torch.from_numpy(part.astype(np.float32) / np.float32(255))[:, None] for part in sample.crops]
     expected = sigmoid(np.concatenate([released(model, head, *triplet).numpy() for triplet in triplets]))
     turns: dict[str, list[float]] = {"released": []}
+    calibration, left_out = int8_choices(arguments, resolution, sample)
+    precisions = arguments.precisions.split(",")
     with tempfile.TemporaryDirectory() as folder:
-        opened = engines(model, head, arguments.precisions.split(","), arguments.threads, Path(folder), sample)
+        opened = engines(model, head, precisions, arguments.threads, Path(folder), calibration, left_out)
         got = {name: answers(engine, sample.crops) for name, engine in opened.items()}
         apart = {name: np.abs(answer - expected) for name, answer in got.items()}
         changes = {
@@ -248,6 +259,22 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def int8_choices(
+    arguments: argparse.Namespace, resolution: int, sample: Sample
+) -> tuple[Sample, tuple[list[str], str]]:
+    """What gives the ranges of INT8: other people than those of the answers where --crops is a set; what it leaves out,
+    and how ranges are taken."""
+    if not arguments.int8_as:
+        return Sample(sample.name, sample.crops[:8]), ([], "widest")
+    report = json.loads(arguments.int8_as.read_text(encoding="utf-8"))
+    calibration = load_sample(arguments.crops, resolution, CALIBRATION, "train" if is_set(arguments.crops) else None)
+    return calibration, (report["left_out"], report["ranges"])
+
+
+def is_set(crops: Path | None) -> bool:
+    return crops is not None and (crops / "dataset.json").is_file()
+
+
 def weights_of(arguments: argparse.Namespace) -> str:
     if not arguments.model:
         return "random"
@@ -291,6 +318,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, help="checkpoint (.safetensors); default: random weights")
     parser.add_argument("--widen", type=int, default=1, metavar="N", help="copy every channel of --model N times")
+    parser.add_argument("--int8-as", type=Path, metavar="REPORT", help=".parity.json of an INT8 export of --model")
     parser.add_argument("--head", choices=("aunet", "points"), default="aunet")
     parser.add_argument("--width", type=int, default=256, help="of the random model")
     parser.add_argument("--resolution", type=int, default=256, help="of the random model, px")

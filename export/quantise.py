@@ -27,7 +27,7 @@ from aunet_sdk.bundle import Bundle
 from .crops import Sample
 from .parity import CONFIDENT, f1_scores
 
-__all__ = ["Limits", "Quantised", "convolutions", "quantise"]
+__all__ = ["Limits", "Quantised", "convolutions", "quantise", "quantise_as"]
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +153,23 @@ def quantise(
         f"INT8: expected a graph within {limits} with some convolutions quantised, got none; "
         "calibrate on crops like those that will be seen, or export with --precision fp16"
     )
+
+
+def quantise_as(
+    proto: onnx.ModelProto, bundle: Bundle, calibration: Sample, left_out: Sequence[str], ranges: str
+) -> onnx.ModelProto:
+    """The INT8 form with the choices of another `quantise`: `left_out` and `ranges` as its report has them.
+
+    Raises ValueError where the graph has no such convolutions, or for other ranges than "widest" and "usual".
+    """
+    unknown = set(left_out) - set(convolutions(proto))
+    if unknown or ranges not in _RANGES:
+        raise ValueError(
+            f"INT8: expected convolutions of the graph and ranges out of {', '.join(_RANGES)}, got "
+            f"{', '.join(sorted(unknown)[:3]) or ranges}; take the report of a network with the same layers"
+        )
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        return _Quantiser(proto, bundle, calibration, Path(folder), ranges)(left_out)
 
 
 def _cost(apart: tuple[float, float], limits: Limits) -> float:

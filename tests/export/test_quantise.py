@@ -14,7 +14,7 @@ from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines.ort import OrtClip
 from export.build import save, stamp
 from export.crops import Sample
-from export.quantise import Limits, convolutions, quantise
+from export.quantise import Limits, convolutions, quantise, quantise_as
 
 from .test_parity import bundle as describe
 
@@ -105,6 +105,15 @@ def test_a_convolution_that_cannot_bear_it_is_left_out(bundle: Bundle) -> None:
     assert min(made.tries[0][1], made.tries[1][1]) > LIMITS.mean_difference >= made.tries[2][1]
     data = made.to_dict()
     assert data["left_out"] == ["coarse"] and data["tries"][0]["f1_change"] is None
+
+
+def test_choices_are_taken_over(bundle: Bundle) -> None:
+    made = quantise(graph(3000.0), bundle, crops(16, 1), crops(16, 2), LIMITS)
+    again = quantise_as(graph(3000.0), bundle, crops(16, 1), made.left_out, made.ranges)
+    assert [node.op_type for node in again.graph.node] == [node.op_type for node in made.proto.graph.node]
+    for left_out, ranges in (("finest",), "usual"), ((), "narrow"):
+        with pytest.raises(ValueError, match="of a network with the same layers"):
+            quantise_as(graph(1.0), bundle, crops(16, 1), left_out, ranges)
 
 
 def test_labels_count_where_there_are_any(bundle: Bundle) -> None:
