@@ -32,6 +32,13 @@ class LookAheadChoice(str, Enum):
     none = "none"
 
 
+class BaselineChoice(str, Enum):
+    """--baseline"""
+
+    none = "none"
+    person = "person"
+
+
 class FinderChoice(str, Enum):
     """--finder"""
 
@@ -69,6 +76,9 @@ FinderModel = Annotated[Path | None, _choice("--finder-model", help="YuNet's fil
 LookAhead = Annotated[
     LookAheadChoice, _choice("--look-ahead", help="full: both neighbours in time; none: the past alone.")
 ]
+Baseline = Annotated[
+    BaselineChoice, _choice("--baseline", help="person: lower what a face reads at rest, learned as the video goes on.")
+]
 Engine = Annotated[str, _choice("--engine", help="What runs the network, as `aunet info` lists them.")]
 MaxFaces = Annotated[int, _choice("--max-faces", help="Faces to follow at once.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
@@ -105,6 +115,7 @@ def detect(
     finder: Finder = FinderChoice.auto,
     finder_model: FinderModel = None,
     look_ahead: LookAhead = LookAheadChoice.full,
+    baseline: Baseline = BaselineChoice.none,
     max_faces: MaxFaces = 8,
     debug: Debug = False,
 ) -> None:
@@ -124,6 +135,7 @@ def detect(
         options = DetectorOptions(
             model=model,
             look_ahead=look_ahead.value,
+            baseline=baseline.value,
             max_faces=max_faces,
             finder=finder.value,
             finder_model=finder_model,

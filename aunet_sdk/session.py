@@ -15,6 +15,7 @@ from .network import FaceNetwork
 from .options import LookAhead
 from .pose import head_pose
 from .profiling.timers import StageTimer
+from .resting import RestingFaces
 from .results import Context, Face, FrameResult, HeadPose
 from .temporal import Due, TemporalBuffer
 
@@ -63,6 +64,7 @@ class Session:
         look_ahead: as in DetectorOptions.
         selection: AUs to report.
         longer_side_px: for the finder.
+        resting: learns the faces at rest; None: probabilities are as the network says.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Session:
         look_ahead: LookAhead,
         selection: Selection,
         longer_side_px: int = LONGER_SIDE_PX,
+        resting: RestingFaces | None = None,
     ) -> None:
         self.tracker = tracker
         self.details_ms: Mapping[str, float] = {}
@@ -80,6 +83,7 @@ class Session:
         self._follower = Follower(network, finder, tracker, longer_side_px)
         self._points3d = network.bundle.points3d
         self._selection = selection
+        self._resting = resting
         self._buffer: TemporalBuffer[_FrameRecord] = TemporalBuffer(network.bundle.interval_s, look_ahead)
 
     def push(self, image: np.ndarray, timestamp_s: float, index: int, decode_ms: float = 0.0) -> list[FrameResult]:
@@ -125,7 +129,7 @@ class Session:
 
     def _result(self, record: _FrameRecord, asks: Sequence[Ask]) -> FrameResult:
         faces = [
-            self._face(ask.face_id, record.faces[ask.face_id], ask.logits, ask.context, provisional=False)
+            self._face(ask.face_id, record, ask.logits, ask.context, provisional=False)
             for ask in asks
             if ask.logits is not None
         ]
@@ -138,15 +142,16 @@ class Session:
             face_id = view.track.id
             if view.early_logits is not None:
                 context = Context.PAST if face_id in former else Context.NONE
-                faces.append(
-                    self._face(face_id, record.faces[face_id], view.early_logits, context, provisional=due.provisional)
-                )
+                faces.append(self._face(face_id, record, view.early_logits, context, provisional=due.provisional))
         return _frame_result(record, faces, provisional=due.provisional)
 
     def _face(
-        self, face_id: int, record: _FaceRecord, logits: np.ndarray, context: Context, *, provisional: bool
+        self, face_id: int, frame: _FrameRecord, logits: np.ndarray, context: Context, *, provisional: bool
     ) -> Face:
-        probabilities = 1 / (1 + np.exp(-logits[self._selection.columns].astype(np.float64)))
+        record, chosen = frame.faces[face_id], logits[self._selection.columns].astype(np.float64)
+        if self._resting is not None:
+            chosen = chosen - self._resting.lowering(face_id, chosen, frame.timestamp_s, learn=not provisional)
+        probabilities = 1 / (1 + np.exp(-chosen))
         return Face(
             id=face_id,
             box=record.box,

@@ -1,6 +1,6 @@
 """How far aunet_sdk agrees with MediaPipe's Face Landmarker on the same frames. Agreement with a tool, no accuracy.
 
-    python benchmarks/agreement.py CLIP... --task face_landmarker.task [--model BUNDLE] [--json FILE]
+    python benchmarks/agreement.py CLIP... --task face_landmarker.task [--model BUNDLE] [--baseline person]
 
 Per clip and pooled: Pearson's r of AU probabilities with MediaPipe's channels, the distance of the 68 points from its
 own (NME: mean distance over the distance of the outer eye corners, 51 inner points and all 68), frames with a face,
@@ -224,13 +224,14 @@ def main() -> int:
     parser = parser_of(__doc__, model=True)
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
     parser.add_argument("--task", type=Path, required=True, help="MediaPipe's face_landmarker.task")
+    parser.add_argument("--baseline", default="none", choices=("none", "person"), help="as in DetectorOptions")
     arguments = parser.parse_args()
     reason = available(arguments.task)
     if reason:
         parser.error(reason)
 
     def body() -> int:
-        with Detector(options_of(arguments)) as detector:
+        with Detector(options_of(arguments, baseline=arguments.baseline)) as detector:
             clips = [look(detector, path, cached_reading(path, arguments.task)) for path in arguments.clips]
             return report(clips, detector.bundle.name, arguments.json)
 
