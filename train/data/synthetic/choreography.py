@@ -163,11 +163,12 @@ def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: n
         for number in numbers:
             mask[:, ROW[number]] |= when & (intensity[:, ROW[number]] > 0.05)
 
-    if rng.random() < 0.5:  # a smile shows the teeth in another way: the upper lip rises, the lower stays, the jaw too
-        grin = rng.uniform(0, 0.5) * np.minimum(intensity[:, ROW[12]], intensity[:, ROW[25]])
-        both("mouthUpperUp", grin)
-        both("mouthLowerDown", -0.8 * grin)
-        mask[:, ROW[10]] |= grin > 0.1
+    if rng.random() < 0.6:  # a smile bares the teeth far more than its lips part otherwise, the jaw hardly moved
+        bared = np.minimum(intensity[:, ROW[12]], intensity[:, ROW[25]])
+        raised = rng.uniform(0, 0.8) * bared
+        both("mouthUpperUp", raised)
+        both("mouthLowerDown", rng.uniform(-0.4, 0.8) * bared)
+        mask[:, ROW[10]] |= raised > 0.1
 
     if rng.random() < 0.35:  # a blink on one frame, or drowsy lids throughout
         blink = (
