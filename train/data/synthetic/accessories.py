@@ -82,12 +82,14 @@ class Extras:
 
 
 NOTHING = Extras()
+HANDS = 0.3
+"""share of the sequences in which a hand comes before the face"""
 _NAILS = (0.7, 0.1, 0.2)  # bare, painted, pale
 _HAND_TARGETS = (62, 66, 51, 57, 48, 54, 62, 66, 51, 57, 3, 13, 8, 33, 27, 36, 45)  # most lie on the mouth
 
 
-def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
-    """Glasses on one face of eight, a beard on one of nine, a hand in three sequences of ten."""
+def draw_extras(rng: np.random.Generator, frames: int, hands: float = HANDS) -> Extras:
+    """Glasses on one face of eight, a beard on one of nine, a hand in this share of the sequences."""
     glasses = beard = hand = None
     if rng.random() < 0.125:
         shade = rng.uniform(0, 1)
@@ -106,7 +108,7 @@ def draw_extras(rng: np.random.Generator, frames: int) -> Extras:
         beard = Beard(
             rng.uniform(0.25, 1.0), rng.uniform(0.15, 0.5), bool(rng.random() < 0.8), brown, int(rng.integers(2**31))
         )
-    if rng.random() < 0.3:
+    if rng.random() < hands:
         there = np.ones(frames, bool)
         if rng.random() < 0.6:  # comes or goes
             first = int(rng.integers(1, frames)) if frames > 1 else 0

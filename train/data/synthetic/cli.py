@@ -21,6 +21,9 @@ def generate(
     sequences: Annotated[int, typer.Option(help="Sequences of four frames, 0.4 s apart")] = 7680,
     seed: int = 1,
     workers: int = 2,
+    hands: Annotated[
+        float, typer.Option(help="Share of the sequences with a hand before the face", min=0, max=1)
+    ] = 0.3,
 ) -> None:
     """Render the set: shards/*.npz and dataset.json with the split by identity."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -43,7 +46,7 @@ def generate(
     with Progress(*columns) as bar:
         task = bar.add_task("fitting heads", total=None, rate="")
         start, first = 0.0, None
-        for done, total in g.generate(g.Settings(source, out, sequences, seed, workers)):
+        for done, total in g.generate(g.Settings(source, out, sequences, seed, workers, hands)):
             if first is None:
                 first, start = done, time.monotonic()
             rate = (done - first) / max(time.monotonic() - start, 1e-9)

@@ -14,7 +14,7 @@ import numpy as np
 
 from aunet_sdk import alignment
 from train.data.synthetic import choreography, scene
-from train.data.synthetic.accessories import draw_extras
+from train.data.synthetic.accessories import HANDS, draw_extras
 from train.data.synthetic.ict import AU_NUMBERS, Head, load_head
 from train.data.synthetic.portraits import CREDITS, Portrait, read_groups, read_portraits, split_identities
 from train.data.synthetic.render import Camera, Person, prepare_person, render
@@ -33,7 +33,7 @@ CROP = Camera(SIZE, SIZE, TEMPLATE, MARGIN)
 @dataclass(frozen=True)
 class Settings:
     """``source``: folder with portraits/ and ict_facekit_light.npz; ``out``: the set; ``sequences`` in all, shared
-    among the splits as their identities are.
+    among the splits as their identities are; ``hands``: share of them with a hand before the face.
     """
 
     source: Path
@@ -41,6 +41,7 @@ class Settings:
     sequences: int = 7680
     seed: int = 1
     workers: int = 2
+    hands: float = HANDS
 
 
 _state: dict = {}
@@ -62,17 +63,17 @@ def _start(settings: Settings) -> None:
 
 
 def render_sequence(
-    head: Head, person: Person, mates: list[Person], matrix: np.ndarray, rng: np.random.Generator, frames: int = FRAMES
+    head: Head, person: Person, mates: list[Person], matrix: np.ndarray, rng: np.random.Generator, hands: float = HANDS
 ) -> dict[str, np.ndarray]:
-    """One sequence: images (F, 160, 160, 3) uint8 RGB, points (F, 68, 2), intensity and labels (F, 15), NaN where
+    """One sequence of FRAMES: images (F, 160, 160, 3) uint8 RGB, points (F, 68, 2), intensity and labels (F, 15), NaN where
     not known.
     """
     look = scene.draw_look(head, mates, rng, SIZE)
-    played = choreography.act(head.shape_names, matrix, frames, rng)
-    extras = draw_extras(rng, frames)
+    played = choreography.act(head.shape_names, matrix, FRAMES, rng)
+    extras = draw_extras(rng, FRAMES, hands)
     shots = [
         render(head, person, look, played.weights[i], played.intensity[i], played.turn[i], CROP, extras, i)
-        for i in range(frames)
+        for i in range(FRAMES)
     ]
     hidden = np.stack([shot.hidden for shot in shots])
     gaps = np.array([shot.lip_gap for shot in shots])
@@ -102,7 +103,8 @@ def _render_shard(number: int) -> int:
     rows, identity = [], []
     for _ in range(min(SEQUENCES_PER_SHARD, settings.sequences - number * SEQUENCES_PER_SHARD)):
         name = names[rng.integers(len(names))]
-        rows.append(render_sequence(_state["head"], people[name], mates[_state["of"][name]], _state["matrix"], rng))
+        others = mates[_state["of"][name]]
+        rows.append(render_sequence(_state["head"], people[name], others, _state["matrix"], rng, settings.hands))
         identity.append(name)
     _write(settings.out / "shards" / f"{number:05d}.npz", rows, identity, "render")
     return len(rows)
@@ -167,7 +169,7 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
     shards = settings.out / "shards"
     shards.mkdir(parents=True, exist_ok=True)
     record = settings.out / "settings.json"
-    wanted = {"sequences": settings.sequences, "seed": settings.seed}
+    wanted = {"sequences": settings.sequences, "seed": settings.seed, "hands": settings.hands}
     begun = json.loads(record.read_text())["seed"] if record.is_file() else settings.seed
     if begun != settings.seed:
         raise ValueError(f"{settings.out}: was begun with seed {begun}, got {settings.seed}; choose another folder")
