@@ -21,9 +21,7 @@ def generate(
     sequences: Annotated[int, typer.Option(help="Sequences of four frames, 0.4 s apart")] = 7680,
     seed: int = 1,
     workers: int = 2,
-    hands: Annotated[
-        float, typer.Option(help="Share of the sequences with a hand before the face", min=0, max=1)
-    ] = 0.3,
+    hands: Annotated[float, typer.Option(help="Share of sequences with a hand before the face", min=0, max=1)] = 0.3,
 ) -> None:
     """Render the set: shards/*.npz and dataset.json with the split by identity."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

@@ -65,8 +65,8 @@ def _start(settings: Settings) -> None:
 def render_sequence(
     head: Head, person: Person, mates: list[Person], matrix: np.ndarray, rng: np.random.Generator, hands: float = HANDS
 ) -> dict[str, np.ndarray]:
-    """One sequence of FRAMES: images (F, 160, 160, 3) uint8 RGB, points (F, 68, 2), intensity and labels (F, 15), NaN where
-    not known.
+    """One sequence of F = FRAMES: images (F, 160, 160, 3) uint8 RGB, points (F, 68, 2), intensity and labels (F, 15),
+    NaN where not known.
     """
     look = scene.draw_look(head, mates, rng, SIZE)
     played = choreography.act(head.shape_names, matrix, FRAMES, rng)
@@ -170,9 +170,12 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
     shards.mkdir(parents=True, exist_ok=True)
     record = settings.out / "settings.json"
     wanted = {"sequences": settings.sequences, "seed": settings.seed, "hands": settings.hands}
-    begun = json.loads(record.read_text())["seed"] if record.is_file() else settings.seed
-    if begun != settings.seed:
-        raise ValueError(f"{settings.out}: was begun with seed {begun}, got {settings.seed}; choose another folder")
+    begun = {**wanted, **(json.loads(record.read_text()) if record.is_file() else {})}
+    if (begun["seed"], begun["hands"]) != (settings.seed, settings.hands):
+        raise ValueError(
+            f"{settings.out}: was begun with seed {begun['seed']} and hands {begun['hands']}, got {settings.seed} and "
+            f"{settings.hands}; choose another folder"
+        )
     record.write_text(json.dumps(wanted))
     head, people, of, portraits = _load(settings)
     splits = {name: sorted(n for n in of if of[n] == name) for name in ("train", "val", "test")}
