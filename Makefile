@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST = $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 GROUND := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
@@ -19,11 +19,12 @@ demo: $(VENV)/.demo
 
 # Three runs, each with the native libraries of one part. All tests in one process ended in a segmentation fault
 # twice, in different tests of train after those of the engines. The cause is not known; docs/engines.md, "Beside other
-# libraries", says what was looked into. Each run shares its files among WORKERS processes of one thread.
+# libraries", says what was looked into. The first two share their files among WORKERS processes; the last does not,
+# since it looks at what a process is made of: its memory, its threads, its signals.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test
-	$(PYTEST) tests/train
-	$(PYTEST) tests/export
+	$(PYTEST) -n $(WORKERS) --dist loadfile tests/train
+	$(PYTEST) -n $(WORKERS) --dist loadfile tests/export
 	$(PYTEST) tests --ignore tests/train --ignore tests/export
 
 lint: $(VENV)/.dev
