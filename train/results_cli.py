@@ -107,18 +107,19 @@ def tables(
 ) -> None:
     """Print Tables III-XIV: the paper's figures beside those of the runs, a dash where no run has one."""
     from train import paper, protocol
+    from train import table as written
     from train import tables as made
 
     loaded = protocol.read_runs(runs or [])
     built = [made.build(number, loaded, data_set, flip) for number in (table or paper.NUMBERS)]
     console = _console()
     for one in built:
-        console.print(made.to_rich(one))
+        console.print(written.to_rich(one))
         console.print()
         if csv is not None:
-            made.write_csv(one, csv)
+            written.write_csv(one, csv)
     if markdown is not None:
-        markdown.write_text("\n".join(made.to_markdown(one) for one in built), encoding="utf-8")
+        markdown.write_text("\n".join(written.to_markdown(one) for one in built), encoding="utf-8")
 
 
 def figures(

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from train import paper, tables
+from train import table as written
 from train.cli import app
 from train.predictions import Predictions
 
@@ -37,7 +38,7 @@ def run(
     return Predictions(probabilities, labels, **values, variant=variant, flipped=mirrored, **rest)  # type: ignore[arg-type]
 
 
-def cell(table: tables.Table, row: str, heading: str, whose: str = "ours") -> str:
+def cell(table: written.Table, row: str, heading: str, whose: str = "ours") -> str:
     return next(r for r in table.rows if r[0] == row)[1 + table.columns.index((heading, whose))]
 
 
@@ -48,8 +49,8 @@ def test_without_runs_the_paper_stands_alone(number: str) -> None:
     for row in table.rows:
         for (heading, whose), text in zip(table.columns, row[1:], strict=True):
             if whose != "paper" and number != "VI" and heading != "Model size (M)":
-                assert text == tables.DASH
-    assert any(text != tables.DASH for row in table.rows for text in row[1:])
+                assert text == written.DASH
+    assert any(text != written.DASH for row in table.rows for text in row[1:])
 
 
 def test_the_papers_own_averages() -> None:
@@ -71,7 +72,7 @@ def test_ours_stands_beside_the_papers() -> None:
     assert cell(table, "folds x seeds", "AU-FAN") == "3 x 1" and cell(table, "± over folds", "AU-FAN") == "0.0"
     assert cell(table, "Avg", "ResNet18, ImageNet", "paper") == "61.5"
     assert ("JÄANet", "ours") not in table.columns and "ours:" not in table.heading
-    assert cell(tables.build("IV", runs), "AU12", "AU-FAN") == tables.DASH
+    assert cell(tables.build("IV", runs), "AU12", "AU-FAN") == written.DASH
 
 
 def test_seeds_give_a_spread() -> None:
@@ -86,7 +87,7 @@ def test_the_training_set_decides_the_table() -> None:
     label = run("aunet", 1.0, extra={"train_corpus": "mixture", "alignment_space": "label"})
     seventh = tables.build("VII", [mixture, label])
     assert cell(seventh, "Avg", "AUNet") == "66.7" and cell(seventh, "Avg", "AUNet, label space") == "100.0"
-    assert cell(tables.build("XIII", [mixture]), "Avg", "AUNet") == tables.DASH
+    assert cell(tables.build("XIII", [mixture]), "Avg", "AUNet") == written.DASH
     cross = run("au-fan", 1.0, "disfa", (1, 2, 4, 6, 12), extra={"train_corpus": "bp4d"})
     assert cell(tables.build("IV", [cross]), "AU6", "AU-FAN") == "100.0"
 
@@ -103,11 +104,11 @@ def test_the_synthetic_set_stands_in_and_says_so() -> None:
     table = tables.build("VII", runs)
     assert "not comparable" in table.heading and "synthetic" in table.heading
     assert cell(table, "AU26", "AU-FAN", "ours, synthetic") == "66.7"
-    assert cell(table, "AU26", "AU-FAN", "paper") == tables.DASH
+    assert cell(table, "AU26", "AU-FAN", "paper") == written.DASH
     assert cell(table, "AU1", "AU-FAN", "paper") == "54.9"
     fourth = tables.build("IV", runs)  # one data set is no cross-data-set test
     assert all(
-        text == tables.DASH
+        text == written.DASH
         for row in fourth.rows
         for (_, w), text in zip(fourth.columns, row[1:], strict=True)
         if w != "paper"
@@ -127,11 +128,11 @@ def test_dependencies_motion_and_t_tests() -> None:
     assert cell(tenth, "Dependency F1, AU-VAE more than AU-FAN by (points)", "BP4D") == "33.3"
     assert cell(tenth, "Dependency F1, AU-VAE more than AU-FAN by (points)", "DISFA", "paper") == "3.1"
     eleventh = tables.build("XI", runs)
-    assert eleventh.rows[0][3:] == ("64.9", "88.9") and eleventh.rows[1][4] == tables.DASH
+    assert eleventh.rows[0][3:] == ("64.9", "88.9") and eleventh.rows[1][4] == written.DASH
     assert eleventh.rows[0][1:3] == ("2.66", "2.66")  # our AU-TDN has the paper's parameters
     twelfth = tables.build("XII", runs)
     assert cell(twelfth, "AU-VAE", "t", "paper") == "-26.78" and float(cell(twelfth, "AU-VAE", "t")) < -1
-    assert cell(twelfth, "AU-VAE", "pairs") == str(N * 12) and cell(twelfth, "AUNet", "t") == tables.DASH
+    assert cell(twelfth, "AU-VAE", "pairs") == str(N * 12) and cell(twelfth, "AUNet", "t") == written.DASH
     assert cell(twelfth, "AU-VAE", "p, F1 of subjects (n)").endswith("(7)")
 
 
@@ -141,7 +142,7 @@ def test_dependencies_on_the_synthetic_set_have_a_column_of_their_own() -> None:
         tenth = tables.build("X", runs, data_set=asked)
         assert cell(tenth, "Dependency F1, AU-FAN", "synthetic") == "66.7"
         assert cell(tenth, "Dependency F1, AU-VAE more than AU-FAN by (points)", "synthetic") == "33.3"
-        assert cell(tenth, "Dependency F1, AU-FAN", "BP4D") == tables.DASH
+        assert cell(tenth, "Dependency F1, AU-FAN", "BP4D") == written.DASH
 
 
 def test_table_six_asks_our_networks() -> None:

@@ -119,7 +119,7 @@ def _chin(points: np.ndarray) -> float:
 
 def _photo_rows(portraits: list[Portrait]) -> tuple[list[dict[str, np.ndarray]], list[str]]:
     """The real photos as still sequences: neutral = every AU off; smiling = AU12 on and only what is sure besides,
-    AU26 off where the chin is no lower than on the same person's neutral photo.
+    AU26 off where the chin is less than JAW_SHUT lower than on the same person's neutral photo.
     """
     rows, identity = [], []
     at_rest = {p.identity: _chin(p.points) for p in portraits if not p.smiling}
