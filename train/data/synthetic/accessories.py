@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from train.data.synthetic.hand_mesh import HandMesh, MeshHand, draw_mesh_hand
+
 Projection = Callable[[np.ndarray], np.ndarray]
 """(n, 3) cm in the head's frame -> (n, 2) px of the picture that is drawn on."""
 
@@ -78,18 +80,32 @@ class Extras:
 
     glasses: Glasses | None = None
     beard: Beard | None = None
-    hand: Hand | None = None
+    hand: Hand | MeshHand | None = None
 
 
 NOTHING = Extras()
 HANDS = 0.3
 """share of the sequences in which a hand comes before the face"""
+_NAILS_BGR = ((150.0, 160.0, 215.0), (60.0, 40.0, 170.0), (190.0, 195.0, 225.0))
 _NAILS = (0.7, 0.1, 0.2)  # bare, painted, pale
+_MESH_SHARE = 0.8
 _HAND_TARGETS = (62, 66, 51, 57, 48, 54, 62, 66, 51, 57, 3, 13, 8, 33, 27, 36, 45)  # most lie on the mouth
 
 
-def draw_extras(rng: np.random.Generator, frames: int, hands: float = HANDS) -> Extras:
-    """Glasses on one face of eight, a beard on one of nine, a hand in this share of the sequences."""
+def _draw_nails(rng: np.random.Generator) -> np.ndarray:
+    colour: np.ndarray = rng.choice(_NAILS_BGR, p=_NAILS)
+    return colour
+
+
+def hand_on_photo(rng: np.random.Generator, mesh: HandMesh) -> MeshHand:
+    """A hand for one still picture, mostly at the mouth."""
+    return draw_mesh_hand(mesh, rng, np.ones(1, bool), _HAND_TARGETS, _draw_nails(rng))
+
+
+def draw_extras(rng: np.random.Generator, frames: int, hands: float = HANDS, mesh: HandMesh | None = None) -> Extras:
+    """Glasses on one face of eight, a beard on one of nine, a hand in this share of the sequences: four of five as a
+    mesh where there is one, the others drawn.
+    """
     glasses = beard = hand = None
     if rng.random() < 0.125:
         shade = rng.uniform(0, 1)
@@ -113,6 +129,8 @@ def draw_extras(rng: np.random.Generator, frames: int, hands: float = HANDS) -> 
         if rng.random() < 0.6:  # comes or goes
             first = int(rng.integers(1, frames)) if frames > 1 else 0
             there = (np.arange(frames) >= first) == bool(rng.random() < 0.5)
+        if mesh is not None and rng.random() < _MESH_SHARE:
+            return Extras(glasses, beard, draw_mesh_hand(mesh, rng, there, _HAND_TARGETS, _draw_nails(rng)))
         curl = float(rng.choice((0.0, rng.uniform(0.2, 0.7))))
         curls = np.clip(curl + rng.normal(0, 0.08, 4), 0, 0.85)
         if rng.random() < 0.3:  # one finger stretched, the others folded: what lies between looks like a mouth
@@ -133,7 +151,7 @@ def draw_extras(rng: np.random.Generator, frames: int, hands: float = HANDS) -> 
             hollow=rng.uniform(0.05, 0.45),
             shade=rng.uniform(0.2, 0.85),
             creases=rng.uniform(0, 1),
-            nails_bgr=rng.choice(((150.0, 160.0, 215.0), (60.0, 40.0, 170.0), (190.0, 195.0, 225.0)), p=_NAILS),
+            nails_bgr=_draw_nails(rng),
             seed=int(rng.integers(2**31)),
         )
     return Extras(glasses, beard, hand)
@@ -298,4 +316,4 @@ def lay_hand(
     return hidden
 
 
-__all__ = ["NOTHING", "Extras", "beard_map", "draw_extras", "lay_hand", "put_on_glasses"]
+__all__ = ["NOTHING", "Extras", "beard_map", "draw_extras", "hand_on_photo", "lay_hand", "put_on_glasses"]

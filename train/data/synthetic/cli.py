@@ -22,6 +22,9 @@ def generate(
     seed: int = 1,
     workers: int = 2,
     hands: Annotated[float, typer.Option(help="Share of sequences with a hand before the face", min=0, max=1)] = 0.3,
+    hand_mesh: Annotated[
+        Path | None, typer.Option(help="right.glb of the WebXR generic hand; without it hands are drawn flat")
+    ] = None,
 ) -> None:
     """Render the set: shards/*.npz and dataset.json with the split by identity."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -44,7 +47,7 @@ def generate(
     with Progress(*columns) as bar:
         task = bar.add_task("fitting heads", total=None, rate="")
         start, first = 0.0, None
-        for done, total in g.generate(g.Settings(source, out, sequences, seed, workers, hands)):
+        for done, total in g.generate(g.Settings(source, out, sequences, seed, workers, hands, hand_mesh)):
             if first is None:
                 first, start = done, time.monotonic()
             rate = (done - first) / max(time.monotonic() - start, 1e-9)

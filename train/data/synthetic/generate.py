@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -14,10 +15,12 @@ import numpy as np
 
 from aunet_sdk import alignment
 from train.data.synthetic import choreography, scene
-from train.data.synthetic.accessories import HANDS, draw_extras
+from train.data.synthetic.accessories import HANDS, draw_extras, hand_on_photo
+from train.data.synthetic.hand_mesh import HandMesh, lay_mesh_hand, load_hand_mesh
 from train.data.synthetic.ict import AU_NUMBERS, Head, load_head
 from train.data.synthetic.portraits import CREDITS, Portrait, read_groups, read_portraits, split_identities
 from train.data.synthetic.render import Camera, Person, prepare_person, render
+from train.data.visibility import not_shown
 
 TEMPLATE = np.array([(0.3583, 0.4066), (0.6417, 0.4066), (0.5, 0.5471), (0.3895, 0.7090), (0.6105, 0.7090)])
 CROP_SCALE = 1.3736
@@ -27,6 +30,8 @@ JAW_SHUT = 0.031
 """Drop of the chin, in inter-ocular distances, up to which AU26 is off on a smiling photo: .15 of the .21 by which the
 head's jaw drops at full strength. The jaw's points on the photos are good to about .03.
 """
+PUPILS_CM = 6.3
+"""between the pupils of an adult, as far as a photo's scale is concerned"""
 CROP = Camera(SIZE, SIZE, TEMPLATE, MARGIN)
 
 
@@ -42,6 +47,7 @@ class Settings:
     seed: int = 1
     workers: int = 2
     hands: float = HANDS
+    hand_mesh: Path | None = None
 
 
 _state: dict = {}
@@ -59,18 +65,26 @@ def _load(settings: Settings) -> tuple[Head, dict[str, Person], dict[str, str], 
 def _start(settings: Settings) -> None:
     cv2.setNumThreads(1)
     head, people, of, portraits = _load(settings)
-    _state.update(settings=settings, head=head, people=people, of=of, portraits=portraits, matrix=head.au_matrix())
+    mesh = load_hand_mesh(settings.hand_mesh) if settings.hand_mesh else None
+    matrix = head.au_matrix()
+    _state.update(settings=settings, head=head, people=people, of=of, portraits=portraits, matrix=matrix, mesh=mesh)
 
 
 def render_sequence(
-    head: Head, person: Person, mates: list[Person], matrix: np.ndarray, rng: np.random.Generator, hands: float = HANDS
+    head: Head,
+    person: Person,
+    mates: list[Person],
+    matrix: np.ndarray,
+    rng: np.random.Generator,
+    hands: float = HANDS,
+    mesh: HandMesh | None = None,
 ) -> dict[str, np.ndarray]:
     """One sequence of F = FRAMES: images (F, 160, 160, 3) uint8 RGB, points (F, 68, 2), intensity and labels (F, 15),
     NaN where not known.
     """
     look = scene.draw_look(head, mates, rng, SIZE)
     played = choreography.act(head.shape_names, matrix, FRAMES, rng)
-    extras = draw_extras(rng, FRAMES, hands)
+    extras = draw_extras(rng, FRAMES, hands, mesh)
     shots = [
         render(head, person, look, played.weights[i], played.intensity[i], played.turn[i], CROP, extras, i)
         for i in range(FRAMES)
@@ -104,7 +118,8 @@ def _render_shard(number: int) -> int:
     for _ in range(min(SEQUENCES_PER_SHARD, settings.sequences - number * SEQUENCES_PER_SHARD)):
         name = names[rng.integers(len(names))]
         others = mates[_state["of"][name]]
-        rows.append(render_sequence(_state["head"], people[name], others, _state["matrix"], rng, settings.hands))
+        more = (rng, settings.hands, _state["mesh"])
+        rows.append(render_sequence(_state["head"], people[name], others, _state["matrix"], *more))
         identity.append(name)
     _write(settings.out / "shards" / f"{number:05d}.npz", rows, identity, "render")
     return len(rows)
@@ -117,9 +132,26 @@ def _chin(points: np.ndarray) -> float:
     return float((points[7:10].mean(0) - points[36:48].mean(0)) @ down / eye)
 
 
-def _photo_rows(portraits: list[Portrait]) -> tuple[list[dict[str, np.ndarray]], list[str]]:
+def _lay_on_photo(crop: np.ndarray, marks: np.ndarray, mesh: HandMesh, rng: np.random.Generator) -> np.ndarray:
+    """Lay a hand over ``crop`` (h, w, 3) uint8 BGR in place; ``marks`` (68, 2) px.  Returns (68,) bool: hidden."""
+    picture = crop.astype(np.float32)
+    light = rng.normal(0, 1, 3)
+    light[2] = abs(light[2]) + 0.6
+    eye = float(np.linalg.norm(marks[36:42].mean(0) - marks[42:48].mean(0)))
+    x, y = (0.5 * marks[[2, 14]].mean(0) + 0.5 * marks[[31, 35]].mean(0)).astype(int)
+    skin = crop[max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5].mean((0, 1))
+    scale, light = eye / PUPILS_CM, light / np.linalg.norm(light)
+    hidden = lay_mesh_hand(picture, hand_on_photo(rng, mesh), 0, marks, scale, skin, light, 90.0)
+    crop[:] = np.clip(picture, 0, 255).astype(np.uint8)
+    return hidden
+
+
+def _photo_rows(
+    portraits: list[Portrait], mesh: HandMesh | None = None, rng: np.random.Generator | None = None
+) -> tuple[list[dict[str, np.ndarray]], list[str]]:
     """The real photos as still sequences: neutral = every AU off; smiling = AU12 on and only what is sure besides,
-    AU26 off where the chin is less than JAW_SHUT lower than on the same person's neutral photo.
+    AU26 off where the chin is less than JAW_SHUT lower than on the same person's neutral photo. With ``mesh`` and
+    ``rng`` a hand lies over each, and AUs that only the hidden mouth would show are off.
     """
     rows, identity = [], []
     at_rest = {p.identity: _chin(p.points) for p in portraits if not p.smiling}
@@ -130,6 +162,9 @@ def _photo_rows(portraits: list[Portrait]) -> tuple[list[dict[str, np.ndarray]],
         crop = cv2.warpAffine(
             image, matrix, (SIZE * 2, SIZE * 2), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
+        hidden = np.zeros(len(points), bool)
+        if mesh is not None and rng is not None:
+            hidden = _lay_on_photo(crop, alignment.transform(matrix, points), mesh, rng)
         crop = cv2.resize(crop, (SIZE, SIZE), interpolation=cv2.INTER_AREA)[..., ::-1]
         marks = (alignment.transform(matrix, points) + 0.5) / (2 * SIZE)
         hard = np.zeros(len(AU_NUMBERS), np.float32)
@@ -143,6 +178,7 @@ def _photo_rows(portraits: list[Portrait]) -> tuple[list[dict[str, np.ndarray]],
                 hard[choreography.ROW[26]] = 0
             if not 0.03 <= gap <= 0.06:
                 hard[choreography.ROW[25]] = float(gap > 0.06)
+        hard[not_shown(hidden, AU_NUMBERS)] = 0
         one = {"images": crop, "points": marks.astype(np.float32), "intensity": np.nan_to_num(hard), "labels": hard}
         rows.append({k: np.repeat(v[None], FRAMES, axis=0) for k, v in one.items()})
         identity.append(portrait.identity)
@@ -169,13 +205,14 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
     shards = settings.out / "shards"
     shards.mkdir(parents=True, exist_ok=True)
     record = settings.out / "settings.json"
-    wanted = {"sequences": settings.sequences, "seed": settings.seed, "hands": settings.hands}
-    begun = {**wanted, **(json.loads(record.read_text()) if record.is_file() else {})}
-    if (begun["seed"], begun["hands"]) != (settings.seed, settings.hands):
-        raise ValueError(
-            f"{settings.out}: was begun with seed {begun['seed']} and hands {begun['hands']}, got {settings.seed} and "
-            f"{settings.hands}; choose another folder"
-        )
+    mesh = load_hand_mesh(settings.hand_mesh) if settings.hand_mesh else None
+    of_mesh = hashlib.sha256(settings.hand_mesh.read_bytes()).hexdigest() if settings.hand_mesh else None
+    wanted = {"seed": settings.seed, "hands": settings.hands, "hand_mesh_sha256": of_mesh}
+    begun = {**wanted, "hand_mesh_sha256": None, **json.loads(record.read_text())} if record.is_file() else wanted
+    if other := [name for name in wanted if begun[name] != wanted[name]]:
+        had, got = ({name: which[name] for name in other} for which in (begun, wanted))
+        raise ValueError(f"{settings.out}: was begun with {had}, got {got}; choose another folder")
+    wanted["sequences"] = settings.sequences
     record.write_text(json.dumps(wanted))
     head, people, of, portraits = _load(settings)
     splits = {name: sorted(n for n in of if of[n] == name) for name in ("train", "val", "test")}
@@ -198,6 +235,10 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
     (settings.out / "dataset.json").write_text(json.dumps(about, indent=1))
     if not (shards / "photos.npz").is_file():
         rows, identity = _photo_rows(portraits)
+        if mesh is not None:  # of those who are trained on: the photos of the others stay what they are judged by
+            training = [p for p in portraits if of[p.identity] == "train"]
+            more = _photo_rows(training, mesh, np.random.default_rng((settings.seed, 10**7)))
+            rows, identity = rows + more[0], identity + more[1]
         _write(shards / "photos.npz", rows, identity, "photo")
     if not (shards / "no_face.npz").is_file():
         rows, identity = [], []
@@ -206,7 +247,7 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
             rows += _no_face_rows(members, share, np.random.default_rng((settings.seed, 10**6 + number)))
             identity += [splits[name][i % len(members)] for i in range(share)]
         _write(shards / "no_face.npz", rows, identity, "negative")
-    del people, head
+    del people, head, mesh
     count = -(-settings.sequences // SEQUENCES_PER_SHARD)
     missing = [i for i in range(count) if not (shards / f"{i:05d}.npz").is_file()]
     total, done = settings.sequences * FRAMES, (count - len(missing)) * SEQUENCES_PER_SHARD * FRAMES

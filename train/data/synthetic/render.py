@@ -16,6 +16,7 @@ from aunet_sdk import alignment
 from train.data.synthetic.accessories import NOTHING, Extras, beard_map, lay_hand, put_on_glasses
 from train.data.synthetic.fit import Fit, fit_head
 from train.data.synthetic.furrows import furrow_maps
+from train.data.synthetic.hand_mesh import MeshHand, lay_mesh_hand
 from train.data.synthetic.ict import GUMS, SKIN, SOCKET, TEETH, Head
 from train.data.synthetic.portraits import Portrait, cut_out
 
@@ -260,7 +261,11 @@ def render(
         scale = float(np.sqrt(abs(np.linalg.det(to_picture[:, :2]))))
         cheek = person.uv[head.landmarks][[2, 31, 48, 14, 35, 54]].reshape(2, 3, 2).mean(1)
         sample = [person.photo[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5] for x, y in cheek]
-        hidden = lay_hand(image, extras.hand, frame, marks, scale, np.mean([s.mean((0, 1)) for s in sample], 0))
+        tone = np.mean([s.mean((0, 1)) for s in sample], 0)
+        if isinstance(extras.hand, MeshHand):
+            hidden = lay_mesh_hand(image, extras.hand, frame, marks, scale, tone, look.light, look.camera_cm)
+        else:
+            hidden = lay_hand(image, extras.hand, frame, marks, scale, tone)
     image = cv2.resize(
         image * look.tint.astype(np.float32), (camera.width, camera.height), interpolation=cv2.INTER_AREA
     )
