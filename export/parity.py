@@ -160,12 +160,8 @@ def compare(
     parts = [judge(bundle, sample, expected, runner(bundle, sample.crops), "ONNX Runtime, CPU")]
     if bundle.arithmetic == "fp16":
         parts.append(judge(bundle, sample, expected, _torch_half(model, bundle.head, sample.crops), "torch, CPU, FP16"))
-    if bundle.arithmetic == "int8" and bundle.kind == "stream" and importlib.util.find_spec("openvino") is not None:
-        from aunet_sdk.engines.openvino import OpenVinoStreamEngine
-
-        with tempfile.TemporaryDirectory() as folder:
-            engine = OpenVinoStreamEngine(bundle, max_faces=_BATCH, threads=1, cache=folder)
-            parts.append(judge(bundle, sample, expected, _drive(engine, sample.crops), "OpenVINO, CPU"))
+    if openvino_runs(bundle):
+        parts.append(judge(bundle, sample, expected, by_openvino(bundle, sample.crops), "OpenVINO, CPU"))
     return max(parts, key=lambda part: (not part.passed, max(part.max_difference)))
 
 
@@ -299,6 +295,20 @@ def _clip(bundle: Bundle, crops: NDArray[Any]) -> Outputs:
 
 def _stream(bundle: Bundle, crops: NDArray[Any]) -> Outputs:
     return _drive(OrtStreamEngine(bundle, max_faces=_BATCH, threads=1), crops)
+
+
+def openvino_runs(bundle: Bundle) -> bool:
+    """Whether OpenVINO is what makes this bundle fast, and is installed."""
+    fitting = bundle.arithmetic == "int8" and bundle.kind == "stream"
+    return fitting and importlib.util.find_spec("openvino") is not None
+
+
+def by_openvino(bundle: Bundle, crops: NDArray[Any]) -> Outputs:
+    """What OpenVINO answers on triplets (N, 3 frames, 3, R, R)."""
+    from aunet_sdk.engines.openvino import OpenVinoStreamEngine
+
+    with tempfile.TemporaryDirectory() as folder:
+        return _drive(OpenVinoStreamEngine(bundle, max_faces=_BATCH, threads=1, cache=folder), crops)
 
 
 def _drive(engine: StreamEngine, crops: NDArray[Any]) -> Outputs:

@@ -4,7 +4,8 @@ Convolutions alone; weights int8, symmetric, per output channel; what enters the
 calibration; what leaves them stays wide. Activations are uint8 for CPUs (after a ReLU that is one bit more) or int8 and
 symmetric, which is all that TensorRT takes. Which convolutions stay in higher precision is measured: each is quantised
 alone and the shift of probabilities and landmarks noted; then the costliest are left out, twice as many at every try,
-until the whole graph is within the limits on crops that neither calibrated it nor judge it.
+until the whole graph is within the limits on crops that neither calibrated it nor judge it. Where OpenVINO is installed
+and runs the graph, both it and ONNX Runtime must be within them: the same file can come out wrong in one alone.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from numpy.typing import NDArray
 from aunet_sdk import heatmap
 from aunet_sdk.bundle import Bundle
 
+from .build import save, stamp
 from .crops import Sample
-from .parity import CONFIDENT, f1_scores
+from .parity import CONFIDENT, by_openvino, f1_scores, openvino_runs
 
 __all__ = ["Limits", "Quantised", "convolutions", "quantise", "quantise_as"]
 
@@ -63,8 +65,8 @@ class Quantised:
     costs: name -> (mean probability difference, mean landmark shift in px) of the convolution quantised alone; empty
     where the whole graph was within the limits at once
     ranges: "widest" or "usual", how ranges were taken from the calibration
-    tries: (left out, mean difference, F1 change or NaN, landmark shift in px) of every try; the first of each of the
-    ranges
+    tries: (left out, mean difference, F1 change or NaN, landmark shift in px, runtime) of every try, in the runtime
+    where it came out worst; the first of each of the ranges
     """
 
     proto: onnx.ModelProto
@@ -72,20 +74,23 @@ class Quantised:
     left_out: tuple[str, ...]
     costs: dict[str, tuple[float, float]]
     ranges: str
-    tries: tuple[tuple[int, float, float, float], ...]
+    tries: tuple[tuple[int, float, float, float, str], ...]
 
     def to_dict(self) -> dict[str, Any]:
         """For the parity report."""
-        keys = ("left_out", "mean_difference", "f1_change", "landmark_px")
+        keys = ("left_out", "mean_difference", "f1_change", "landmark_px", "ran")
         return {
             "convolutions": self.convolutions,
             "ranges": self.ranges,
             "left_out": list(self.left_out),
-            "tries": [
-                {k: (None if np.isnan(v) else round(float(v), 6)) for k, v in zip(keys, t, strict=True)}
-                for t in self.tries
-            ],
+            "tries": [{k: _plain(v) for k, v in zip(keys, one, strict=True)} for one in self.tries],
         }
+
+
+def _plain(value: Any) -> float | str | None:
+    if isinstance(value, str):
+        return value
+    return None if np.isnan(value) else round(float(value), 6)
 
 
 def convolutions(proto: onnx.ModelProto) -> tuple[str, ...]:
@@ -115,39 +120,46 @@ def quantise(
     """
     limits = limits or Limits()
     names = convolutions(proto)
-    tries: list[tuple[int, float, float, float]] = []
+    tries: list[tuple[int, float, float, float, str]] = []
     costs: dict[str, tuple[float, float]] = {}
+    runtimes = {"ONNX Runtime": _run} | ({"OpenVINO": _run_openvino} if openvino_runs(bundle) else {})
     with tempfile.TemporaryDirectory() as folder, _quiet():
         expected = _run(proto, bundle, selection)
         few = Sample(selection.name, selection.crops[:ranked_on])
         expected_few = tuple(part[: len(few)] for part in expected)
 
-        def try_it(
-            quantiser: _Quantiser, left_out: Sequence[str]
-        ) -> tuple[onnx.ModelProto, tuple[float, float, float]]:
+        def try_it(quantiser: _Quantiser, left_out: Sequence[str]) -> tuple[onnx.ModelProto, dict[str, _Apart]]:
             graph = quantiser(left_out)
-            apart = _apart(expected, _run(graph, bundle, selection), bundle, selection.labels)
-            tries.append((len(left_out), *apart))
+            apart = {
+                name: _apart(expected, run(graph, bundle, selection), bundle, selection.labels)
+                for name, run in runtimes.items()
+            }
+            worst = max(apart, key=lambda name: _cost(apart[name], limits))
+            tries.append((len(left_out), *apart[worst], worst))
             log.info("INT8, %s, %d of %d left out: %s", quantiser.ranges, len(left_out), len(names), apart)
             return graph, apart
 
+        def cost_alone(name: str, where: Sequence[str]) -> tuple[float, float]:
+            """Of one convolution quantised alone, in the worst of the runtimes."""
+            graph = quantiser([other for other in names if other != name])
+            apart = [_apart(expected_few, runtimes[runtime](graph, bundle, few), bundle, None) for runtime in where]
+            difference, _, shift = max(apart, key=lambda one: _cost(one, limits))
+            return difference, shift
+
         quantisers = [_Quantiser(proto, bundle, calibration, Path(folder), ranges) for ranges in _RANGES]
         first = [(quantiser, *try_it(quantiser, ())) for quantiser in quantisers]
-        quantiser, graph, apart = min(first, key=lambda one: _cost((one[2][0], one[2][2]), limits))
+        quantiser, graph, apart = min(first, key=lambda one: max(_cost(part, limits) for part in one[2].values()))
         ranking: list[str] = []
         left = 0
         while left < len(names):
             if left:
                 graph, apart = try_it(quantiser, ranking[:left])
-            f1_held = np.isnan(apart[1]) or abs(apart[1]) <= limits.f1_change
-            if apart[0] <= limits.mean_difference and f1_held and not apart[2] > limits.landmark_px:
+            failed = [runtime for runtime, part in apart.items() if not _within(part, limits)]
+            if not failed:
                 return Quantised(graph, len(names), tuple(ranking[:left]), costs, quantiser.ranges, tuple(tries))
             if not ranking:
-                for name in names:
-                    got = _run(quantiser([n for n in names if n != name]), bundle, few)
-                    difference, _, shift = _apart(expected_few, got, bundle, None)
-                    costs[name] = (difference, shift)
-                ranking = sorted(names, key=lambda n: -_cost(costs[n], limits))
+                costs.update({name: cost_alone(name, failed) for name in names})
+                ranking = sorted(names, key=lambda n: -_total(*costs[n], limits))
             left = 2 * left or 1
     raise ValueError(
         f"INT8: expected a graph within {limits} with some convolutions quantised, got none; "
@@ -172,9 +184,22 @@ def quantise_as(
         return _Quantiser(proto, bundle, calibration, Path(folder), ranges)(left_out)
 
 
-def _cost(apart: tuple[float, float], limits: Limits) -> float:
-    shift = 0.0 if np.isnan(apart[1]) else apart[1]
-    return apart[0] / max(limits.mean_difference, 1e-9) + shift / max(limits.landmark_px, 1e-9)
+_Apart = tuple[float, float, float]
+"""mean probability difference, change of the macro F1 (NaN without labels), mean landmark shift in px (or NaN)"""
+
+
+def _within(apart: _Apart, limits: Limits) -> bool:
+    f1_held = np.isnan(apart[1]) or abs(apart[1]) <= limits.f1_change
+    return bool(apart[0] <= limits.mean_difference and f1_held and not apart[2] > limits.landmark_px)
+
+
+def _cost(apart: _Apart, limits: Limits) -> float:
+    return _total(apart[0], apart[2], limits)
+
+
+def _total(difference: float, shift: float, limits: Limits) -> float:
+    shift = 0.0 if np.isnan(shift) else shift
+    return difference / max(limits.mean_difference, 1e-9) + shift / max(limits.landmark_px, 1e-9)
 
 
 class _Quantiser:
@@ -260,10 +285,19 @@ def _run(proto: onnx.ModelProto, bundle: Bundle, sample: Sample) -> tuple[NDArra
     return 1 / (1 + np.exp(-np.stack(logits).astype(np.float64))), points, confidence
 
 
+def _run_openvino(proto: onnx.ModelProto, bundle: Bundle, sample: Sample) -> tuple[NDArray[Any], ...]:
+    """The same as OpenVINO's engine has it."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(proto)
+    stamp(whole, bundle)
+    with tempfile.TemporaryDirectory() as folder:
+        answers = by_openvino(Bundle.load(save(whole, Path(folder) / "try.onnx")), sample.crops)
+    return answers.probabilities, answers.points, answers.confidence
+
+
 def _apart(
     expected: tuple[NDArray[Any], ...], got: tuple[NDArray[Any], ...], bundle: Bundle, labels: NDArray[Any] | None
-) -> tuple[float, float, float]:
-    """Mean probability difference, change of the macro F1 (NaN without labels), mean landmark shift in px (or NaN)."""
+) -> _Apart:
     change = float("nan")
     if labels is not None:
         limits = np.array(bundle.thresholds)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines.ort import OrtClip
+from export import quantise as module
 from export.build import save, stamp
 from export.crops import Sample
 from export.quantise import Limits, convolutions, quantise, quantise_as
@@ -105,6 +106,25 @@ def test_a_convolution_that_cannot_bear_it_is_left_out(bundle: Bundle) -> None:
     assert min(made.tries[0][1], made.tries[1][1]) > LIMITS.mean_difference >= made.tries[2][1]
     data = made.to_dict()
     assert data["left_out"] == ["coarse"] and data["tries"][0]["f1_change"] is None
+
+
+def test_both_runtimes_must_bear_it(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake OpenVINO that answers wrongly as soon as `fine` is quantised, which ONNX Runtime bears."""
+    asked: list[bool] = []
+
+    def fake_openvino(proto: onnx.ModelProto, described: Bundle, sample: Sample) -> tuple[np.ndarray, ...]:
+        probabilities, points, confidence = module._run(proto, described, sample)
+        entering = next(node for node in proto.graph.node if node.name == "fine").input[0]
+        asked.append(entering != "stacked")
+        return (1 - probabilities if asked[-1] else probabilities), points, confidence
+
+    monkeypatch.setattr(module, "openvino_runs", lambda described: True)
+    monkeypatch.setattr(module, "_run_openvino", fake_openvino)
+    made = quantise(graph(1.0), bundle, crops(16, 1), crops(16, 2), LIMITS)
+    assert made.left_out == ("fine",) and any(asked) and not all(asked)
+    assert [row["ran"] for row in made.to_dict()["tries"]][:2] == ["OpenVINO", "OpenVINO"]
+    monkeypatch.setattr(module, "openvino_runs", lambda described: False)
+    assert quantise(graph(1.0), bundle, crops(16, 1), crops(16, 2), LIMITS).left_out == ()
 
 
 def test_choices_are_taken_over(bundle: Bundle) -> None:
