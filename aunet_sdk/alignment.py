@@ -210,15 +210,18 @@ def transform(matrix: ArrayLike, points: ArrayLike) -> Points:
 
 def _check(image: Any, out: Any, scale: float | None) -> tuple[NDArray[Any], float]:
     """Check a call of `warp_crop`; give the crop with the channel axis in front, and the scale."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    # Characters of dtypes and plain strides: this runs for every crop, and comparing dtypes takes longer than the rest.
+    if not isinstance(image, np.ndarray) or image.dtype.char != "B" or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise InvalidInput(f"image: expected uint8 (H, W, 3), BGR, got {got}; convert it first")
     if image.size == 0:
         raise InvalidInput(f"image: expected at least one pixel, got {image.shape}")
-    if not isinstance(out, np.ndarray) or out.dtype not in (np.uint8, np.float32, np.float16) or out.ndim != 3:
+    kind = out.dtype.char if isinstance(out, np.ndarray) and out.dtype.isnative else ""
+    if kind not in ("B", "f", "e") or out.ndim != 3:
         got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         raise InvalidInput(f"out: expected uint8, float32 or float16 of three axes, got {got}")
-    if not out.flags.writeable or out.size == 0 or any(step % out.itemsize for step in out.strides):
+    plane, row, column = out.strides
+    if not out.flags.writeable or out.size == 0 or (plane | row | column) % out.itemsize:
         raise InvalidInput("out: expected a writable crop of whole elements, got one that is read-only, empty or askew")
     shape = out.shape
     if shape[0] == 3 and shape[1] == shape[2]:
@@ -228,7 +231,7 @@ def _check(image: Any, out: Any, scale: float | None) -> tuple[NDArray[Any], flo
     else:
         raise InvalidInput(f"out: expected (3, R, R) or (R, R, 3), got {shape}")
     if scale is None:
-        scale = 1.0 if out.dtype == np.uint8 else 1.0 / 255.0
+        scale = 1.0 if kind == "B" else 1.0 / 255.0
     if not math.isfinite(scale):
         raise InvalidInput(f"scale: expected a finite number, got {scale}")
     return planar, scale
@@ -253,7 +256,7 @@ def warp_crop(image: NDArray[np.uint8], matrix: ArrayLike, out: NDArray[Any], *,
         warp_crop_reference(image, matrix, out, scale=scale)
         return
     planar, factor = _check(image, out, scale)
-    _kernel.warp_crop(image, _inverse(matrix), planar.view(np.uint16) if out.dtype == np.float16 else planar, factor)
+    _kernel.warp_crop(image, _inverse(matrix), planar.view(np.uint16) if out.dtype.char == "e" else planar, factor)
 
 
 def reduction_buffer(resolution: int) -> NDArray[np.uint8]:

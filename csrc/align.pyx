@@ -38,6 +38,7 @@ ctypedef fused Pixel:
     float
 
 cdef enum:
+    BAND = 8                 # rows of the crop that are worked through block column by block column
     LARGEST = 32768          # side of a frame up to which float32 holds a position in a block to 0.01 px
 
 
@@ -132,10 +133,11 @@ cdef void warp(const Image* image, const double* inverse, Pixel* out, Py_ssize_t
                        and (image.row if image.row > 0 else -image.row) < INT32_MAX // image.height)
     cdef Pixel* target
     memset(&block, 0, sizeof(Block))
-    for i in range(resolution):
-        j = 0
-        while j < resolution:
-            n = <int>min(<Py_ssize_t>BLOCK, resolution - j)
+    cdef Py_ssize_t tile, tiles = (resolution + BLOCK - 1) // BLOCK
+    for tile in range(tiles * ((resolution + BAND - 1) // BAND)):  # blocks below each other: they share the frame's rows
+        j = BLOCK * (tile % tiles)
+        n = <int>min(<Py_ssize_t>BLOCK, resolution - j)
+        for i in range(BAND * (tile // tiles), min(BAND * (tile // tiles) + BAND, resolution)):
             x = inverse[0] * j + inverse[1] * i + inverse[2]
             y = inverse[3] * j + inverse[4] * i + inverse[5]
             x_end = x + (n - 1) * dx
@@ -155,7 +157,6 @@ cdef void warp(const Image* image, const double* inverse, Pixel* out, Py_ssize_t
                 store(&block, block.r, target, step, n)
                 store(&block, block.g, target + plane, step, n)
                 store(&block, block.b, target + 2 * plane, step, n)
-            j = j + n
 
 
 def warp_crop(const uint8_t[:, :, :] image, tuple inverse, Pixel[:, :, :] out, float scale):
