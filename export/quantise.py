@@ -88,7 +88,7 @@ class Quantised:
 
 
 def _plain(value: Any) -> float | str | None:
-    if isinstance(value, str):
+    if isinstance(value, (str, int)):
         return value
     return None if np.isnan(value) else round(float(value), 6)
 
