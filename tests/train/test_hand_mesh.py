@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.data.synthetic import accessories, hand_mesh
+from train.data.synthetic import accessories, generate, hand_mesh
+from train.data.synthetic.choreography import ROW
 from train.data.synthetic.hand_mesh import JOINTS, HandMesh, MeshHand
+from train.data.synthetic.portraits import read_portraits
 
 SIDE, PX_PER_CM = 200, 10.0
 LIGHT = np.array((0.0, 0.0, 1.0))
@@ -165,3 +167,20 @@ def test_most_hands_are_meshes_where_there_is_one(mesh: HandMesh) -> None:
     assert 60 < sum(isinstance(one, MeshHand) for one in drawn) < 95 and all(one is not None for one in drawn)
     flat = [accessories.draw_extras(np.random.default_rng(seed), 4, 1.0).hand for seed in range(20)]
     assert not any(isinstance(one, MeshHand) for one in flat)
+
+
+def test_before_a_photo_it_changes_the_picture_and_what_nobody_sees_is_off(mesh: HandMesh, corpus: Path) -> None:
+    portraits = [p for p in read_portraits(corpus / "portraits") if p.smiling][:4]
+    plain, _ = generate._photo_rows(portraits)
+    # No neutral photo is at hand: without a hand nobody can tell AU26.
+    assert all(np.isnan(row["labels"][:, ROW[26]]).all() for row in plain)
+    told = 0
+    for seed in range(12):
+        rows, _ = generate._photo_rows(portraits, mesh, np.random.default_rng(seed))
+        for before, after in zip(plain, rows, strict=True):
+            assert after["images"].shape == before["images"].shape and after["images"].dtype == np.uint8
+            np.testing.assert_array_equal(after["points"], before["points"])
+            assert (after["images"] != before["images"]).any()
+            assert after["labels"][0, ROW[12]] == 1, "the cheeks tell of a smile"
+            told += after["labels"][0, ROW[26]] == 0
+    assert 0 < told < 48, "some of the hands hide the mouth"
