@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOUTH, UPPER_FACE = np.arange(48, 68), np.array([*range(17, 27), *range(36, 48)])
-MOST = 0.6
-"""A part of the face is out of sight when more than this share of its points is."""
+MOST = 0.4
+"""A part of the face is out of sight when more than this share of its points is: a mouth seen by a gap between fingers
+cannot be told from the dark of the hand."""
 
 
 def hidden_aus(hidden: NDArray[np.bool_], au_numbers: Sequence[int]) -> NDArray[np.bool_]:
-    """(..., n) bool: AUs of a part of the face that is mostly out of sight.
+    """(..., n) bool: AUs of a part of the face that is out of sight.
 
     Args:
         hidden: (..., 68) bool, points behind something.
