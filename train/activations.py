@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.data.triplets import TripletSet
+from train.data.triplets import INTERVAL_S, TripletSet
 from train.evaluate import to_input
 from train.flow import PACKED, FlowHead
-from train.model import ConvBlock
+from train.model import TEMPLATE, ConvBlock
 from train.resnet import BasicBlock
 from train.variants import Network
 
@@ -38,6 +38,16 @@ NAMES = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Interval:
+    """T, the time between the frames of a triplet."""
+
+    seconds: float = INTERVAL_S
+    """By a video's rate."""
+    frames: int = 0
+    """Whatever the rate; 0: by `seconds`."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Subject:
     """A network that is looked at."""
 
@@ -46,6 +56,10 @@ class Subject:
     network: Network
     resolution: int
     au_numbers: tuple[int, ...]
+    template: tuple[tuple[float, float], ...] = TEMPLATE
+    """Five points of its canonical crop, normalised to the crop's side."""
+    interval: Interval = Interval()
+    """T of its triplets."""
 
 
 def open_subject(place: str | Path, name: str | None = None) -> Subject:
@@ -57,7 +71,15 @@ def open_subject(place: str | Path, name: str | None = None) -> Subject:
     from train.network_file import load_network
 
     network, config = load_network(place)
-    return Subject(name or NAMES.get(network.variant, network.variant), network, config.resolution, config.au_numbers)
+    options = config.provenance.get("paper", {}).get("options", {})
+    return Subject(
+        name or NAMES.get(network.variant, network.variant),
+        network,
+        config.resolution,
+        config.au_numbers,
+        config.template,
+        Interval(config.interval_s, options.get("interval_frames", 0)),
+    )
 
 
 def crops_of(triplets: TripletSet, rows: Sequence[int]) -> NDArray[np.uint8]:

@@ -21,23 +21,34 @@ LIPS_PART = (0.4, 0.2)
 class _ClipFrames:
     """Frames of the clip with a face (train.data.triplets.FrameTable)."""
 
-    def __init__(self, images: Sequence[NDArray[np.uint8]], points: NDArray[np.float32]) -> None:
-        self._images, self.points = images, points
+    def __init__(
+        self, images: Sequence[NDArray[np.uint8]], points: NDArray[np.float32], template: Sequence[tuple[float, float]]
+    ) -> None:
+        self._images, self.points, self._template = images, points, np.asarray(template)
 
     def read(self, row: int) -> NDArray[np.uint8]:
         return self._images[row]
 
     def matrix(self, row: int, resolution: int) -> NDArray[np.float64]:
-        return alignment.similarity(self.points[row], np.asarray(TEMPLATE) * resolution - 0.5)
+        return alignment.similarity(self.points[row], self._template * resolution - 0.5)
 
 
-def clip_triplets(clip: str | Path, track: str | Path, resolution: int, interval_s: float = 0.4) -> TripletSet:
+def clip_triplets(
+    clip: str | Path,
+    track: str | Path,
+    resolution: int,
+    interval_s: float = 0.4,
+    template: Sequence[tuple[float, float]] = TEMPLATE,
+) -> TripletSet:
     """Triplets of every frame in which a face is found (the one that is largest); its neighbours are those nearest to
     t +- `interval_s`, frame t itself where the clip has none.
 
     Args:
         clip: video file.
         track: CSV with `timestamp_s` and `AU..` columns, intensity 0 to 1.
+        resolution: side of a crop, px.
+        template: five points of the canonical crop, normalised to its side: those of the network that sees the crops
+            (networks of the paper's data have train.weights.PAPER_TEMPLATE).
 
     Raises:
         InvalidInput: one of the files.  ValueError: no face anywhere.
@@ -71,7 +82,7 @@ def clip_triplets(clip: str | Path, track: str | Path, resolution: int, interval
     nearest = np.abs(truth.timestamps_s[:, None] - at[None]).argmin(0)
     stem = Path(clip).stem
     return TripletSet(
-        _ClipFrames(images, np.stack(points).astype(np.float32)),
+        _ClipFrames(images, np.stack(points).astype(np.float32), template),
         np.stack((sides[0], own, sides[1]), 1).astype(np.int64),
         track_labels(truth.intensity[nearest][:, order], au_numbers),
         au_numbers,

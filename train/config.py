@@ -153,6 +153,8 @@ class PaperOptions(RunOptions):
     width: int = _option(256, "Channels, where no FAN decides.")
     resolution: int = _option(256, "Side of the crop in pixels, where no FAN decides.")
     interval_s: float = _option(0.4, "Time between the frames of a triplet: T = 10 frames at 25 Hz.")
+    interval_frames: int = _option(0, "T in frames whatever a video's rate, the paper's is 10; 0: by interval_s.")
+    lists: str = _option("", "Folder of the fold lists, or of a folder per data set; empty: searched beside the data.")
     augment: bool = _option(True, "Augment the training triplets.", "--augment/--no-augment")
     draws: int = _option(0, "Different augmentations of a triplet, used in turn; 0: new ones in every epoch.")
     cache: str = _option(
@@ -182,8 +184,8 @@ class PaperOptions(RunOptions):
         for name, allowed in (("cache", ("auto", "always", "never")), ("alignment", ("latent", "label"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        if self.draws < 0 or self.samples < 0 or self.test_frames < 0 or self.gamma < 0:
-            raise ValueError("draws, samples, test_frames, gamma: expected no negative number")
+        if self.draws < 0 or self.samples < 0 or self.test_frames < 0 or self.gamma < 0 or self.interval_frames < 0:
+            raise ValueError("draws, samples, test_frames, gamma, interval_frames: expected no negative number")
         if self.cache == "always" and self.augment and not self.draws:
             raise ValueError(
                 "cache: features of crops that are augmented anew in every epoch cannot be kept; set draws"

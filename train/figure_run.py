@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train import figures
-from train.activations import Subject, block_maps, crops_of, motion_maps, open_subject, probabilities
+from train.activations import Interval, Subject, block_maps, crops_of, motion_maps, open_subject, probabilities
 from train.clip import clip_triplets
 from train.data.triplets import TripletSet
 from train.predictions import FILE, Predictions
@@ -38,6 +38,8 @@ class FigureOptions:
     """Of the synthetic set."""
     corpus: str = ""
     """bp4d, disfa or affwild2; empty: the synthetic set."""
+    lists: str = ""
+    """Folder of the corpus's fold lists, as train.config.PaperOptions has it; empty: searched beside the data."""
     fold: int = 0
     faces: int = 4
     """In figure 6."""
@@ -74,9 +76,19 @@ def draw(options: FigureOptions) -> list[Path]:
     if not options.data and not options.clip:
         raise ValueError("data: expected a folder of data, or a clip with its track, got neither")
     resolution = subjects[0].resolution
-    clip = clip_triplets(options.clip, options.track, resolution) if options.clip else None
+    if options.clip and len({subject.template for subject in subjects}) > 1:
+        raise ValueError(
+            f"model: expected one canonical crop for the clip, got {[subject.template[0] for subject in subjects]} as "
+            "the place of the first eye; draw the models one by one"
+        )
+    interval = _interval(subjects) if options.clip or options.corpus else subjects[0].interval
+    clip = (
+        clip_triplets(options.clip, options.track, resolution, interval.seconds, subjects[0].template)
+        if options.clip
+        else None
+    )
     if clip is None or options.data:
-        data = open_data(options.data, resolution, options.corpus, options.fold, options.split)
+        data = open_data(options.data, resolution, options.corpus, options.fold, options.split, interval, options.lists)
     else:
         data = clip
     rng = np.random.default_rng(options.seed)
@@ -102,6 +114,14 @@ def draw(options: FigureOptions) -> list[Path]:
     return written
 
 
+def _interval(subjects: Sequence[Subject]) -> Interval:
+    """The one T of the networks that look at neighbours; ValueError where they have several."""
+    found = list(dict.fromkeys(subject.interval for subject in subjects if subject.network.contexts))
+    if len(found) > 1:
+        raise ValueError(f"model: expected one interval between frames, got {found}; draw the models one by one")
+    return found[0] if found else Interval()
+
+
 def _path(text: str) -> Path:
     _, mark, path = text.partition("=")
     return Path(path if mark and not Path(text).exists() else text)
@@ -116,18 +136,43 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
 
 
-def open_data(data: str, resolution: int, corpus: str = "", fold: int = 0, split: str = "test") -> TripletSet:
-    """The labelled samples of a split of the synthetic set in `data`, or of the test part of the `corpus` under it."""
+def open_data(
+    data: str,
+    resolution: int,
+    corpus: str = "",
+    fold: int = 0,
+    split: str = "test",
+    interval: Interval | None = None,
+    lists: str = "",
+) -> TripletSet:
+    """The labelled samples of a split of the synthetic set in `data`, or of the test part of the `corpus` under it.
+
+    Args:
+        interval: T of the corpus's triplets, the model's own (None: 0.4 s); the synthetic set has its own.
+        lists: the corpus's fold lists, as train.config.PaperOptions has them.
+
+    Raises:
+        ValueError, OSError: data that are not there as they should be.
+    """
     from train.data.sequences import load_split
     from train.paper_data import labelled
 
     if not corpus:
         return labelled(TripletSet.from_sequences(load_split(data, split), resolution))
-    from train.data.corpora import open_corpus
+    from train.data.corpora import lists_of, open_corpus
 
-    root = Path(data)
-    opened = open_corpus(corpus, root / corpus)
-    return labelled(TripletSet.from_corpus(opened, root / "prepared", "test", fold or None, resolution=resolution))
+    root, interval = Path(data), interval or Interval()
+    return labelled(
+        TripletSet.from_corpus(
+            open_corpus(corpus, root / corpus, lists_of(lists, corpus)),
+            root / "prepared",
+            "test",
+            fold or None,
+            resolution=resolution,
+            interval_s=interval.seconds,
+            interval_frames=interval.frames or None,
+        )
+    )
 
 
 def _figure_6(subjects: Sequence[Subject], data: TripletSet, count: int, rng: np.random.Generator) -> figures.Figure:
@@ -205,9 +250,18 @@ def _movement(crops: NDArray[np.float32], upper: bool) -> float:
 
 
 def _predicted(subject: Subject, place: Path, data: TripletSet, options: FigureOptions) -> Predictions:
-    """The run's own predictions where it has them, else those of the model on the data."""
-    if (place / FILE).is_file():
-        own = Predictions.load(place)
+    """The run's own predictions, of the corpus that is asked for, where it has them, else those of the model on the
+    data. ValueError where the run's are of several corpora and none is asked for."""
+    own = Predictions.load(place) if (place / FILE).is_file() else None
+    if own is not None and options.corpus:
+        own = own.select(own.corpus == options.corpus)
+    if own is not None and len(own):
+        names = sorted(set(own.corpus.tolist()))
+        if len(names) > 1:
+            raise ValueError(
+                f"corpus: expected one data set for figure 8, got the predictions of {', '.join(names)} in {place}; "
+                f"give --corpus {names[0]}, for one"
+            )
         known = ~np.isnan(own.labels).all(0)
         return own.only(tuple(np.array(own.au_numbers)[known].tolist()))
     count = min(len(data), options.frames or len(data))

@@ -11,6 +11,9 @@ from torch.nn import functional
 STRIDE = 4
 """Pixels of the crop per heatmap cell; cell (i, j) has its centre at pixel (4 j + 1.5, 4 i + 1.5)."""
 
+NEVER = 0.02
+"""Rate that an AU counts with which never occurs: equation 1 has no weight for it."""
+
 GRADED_UP_TO = 0.75
 """Intensity from which on a target is 1."""
 
@@ -113,9 +116,20 @@ def soft_labels(intensity: Tensor, labels: Tensor, photo: Tensor) -> Tensor:
     return torch.where(photo[:, None], labels, (intensity / GRADED_UP_TO).clamp(0.0, 1.0))
 
 
-def au_weights(rate: Tensor, floor: float = 0.02) -> Tensor:
-    """w_i of equation 1, inverse to the occurrence rate r_i; scaled to mean 1 as in the authors' release."""
-    inverse = 1.0 / torch.nan_to_num(rate, nan=1.0).clamp(min=floor)
+def au_weights(rate: Tensor, floor: float = NEVER) -> Tensor:
+    """w_i of equation 1 (paper section IV-A), inverse to the occurrence rate r_i; scaled to mean 1 as in the authors'
+    release, where the paper's sum to 1.
+
+    Args:
+        rate: (n,) in [0, 1]; NaN, an AU that is not labelled, counts as 1.
+        floor: rates below it count as it. Equation 1 has none, and some rates of AffWild2 are below the default, which
+            is the default model's: runs of the paper have 0. A rate of 0 counts as `floor`, and as NEVER at least.
+
+    Returns:
+        (n,).
+    """
+    known = torch.nan_to_num(rate, nan=1.0)
+    inverse = 1.0 / torch.where(known > 0, known.clamp(min=floor), max(floor, NEVER))
     return inverse / inverse.mean()
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aunet_sdk.facs import AU_NUMBERS
 from train.config import PaperOptions
-from train.data.corpora import CORPORA, open_corpus
+from train.data.corpora import CORPORA, lists_of, open_corpus
 from train.data.corpus import Corpus
 from train.data.mixture import mix
 from train.data.sequences import DatasetInfo, load_split
@@ -32,6 +32,8 @@ class Parts:
     """A part that belongs neither to training nor to the test; None: the data sets have none."""
     info: DatasetInfo | None
     """Of the synthetic set, whose crops are its own."""
+    interval_s: float
+    """T in seconds; where it is given in frames, at the median rate of the training part."""
 
 
 def load_parts(options: PaperOptions, resolution: int) -> Parts:
@@ -50,7 +52,8 @@ def load_parts(options: PaperOptions, resolution: int) -> Parts:
             raise ValueError("train_on, test_on: the synthetic set has crops of its own and stands alone")
         return _synthetic(options, resolution)
     opened = {
-        name: open_corpus(name, Path(options.data) / name) for name in dict.fromkeys((*options.train_on, *test_on))
+        name: open_corpus(name, Path(options.data) / name, lists_of(options.lists, name))
+        for name in dict.fromkeys((*options.train_on, *test_on))
     }
     numbers = options.aus or _numbers([opened[name] for name in options.train_on])
     train = mix([_part(opened[name], "train", options, resolution) for name in options.train_on], numbers)
@@ -67,7 +70,8 @@ def load_parts(options: PaperOptions, resolution: int) -> Parts:
         for note in corpus.notes:
             LOG.warning("%s: %s", corpus.name, note)
     thinned = [evenly(part, options.test_frames) for part in tests]
-    return Parts(evenly(labelled(train), options.samples), labelled(mix(thinned, numbers)), None, None)
+    used = evenly(labelled(train), options.samples)
+    return Parts(used, labelled(mix(thinned, numbers)), None, None, _interval_s(options, opened, used))
 
 
 def _synthetic(options: PaperOptions, resolution: int) -> Parts:
@@ -81,6 +85,7 @@ def _synthetic(options: PaperOptions, resolution: int) -> Parts:
         evenly(test, options.test_frames),
         evenly(validation, options.eval_frames),
         sets["train"].info,
+        sets["train"].info.interval_s,
     )
 
 
@@ -99,8 +104,16 @@ def _part(corpus: Corpus, part: str, options: PaperOptions, resolution: int, fol
         (fold or options.fold) if corpus.folds else None,
         resolution=resolution,
         interval_s=options.interval_s,
+        interval_frames=options.interval_frames or None,
         skip_missing=options.skip_missing,
     )
+
+
+def _interval_s(options: PaperOptions, opened: dict[str, Corpus], part: TripletSet) -> float:
+    if not options.interval_frames:
+        return options.interval_s
+    rates = [opened[c].video(v).fps for c, v in zip(part.corpus.tolist(), part.video.tolist(), strict=True)]
+    return options.interval_frames / float(np.median(rates))
 
 
 def _whole(corpus: Corpus, options: PaperOptions, resolution: int) -> list[TripletSet]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 
 from train import losses, metrics
 from train.config import PaperOptions
+from train.data.sequences import set_key
 from train.data.triplets import TripletSet
 from train.distributed import Group, rows_of
 from train.features_cache import FeatureCache, Layout, amount, key_of, model_key
@@ -29,7 +32,7 @@ from train.model import FAN, Model, ModelConfig
 from train.network_file import save_network, warm_start
 from train.paper_data import Parts, load_parts
 from train.predictions import FILE, Predictions
-from train.rundir import RunError, Stopped, replacing
+from train.rundir import MODEL, RunError, Stopped, replacing
 from train.vae import LATENT, LabelVAE, VAEOptions, mixture_alignment_loss, train_vae
 from train.variants import Network, build, uses_vae
 
@@ -75,7 +78,7 @@ class PaperTask:
         self.epoch_size = len(self.parts.train)
         self.batch = min(options.batch, self.epoch_size)
         self.steps_per_epoch = self.epoch_size // self.batch
-        self.weights = losses.au_weights(torch.from_numpy(self.parts.train.labels).nanmean(0))
+        self.weights = losses.au_weights(torch.from_numpy(self.parts.train.labels).nanmean(0), floor=0.0)
         self._permutation = functools.lru_cache(4)(self._permute)
 
     # -- what the loop asks for ------------------------------------------------------------------------------------
@@ -153,11 +156,9 @@ class PaperTask:
         return {"f1": metrics.nanmean(table["f1"]), "auc": metrics.nanmean(table["auc"])}
 
     def score(self, results: dict[str, float]) -> float:
-        """AUC on the validation part; without one the last weights are the best, as in the paper."""
-        if self.parts.validation is not None:
-            return results["auc"]
-        self._evaluations = getattr(self, "_evaluations", 0) + 1
-        return float(self._evaluations)
+        """AUC on the validation part; without one no weights are better than later ones: the last are the best, as in
+        the paper."""
+        return math.inf if self.parts.validation is None else results["auc"]
 
     def save_model(self, model: nn.Module, path: Path, entry: dict[str, Any]) -> None:
         provenance = {**self.config.provenance, self.name: entry}
@@ -205,7 +206,7 @@ class PaperTask:
             template=info.template if info else PAPER_TEMPLATE,
             crop_scale=info.crop_scale if info else PAPER_CROP_SCALE,
             points3d=(looks.points3d if looks else ()) or mean_face(),
-            interval_s=info.interval_s if info else self.options.interval_s,
+            interval_s=self.parts.interval_s,
             min_confidence=looks.min_confidence if looks else 0.3,
             provenance=dict(looks.provenance) if looks else {},
         )
@@ -241,7 +242,8 @@ class PaperTask:
         return model.decide(features[:, 0], features[:, features.shape[1] // 2], features[:, -1])
 
     def _label_vaes(self, folder: Path, stop: threading.Event) -> dict[str, LabelVAE]:
-        """One per data set, read from the run's folder or trained by the first process and written there."""
+        """One per data set, read from the run's folder, where it was trained on the same labels with the same options,
+        or trained by the first process and written there."""
         options, data = self.options, self.parts.train
 
         def look(epoch: int, _: dict[str, float]) -> None:
@@ -251,20 +253,23 @@ class PaperTask:
         if self.group.leads:
             for name in self.corpora:
                 path = folder / f"vae-{name}.safetensors"
-                if path.exists():
-                    continue
                 labels = data.labels[data.corpus == name]
                 columns = [k for k in range(labels.shape[1]) if not np.isnan(labels[:, k]).all()]
-                LOG.info(
-                    "label VAE of %s: %d AUs, %d rows, %d epochs", name, len(columns), len(labels), options.vae_epochs
-                )
+                labels, numbers = labels[:, columns], [self.au_numbers[k] for k in columns]
                 settings = VAEOptions(
                     latent=LATENT.get(name, 8),
                     kl_weight=options.vae_lambda,
                     epochs=options.vae_epochs,
                     seed=options.seed,
                 )
-                vae = train_vae(labels[:, columns], settings, [self.au_numbers[k] for k in columns], look)
+                if path.exists():
+                    if LabelVAE.load(path).is_of(labels, settings, numbers):
+                        continue
+                    LOG.info("%s is of other labels or options, or does not say of which; trained anew", path)
+                LOG.info(
+                    "label VAE of %s: %d AUs, %d rows, %d epochs", name, len(columns), len(labels), options.vae_epochs
+                )
+                vae = train_vae(labels, settings, numbers, look)
                 with replacing(path) as partial:
                     vae.save(partial)
         self.group.barrier()
@@ -290,7 +295,9 @@ class PaperTask:
         digest = key_of(
             network=model_key(self.model.fan),  # type: ignore[arg-type]
             rows=[data.corpus.tolist(), data.video.tolist(), data.frame.tolist()],
+            faces=_faces_key(data),
             data=str(Path(options.data).resolve()),
+            set=set_key(options.data) if self.parts.info else None,
             resolution=self.config.resolution,
             interval=options.interval_s,
             augment=[options.seed, dataclasses.asdict(data.augment)] if options.augment else None,
@@ -358,6 +365,17 @@ class PaperTask:
         return [self.group.gather(torch.cat(parts)).numpy() for parts in found]
 
 
+def _faces_key(data: TripletSet) -> str:
+    """Hash of what the crops of a set are made by: the rows of its triplets, their five points, the matrices of the
+    due frames (the boxes of the faces)."""
+    due = np.unique(data.rows[:, 1]).tolist()
+    matrices = np.stack([data.table.matrix(row, data.resolution) for row in due])
+    digest = hashlib.sha256()
+    for array in (data.rows, data.table.points[np.unique(data.rows)], matrices):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 def _shown(source: Any, total: int, shown: bool) -> Iterator[Tensor]:
     from rich.console import Console
     from rich.progress import track
@@ -366,7 +384,8 @@ def _shown(source: Any, total: int, shown: bool) -> Iterator[Tensor]:
 
 
 def _fan(options: PaperOptions) -> tuple[FAN, ModelConfig]:
-    """FAN of the options' file, and the configuration that it came with."""
+    """FAN of the options' file, and the configuration that it came with. A relative path is looked for in the working
+    directory, then in the project's folder."""
     from train.fan import load_model
 
     if not options.fan:
@@ -374,8 +393,13 @@ def _fan(options: PaperOptions) -> tuple[FAN, ModelConfig]:
             f"fan: expected a trained FAN for {options.variant} (fan=FILE; `python -m train import-release` or "
             "`python -m train fan` makes one), got none"
         )
-    beside = Path(__file__).resolve().parents[1] / options.fan  # the project's own, from any folder
-    model: Model = load_model(str(beside) if beside.exists() else options.fan)
+    path = Path(options.fan)
+    if not path.exists():  # the project's own, from any folder
+        beside = Path(__file__).resolve().parents[1] / path
+        path = beside if beside.exists() else path
+    model: Model = load_model(str(path))
+    file = (path / MODEL if path.is_dir() else path).resolve()
+    LOG.info("fan: %s, SHA-256 %s", file, hashlib.sha256(file.read_bytes()).hexdigest())
     return model.fan, model.config
 
 

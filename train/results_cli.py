@@ -10,6 +10,9 @@ from typing import Annotated, Any
 import typer
 
 RunsArgument = Annotated[list[Path], typer.Argument(help="Run folders, folders of run folders, or predictions.npz.")]
+ListsOption = Annotated[
+    str, typer.Option("--lists", help="Folder of the fold lists, or of a folder per data set; empty: searched.")
+]
 FlipOption = Annotated[bool, typer.Option("--flip", help="Average each crop with its mirror image.")]
 
 
@@ -26,6 +29,7 @@ def predict(
     data: Annotated[str, typer.Option("--data", help="Folder of the synthetic set, or of prepared data sets.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions.npz.")],
     corpus: Annotated[str, typer.Option(help="bp4d, disfa or affwild2 under --data; empty: the synthetic set.")] = "",
+    lists: ListsOption = "",
     fold: Annotated[int, typer.Option(help="Test part of this fold.")] = 0,
     split: Annotated[str, typer.Option(help="Of the synthetic set: train, val or test.")] = "test",
     frames: Annotated[int, typer.Option(min=0, help="About this many frames, evenly spaced; 0: all.")] = 0,
@@ -43,7 +47,7 @@ def predict(
 
     torch.set_num_threads(threads)
     subject = open_subject(model)
-    part = evenly(open_data(data, subject.resolution, corpus, fold, split), frames)
+    part = evenly(open_data(data, subject.resolution, corpus, fold, split, subject.interval, lists), frames)
     said = predictions_of(subject, part, flip=mirrored)
     extra = {"train_corpus": train_set} if train_set else {}
     said = dataclasses.replace(said, variant=subject.network.variant, fold=fold, seed=seed, extra=extra)
@@ -131,6 +135,7 @@ def figures(
     figure: Annotated[list[int] | None, typer.Option("--figure", help="6, 8, 9, 10; may be repeated.")] = None,
     split: Annotated[str, typer.Option(help="Of the synthetic set: train, val or test.")] = "test",
     corpus: Annotated[str, typer.Option(help="bp4d, disfa or affwild2 under --data; empty: the synthetic set.")] = "",
+    lists: ListsOption = "",
     fold: Annotated[int, typer.Option(help="Test part of this fold.")] = 0,
     faces: Annotated[int, typer.Option(min=1, help="Faces in figure 6.")] = 4,
     au: Annotated[list[int] | None, typer.Option("--au", help="AUs in figure 9; may be repeated.")] = None,
@@ -157,6 +162,7 @@ def figures(
         numbers=tuple(figure or FIGURES),
         split=split,
         corpus=corpus,
+        lists=lists,
         fold=fold,
         faces=faces,
         aus=tuple(au) if au else FigureOptions.aus,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
 import sys
@@ -32,7 +33,8 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with runs that were begun.")] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Print the runs and stop.")] = False,
 ) -> None:
-    """Train the networks of an experiment and write their predictions; runs that are finished are passed over.
+    """Train the networks of an experiment and write their predictions; runs that are finished are passed over, where
+    they had the same options.
 
     A run folder is OUT/EXPERIMENT/VARIANT[-foldN]-seedN. Several GPUs: torchrun --nproc-per-node N -m train run ...
     """
@@ -51,9 +53,12 @@ def run(
             typer.echo(options.run)
         return
     from train.predictions import FILE
-    from train.rundir import CHECKPOINT, RunError
+    from train.rundir import CHECKPOINT, RunError, check_finished
 
-    waiting = [options for options in runs if not (Path(options.run) / FILE).exists()]
+    finished = [(Path(options.run) / FILE).exists() for options in runs]
+    for options in itertools.compress(runs, finished):
+        check_finished(options)
+    waiting = [options for options, done in zip(runs, finished, strict=True) if not done]
     LOG.info("%s: %d runs, %d of them finished", found.name, len(runs), len(runs) - len(waiting))
     begun = [options.run for options in waiting if (Path(options.run) / CHECKPOINT).exists()]
     if begun and not resume:
@@ -66,7 +71,7 @@ def run(
 def _one(experiment: Experiment, options: PaperOptions, resume: bool) -> None:
     from train.distributed import leads
     from train.paper_run import run_paper
-    from train.rundir import write_text
+    from train.rundir import read_checkpoint, write_text
 
     place = Path(options.run)
     if options.init and experiment.after and not Path(options.init).is_dir():
@@ -74,6 +79,7 @@ def _one(experiment: Experiment, options: PaperOptions, resume: bool) -> None:
             f"init: {experiment.name} starts from the runs of {experiment.after}, found none at {options.init}; "
             f"run that experiment first, with the same --out"
         )
+    read_checkpoint(options, mapped=True)  # a run of other options keeps its experiment.yaml
     place.mkdir(parents=True, exist_ok=True)
     if leads():
         write_text(place / "experiment.yaml", as_yaml(experiment, options))

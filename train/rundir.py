@@ -27,6 +27,7 @@ LOG = logging.getLogger("train")
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.safetensors"
 BEST = "best.safetensors"
+CONFIG = "config.json"
 
 
 class RunError(RuntimeError):
@@ -113,6 +114,61 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def read_checkpoint(options: RunOptions, mapped: bool = False) -> dict[str, Any] | None:
+    """State of the checkpoint in `options.run`; None: there is none.
+
+    Args:
+        mapped: leave the tensors on the disk, where only the options count.
+
+    Raises:
+        RunError: it cannot be read, or belongs to other options.
+    """
+    path = Path(options.run) / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:
+        raise RunError(f"run: {path} cannot be read ({error}); remove it to start anew") from error
+    changed = changed_options(json.loads(state["options"]), options)
+    if changed:
+        raise RunError(f"run: cannot resume {options.run} with other options: {', '.join(changed)}; use a new folder")
+    return state
+
+
+def check_finished(options: RunOptions) -> None:
+    """That the finished run in `options.run` is the one that is asked for; a folder without config.json cannot tell.
+
+    Raises:
+        RunError: it had other options; the message names the difference.
+    """
+    path = Path(options.run) / CONFIG
+    if not path.is_file():
+        LOG.warning("%s: finished, without %s: its options are not known", options.run, CONFIG)
+        return
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8"))["options"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"run: {path} cannot be read ({error}); remove the folder to train anew") from error
+    changed = changed_options(before, options)
+    if changed:
+        raise RunError(
+            f"run: {options.run} is finished, with other options: {', '.join(changed)}; name another --out, or remove "
+            "the folder to train anew"
+        )
+
+
+def changed_options(before: dict[str, Any], options: RunOptions) -> list[str]:
+    """Where `options` differ from those of an earlier run in what a run keeps (`RunOptions.fixed`), in words.
+
+    Args:
+        before: as JSON has them; an option that is younger than they are had its default.
+    """
+    now = json.loads(json.dumps(options.fixed()))
+    defaults = json.loads(json.dumps({field.name: field.default for field in dataclasses.fields(options)}))
+    return [f"{k} {before.get(k, defaults[k])!r} -> {v!r}" for k, v in now.items() if before.get(k, defaults[k]) != v]
+
+
 class RunFolder:
     """The files of one run.
 
@@ -122,7 +178,7 @@ class RunFolder:
         leads: False: a further process of the same run, which writes nothing.
 
     Raises:
-        RunError: the folder holds a run and `resume` is False.
+        RunError: the folder holds a run and `resume` is False, or one of other options; nothing is written then.
     """
 
     def __init__(self, options: RunOptions, task: str, resume: bool, leads: bool = True) -> None:
@@ -130,6 +186,7 @@ class RunFolder:
         self.checkpoint = self.folder / CHECKPOINT
         if self.checkpoint.exists() and not resume:
             raise RunError(f"run: {self.folder} holds a run already; add --resume or name another folder")
+        read_checkpoint(options, mapped=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.options, self.task, self.leads = options, task, leads
         self.environment = environment()
@@ -137,7 +194,7 @@ class RunFolder:
         if not leads:
             return
         config = {"task": task, "options": dataclasses.asdict(options), "command": sys.argv}
-        write_text(self.folder / "config.json", json.dumps(config | {"environment": self.environment}, indent=1))
+        write_text(self.folder / CONFIG, json.dumps(config | {"environment": self.environment}, indent=1))
         write_text(self.folder / "packages.txt", packages())
         self.handler = logging.FileHandler(self.folder / "train.log")
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -155,23 +212,7 @@ class RunFolder:
         Raises:
             RunError: it cannot be read, or belongs to other options.
         """
-        if not self.checkpoint.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise RunError(f"run: {self.checkpoint} cannot be read ({error}); remove it to start anew") from error
-        before, now = json.loads(state["options"]), json.loads(json.dumps(self.options.fixed()))
-        defaults = {field.name: field.default for field in dataclasses.fields(self.options)}
-        # an option that is younger than the checkpoint had its default
-        changed = [
-            f"{k} {before.get(k, defaults[k])!r} -> {v!r}" for k, v in now.items() if before.get(k, defaults[k]) != v
-        ]
-        if changed:
-            raise RunError(
-                f"run: cannot resume {self.folder} with other options: {', '.join(changed)}; use a new folder"
-            )
-        return state
+        return read_checkpoint(self.options)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint: `state` and the options."""
@@ -189,7 +230,7 @@ class RunFolder:
         results: dict[str, float],
         score: float,
     ) -> None:
-        """Write model.safetensors and results.json, and best.safetensors and best.json where the score is the best.
+        """Write model.safetensors and results.json, and best.safetensors and best.json where no score was better.
 
         Args:
             save: writes a model to a path, with what the run knows about its origin.
@@ -210,8 +251,9 @@ class RunFolder:
         write_text(self.folder / "results.json", json.dumps({"step": step, **results}, indent=1))
         record = self.folder / "best.json"
         score = -math.inf if math.isnan(score) else score
-        before = json.loads(record.read_text())["score"] if record.is_file() else -math.inf
-        if score > before or not record.is_file():
+        before = json.loads(record.read_text())["score"] if record.is_file() else None
+        if before is None or score >= before:
             with replacing(self.folder / BEST) as partial:
                 save(partial, entry)
-            write_text(record, json.dumps({"score": score, "step": step, **results}, indent=1))
+            kept = score if math.isfinite(score) else None  # JSON has no infinity
+            write_text(record, json.dumps({"score": kept, "step": step, **results}, indent=1))

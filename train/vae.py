@@ -7,6 +7,7 @@ frozen; AU-VAE and AUNet compare predictions with labels in its latent space (eq
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -103,6 +104,13 @@ class LabelVAE(nn.Module):
         """For the alignment loss: no gradients into the VAE, evaluation mode."""
         self.zero_grad(set_to_none=True)
         return self.requires_grad_(False).eval()
+
+    def is_of(self, labels: NDArray[Any], options: VAEOptions, au_numbers: Sequence[int]) -> bool:
+        """Whether `train_vae` made it of these labels (N, n), options and AUs; one from before a VAE kept a digest of
+        its labels is not known to be, and an option that is younger than the VAE had its default."""
+        had = {**dataclasses.asdict(VAEOptions()), **self.provenance.get("options", {})}
+        same = had == dataclasses.asdict(options) and self.au_numbers == tuple(au_numbers)
+        return same and self.provenance.get("labels") == labels_digest(labels)
 
     def save(self, path: str | Path) -> None:
         """One safetensors file; sizes, AUs and provenance in its metadata. OSError where it cannot be written."""
@@ -282,5 +290,16 @@ def train_vae(
                 sums[name] += float(value.detach()) * len(rows)
         if progress is not None:
             progress(epoch, {name: value / len(whole) for name, value in sums.items()})
-    vae.provenance = {"options": dataclasses.asdict(options), "rows": len(whole), "left_out": len(table) - len(whole)}
+    vae.provenance = {
+        "options": dataclasses.asdict(options),
+        "labels": labels_digest(table.numpy()),
+        "rows": len(whole),
+        "left_out": len(table) - len(whole),
+    }
     return vae.freeze()
+
+
+def labels_digest(labels: NDArray[Any]) -> str:
+    """SHA-256, in hexadecimal, of labels (N, n): 0, 1, NaN where missing; the order of the rows counts."""
+    codes = np.where(np.isnan(labels), -1, labels).astype(np.int8)
+    return hashlib.sha256(f"{codes.shape}".encode() + np.ascontiguousarray(codes).tobytes()).hexdigest()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,16 +13,18 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from train import activations, figures
+from aunet_sdk import alignment
+from train import activations, figure_run, figures
 from train.cli import app
-from train.clip import clip_triplets, track_labels
+from train.clip import _ClipFrames, clip_triplets, track_labels
 from train.data.sequences import load_split
 from train.data.triplets import TripletSet
-from train.figure_run import FigureOptions, _faces, _onset, draw, predictions_of
-from train.model import AU_NUMBERS, Model, ModelConfig
+from train.figure_run import FigureOptions, _faces, _onset, _predicted, draw, predictions_of
+from train.model import AU_NUMBERS, TEMPLATE, Model, ModelConfig
 from train.network_file import save_network
 from train.predictions import Predictions
 from train.variants import VARIANTS, FanNetwork, build
+from train.weights import PAPER_TEMPLATE
 
 SIDE = 64
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -213,6 +217,50 @@ def test_the_predictions_of_a_model_file(data: Path, model_file: Path, tmp_path:
     said = Predictions.load(tmp_path / "run")
     assert len(said) == 9 and (said.variant, said.seed, said.au_numbers) == ("aunet", 3, AU_NUMBERS)
     assert said.flipped is not None and np.abs(said.flipped - said.probabilities).max() > 1e-6
+
+
+def test_figure_8_is_of_one_data_set(tmp_path: Path, triplets: TripletSet) -> None:
+    one = subject("au-fan")
+    few = triplets.subset(np.arange(4))
+    said = predictions_of(one, few)
+    both = dataclasses.replace(said, corpus=np.array(["bp4d", "disfa", "bp4d", "disfa"]))
+    both.labels[both.corpus == "bp4d", 0] = np.nan
+    both.save(tmp_path)
+
+    def predicted(corpus: str) -> Predictions:
+        return _predicted(one, tmp_path, few, FigureOptions((), "", tmp_path, corpus=corpus))
+
+    with pytest.raises(ValueError, match=r"predictions of bp4d, disfa in .*give --corpus bp4d"):
+        predicted("")
+    found = predicted("bp4d")
+    assert found.frame.tolist() == said.frame[[0, 2]].tolist() and set(found.corpus) == {"bp4d"}
+    assert AU_NUMBERS[0] not in found.au_numbers
+    assert set(predicted("affwild2").corpus) == {"synthetic"}  # the run has none: of the model on the data
+    said.save(tmp_path)
+    assert len(predicted("")) == 4
+
+
+def test_a_clip_is_seen_with_the_models_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def triplets(*arguments: Any) -> Any:
+        seen.append(arguments[3:])
+        raise ValueError("seen")
+
+    monkeypatch.setattr(figure_run, "clip_triplets", triplets)
+    torch.manual_seed(1)
+    for name, template in (("paper", PAPER_TEMPLATE), ("plain", TEMPLATE)):
+        Model(ModelConfig(width=8, resolution=SIDE, template=template, interval_s=0.3)).save(tmp_path / name)
+    options = FigureOptions((str(tmp_path / "paper"),), "", tmp_path, clip="a.mp4", track="a.csv")
+    with pytest.raises(ValueError, match="seen"):
+        draw(options)
+    assert seen == [(0.3, PAPER_TEMPLATE)]
+    with pytest.raises(ValueError, match="expected one canonical crop for the clip"):
+        draw(dataclasses.replace(options, models=(str(tmp_path / "paper"), str(tmp_path / "plain"))))
+    points = np.asarray(PAPER_TEMPLATE, np.float32)[None] * 100 + 7
+    frames = _ClipFrames([], points, PAPER_TEMPLATE)
+    placed = alignment.transform(frames.matrix(0, SIDE), points[0])
+    np.testing.assert_allclose(placed, np.asarray(PAPER_TEMPLATE) * SIDE - 0.5, atol=1e-4)
 
 
 def test_timelines_of_a_clip_with_a_known_track(model_file: Path, tmp_path: Path) -> None:

@@ -83,6 +83,14 @@ def test_au_weights_are_inverse_to_the_rate_with_mean_one() -> None:
     assert weights[2] / weights[0] == pytest.approx(5)  # a rate of 0 counts as 0.02
 
 
+def test_without_a_floor_rare_aus_weigh_as_in_equation_1() -> None:
+    rare = torch.tensor([0.1, 0.005, 0.0])
+    assert losses.au_weights(rare)[1] / losses.au_weights(rare)[0] == pytest.approx(5)
+    weights = losses.au_weights(rare, floor=0.0)
+    assert weights[1] / weights[0] == pytest.approx(20)
+    assert weights[2] / weights[0] == pytest.approx(5)  # never there: no weight in the equation
+
+
 def test_consensus_draws_both_heads_to_the_mean_and_leaves_frames_without_a_face_alone() -> None:
     first = torch.tensor([[2.0, -1.0], [4.0, 4.0]], requires_grad=True)
     second = torch.tensor([[0.0, -1.0], [-4.0, -4.0]], requires_grad=True)

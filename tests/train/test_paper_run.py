@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,10 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from train import vae
+from train import paper_run, run_cli, vae
 from train.cli import app
 from train.config import PaperOptions
+from train.data.sequences import set_key
 from train.distributed import Group
 from train.experiment import ExperimentError, available, read_experiment
 from train.features_cache import FeatureCache, Layout
@@ -28,7 +32,7 @@ from train.model import Model, ModelConfig
 from train.network_file import load_network
 from train.paper_run import PaperTask, run_paper
 from train.predictions import Predictions
-from train.rundir import replacing
+from train.rundir import RunFolder, replacing
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +70,6 @@ def same(first: str | Path, second: str | Path) -> bool:
 
 
 def started(options: PaperOptions) -> PaperTask:
-    import threading
-
     task = PaperTask(options)
     Path(options.run).mkdir(parents=True, exist_ok=True)
     task.start(torch.device("cpu"), Group(), Path(options.run), threading.Event())
@@ -195,6 +197,166 @@ def test_a_resumed_run_is_the_unbroken_one(
     assert same(whole.run, broken.run)
     a, b = Predictions.load(whole.run), Predictions.load(broken.run)
     assert np.array_equal(a.probabilities, b.probabilities)
+
+
+def without_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The synthetic set as the paper's are: with no part to choose by."""
+    inner = paper_run.load_parts
+    monkeypatch.setattr(
+        paper_run, "load_parts", lambda *arguments: dataclasses.replace(inner(*arguments), validation=None)
+    )
+
+
+def test_without_a_validation_part_the_best_weights_are_the_last(
+    options: PaperOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_validation(monkeypatch)
+    options = changed(options, variant="au-fan", cache="never", epochs=3)
+    inner, calls = PaperTask.loss, [0]
+
+    def loss(self: PaperTask, batch: dict[str, torch.Tensor]) -> Any:
+        calls[0] += 1
+        if calls[0] == 5:  # the last epoch, after two evaluations
+            os.kill(os.getpid(), signal.SIGTERM)
+        return inner(self, batch)
+
+    monkeypatch.setattr(PaperTask, "loss", loss)
+    with pytest.raises(Stopped, match="step 5 of 6"):
+        run_paper(options)
+    record = Path(options.run) / "best.json"
+    assert json.loads(record.read_text(), parse_constant=pytest.fail)["score"] is None
+    record.write_text(json.dumps({"score": 2.0, "step": 4}))  # a count of the evaluations, as folders once had
+    run_paper(options, resume=True)
+    best, last = (load_file(Path(options.run) / name) for name in ("best.safetensors", "model.safetensors"))
+    assert all(torch.equal(best[name], last[name]) for name in last) and json.loads(record.read_text())["step"] == 6
+
+
+def test_kept_features_are_those_of_the_faces_and_the_set(options: PaperOptions, data: Path, tmp_path: Path) -> None:
+    def folder(task: PaperTask) -> Path:
+        task._fill_cache(Path(options.run), threading.Event())
+        assert task.cache is not None
+        return task.cache.folder
+
+    options = changed(options, variant="au-fan", samples=4, batch=4)
+    task = PaperTask(options)
+    first = folder(task)
+    assert folder(PaperTask(options)) == first
+    task.parts.train.table.points[task.parts.train.rows[0, 1]] += 1.0  # another finder's
+    moved = folder(task)
+    task.parts.train.rows[0, 0] = task.parts.train.rows[1, 1]  # another neighbour
+    other = folder(task)
+    table = task.parts.train.table
+    table._margin = 1.2  # type: ignore[attr-defined]  # another square
+    assert len({first, moved, other, folder(task)}) == 4
+    before = set_key(data)
+    (tmp_path / "set" / "shards").mkdir(parents=True)
+    (tmp_path / "set" / "dataset.json").write_bytes((data / "dataset.json").read_bytes())
+    for shard in (data / "shards").iterdir():
+        (tmp_path / "set" / "shards" / shard.name).symlink_to(shard)
+    assert set_key(tmp_path / "set") == before
+    changed_shard = next((tmp_path / "set" / "shards").iterdir())
+    content = changed_shard.read_bytes()
+    changed_shard.unlink()
+    changed_shard.write_bytes(content)
+    assert set_key(tmp_path / "set") != before
+
+
+def test_a_vae_of_other_labels_or_options_is_trained_anew(
+    options: PaperOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = changed(options, cache="never")
+    file = Path(options.run) / "vae-synthetic.safetensors"
+    folder, event = Path(options.run), threading.Event()
+    folder.mkdir()
+    task = PaperTask(options)
+    task._label_vaes(folder, event)
+    stamp = file.stat().st_mtime_ns
+    task._label_vaes(folder, event)
+    assert file.stat().st_mtime_ns == stamp and "trained anew" not in caplog.text
+    for other in (changed(options, vae_lambda=0.2), changed(options, seed=2)):
+        PaperTask(other)._label_vaes(folder, event)
+        assert file.stat().st_mtime_ns != stamp and "trained anew" in caplog.text
+        stamp = file.stat().st_mtime_ns
+        caplog.clear()
+    task._label_vaes(folder, event)
+    trained = vae.LabelVAE.load(file)
+    labels = task.parts.train.labels
+    labels[0] = np.where(np.isnan(labels[0]), labels[0], 1 - labels[0])  # another fold
+    task._label_vaes(folder, event)
+    assert "trained anew" in caplog.text
+    assert vae.LabelVAE.load(file).provenance["labels"] != trained.provenance["labels"]
+    caplog.clear()
+    old = vae.LabelVAE.load(file)
+    del old.provenance["labels"]  # as files once were
+    old.save(file)
+    task._label_vaes(folder, event)
+    assert "does not say" in caplog.text and "labels" in vae.LabelVAE.load(file).provenance
+
+
+def test_a_refused_resume_changes_nothing(options: PaperOptions) -> None:
+    folder = Path(options.run)
+    folder.mkdir()
+    torch.save({"step": 1, "options": json.dumps({"epochs": 2, "variant": "aunet"})}, folder / "checkpoint.pt")
+    for name in ("config.json", "packages.txt", "experiment.yaml"):
+        (folder / name).write_text(name)
+    other = changed(options, epochs=4)
+    with pytest.raises(RunError, match="epochs 2 -> 4"):
+        RunFolder(other, "paper", resume=True)
+    with pytest.raises(RunError, match="epochs 2 -> 4"):
+        run_cli._one(read_experiment("smoke"), other, True)
+    for name in ("config.json", "packages.txt", "experiment.yaml"):
+        assert (folder / name).read_text() == name
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint.pt", "config.json", "experiment.yaml", "packages.txt"
+    ]  # fmt: skip
+
+
+def test_a_finished_run_of_other_options_is_refused(tmp_path: Path) -> None:
+    words = ["run", "smoke", "--data", str(tmp_path), "--out", str(tmp_path), "--override", "variants=[au-fan]"]
+    (options,) = read_experiment("smoke", ["variants=[au-fan]"]).runs(str(tmp_path), tmp_path)
+    folder = Path(options.run)
+    folder.mkdir(parents=True)
+    (folder / "predictions.npz").write_bytes(b"")
+    before = {**dataclasses.asdict(options), "epochs": 1, "threads": 9}
+    del before["interval_frames"], before["lists"]  # younger than the run
+    (folder / "config.json").write_text(json.dumps({"options": before}))
+    refused = CliRunner().invoke(app, words).exception
+    assert isinstance(refused, RunError) and "epochs 1 -> 3; name another --out" in str(refused)
+    (folder / "config.json").write_text(json.dumps({"options": {**before, "epochs": 3}}))
+    assert CliRunner().invoke(app, words).exit_code == 0
+    (folder / "config.json").write_text("{")
+    assert "cannot be read" in str(CliRunner().invoke(app, words).exception)
+    (folder / "config.json").unlink()
+    assert CliRunner().invoke(app, words).exit_code == 0
+
+
+def test_the_fan_of_the_working_directory_comes_first(
+    options: PaperOptions, fan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO", "train")
+    name = "train/checkpoints/default.safetensors"
+    assert paper_run._fan(changed(options, fan=name))[1].width == 64
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(fan.read_bytes())
+    assert paper_run._fan(changed(options, fan=name))[1].width == 8
+    assert f"{tmp_path / name}, SHA-256 {hashlib.sha256(fan.read_bytes()).hexdigest()}" in caplog.text
+
+
+def test_rare_aus_weigh_as_in_equation_1(options: PaperOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = paper_run.load_parts
+
+    def rare(*arguments: Any) -> Any:
+        parts = inner(*arguments)
+        labels = np.tile(parts.train.labels[:1], (200, 1))
+        labels[:, :2] = 0
+        labels[:20, 0] = labels[0, 1] = 1
+        parts.train.labels = labels
+        return parts
+
+    monkeypatch.setattr(paper_run, "load_parts", rare)
+    weights = PaperTask(changed(options, variant="au-fan")).weights
+    assert weights[1] / weights[0] == pytest.approx(20)
 
 
 def test_a_run_starts_from_the_weights_of_another(options: PaperOptions) -> None:

@@ -61,7 +61,7 @@ def prepare(
     if (import_names is None) != (import_faces is None):
         raise DatasetError("expected --import-names and --import-faces together")
     if import_names is not None and import_faces is not None:
-        report = faces.import_rectangles(corpus, out, import_names, import_faces)
+        report = faces.import_rectangles(corpus, out, import_names, import_faces, keep_frames=keep_frames)
     else:
         try:
             report = _find(corpus, out, finder, finder_model, workers, keep_frames)

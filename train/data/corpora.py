@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from train.data.affwild2 import AffWild2
 from train.data.bp4d import BP4D
@@ -28,3 +29,12 @@ def open_corpus(name: str, root: str | os.PathLike[str], lists: str | os.PathLik
     if name == "affwild2":
         return AffWild2(root)
     raise DatasetError(f"expected a data set out of {', '.join(CORPORA)}, got {name!r}")
+
+
+def lists_of(lists: str | os.PathLike[str], name: str) -> Path | None:
+    """Folder of the fold lists of the corpus `name`: the one of its name in `lists`, else `lists` itself, for those of
+    all data sets in one folder; None, searched under the root, where `lists` is empty."""
+    if not os.fspath(lists):
+        return None
+    own = Path(lists) / name
+    return own if own.is_dir() else Path(lists)

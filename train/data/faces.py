@@ -138,6 +138,18 @@ def blank_faces(video: Video, finder: str) -> Faces:
     )
 
 
+def spans_face(points: NDArray[np.float32]) -> bool:
+    """Whether five points (5, 2) can be aligned on (`aunet_sdk.alignment.similarity`): they do not all coincide."""
+    from aunet_sdk import alignment
+    from aunet_sdk.errors import InvalidInput
+
+    try:
+        alignment.similarity(points, points)
+    except InvalidInput:
+        return False
+    return True
+
+
 def digest(frames: NDArray[np.int64]) -> str:
     """Short name of a list of frame numbers."""
     return hashlib.sha256(np.ascontiguousarray(frames, "<i8").tobytes()).hexdigest()[:16]

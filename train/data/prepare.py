@@ -8,12 +8,13 @@ A file appears when its video is finished, so an interrupted run goes on where i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -21,7 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.data.corpus import Corpus, DatasetError, Video
-from train.data.faces import NO_FACE, OK, STATES, UNREADABLE, Faces, blank_faces, faces_path, frames_folder
+from train.data.faces import (
+    NO_FACE,
+    OK,
+    STATES,
+    UNREADABLE,
+    Faces,
+    blank_faces,
+    faces_path,
+    frames_folder,
+    spans_face,
+)
 from train.data.finders import PointFinder, choose
 from train.data.reading import VideoFrames
 
@@ -111,24 +122,23 @@ def prepare(
                 ready = kept + len(done)
                 raise Stopped(f"stopped, {ready} videos are ready; the same command goes on from there") from error
             raise
-    problems = []
-    for video, faces in sorted(done, key=lambda pair: pair[0].video):
-        bad = np.flatnonzero(faces.status == UNREADABLE)
-        if len(bad):
-            problems.append(f"{video.reader.place(int(bad[0]))}: cannot be read; {len(bad)} such in {video.video}")
-    counts = {status: sum(faces.count(status) for _, faces in done) for status in STATES}
-    total = sum(len(faces.frames) for _, faces in done)
-    return Report(len(done), kept, total, counts[NO_FACE], counts[UNREADABLE], tuple(problems))
+    return _report(done, kept)
 
 
-def import_rectangles(corpus: Corpus, out: str | os.PathLike[str], names: Path, rectangles: Path) -> Report:
+def import_rectangles(
+    corpus: Corpus, out: str | os.PathLike[str], names: Path, rectangles: Path, *, keep_frames: bool = True
+) -> Report:
     """Take over faces that another finder found, for instance the paper's RetinaFace, in the authors' form.
 
     Args:
         names: one frame per line, `F001/T1/2440.jpg` or `LeftVideoSN001_comp_00000000.jpg`.
         rectangles: one line for each: `x0,y0,x1,y1;` and the five points `x,y,...`, px.
+        keep_frames: write the frames of video files as JPEG, as `prepare` does; one that cannot be read is marked.
 
-    Raises DatasetError naming file and line where a line is not of that form, or the files do not have equally many.
+    Raises:
+        DatasetError: a line is not of that form, or its five points coincide (file and line are named); the files do
+            not have equally many.
+        OSError: the disk does not take the results.
     """
     frames, boxes = (_text_lines(path) for path in (names, rectangles))
     if len(frames) != len(boxes):
@@ -144,8 +154,13 @@ def import_rectangles(corpus: Corpus, out: str | os.PathLike[str], names: Path, 
             numbers = np.empty(0, np.float32)
         if len(numbers) != 14 or not np.isfinite(numbers).all() or (numbers[2:4] <= numbers[:2]).any():
             raise DatasetError(f"{rectangles}:{line}: expected x0,y0,x1,y1; and five points x,y, got {text[:60]!r}")
+        if not spans_face(numbers[4:].reshape(5, 2)):
+            raise DatasetError(
+                f"{rectangles}:{line}: expected five points that span a face, got points that coincide in "
+                f"{text[:60]!r}; the neighbours are aligned by them; leave the frame out of both files"
+            )
         found.setdefault(key[0], {})[key[1]] = numbers
-    videos = frames_done = no_face = 0
+    done: list[tuple[Video, Faces]] = []
     known = set(corpus.names())
     for name, rows in found.items():
         if name not in known:
@@ -157,9 +172,32 @@ def import_rectangles(corpus: Corpus, out: str | os.PathLike[str], names: Path, 
                 corners = rows[number]
                 faces.box[i] = *corners[:2], *(corners[2:4] - corners[:2])
                 faces.points[i], faces.score[i], faces.status[i] = corners[4:].reshape(5, 2), 1, OK
+        if keep_frames and isinstance(video.reader, VideoFrames):
+            _log.info("%s: frames of %s", corpus.name, name)
+            with _extraction(video, Path(out), True) as keep:
+                for i in range(video.n_frames):
+                    try:
+                        image = video.read(i)
+                    except DatasetError as error:
+                        _log.debug("%s", error)
+                        faces.status[i], faces.score[i] = UNREADABLE, 0
+                        faces.box[i], faces.points[i] = np.nan, np.nan
+                        continue
+                    keep(i, image)
         faces.save(faces_path(out, corpus.name, name))
-        videos, frames_done, no_face = videos + 1, frames_done + video.n_frames, no_face + faces.count(NO_FACE)
-    return Report(videos, 0, frames_done, no_face, 0, ())
+        done.append((video, faces))
+    return _report(done, 0)
+
+
+def _report(done: Sequence[tuple[Video, Faces]], kept: int) -> Report:
+    problems = []
+    for video, faces in sorted(done, key=lambda pair: pair[0].video):
+        bad = np.flatnonzero(faces.status == UNREADABLE)
+        if len(bad):
+            problems.append(f"{video.reader.place(int(bad[0]))}: cannot be read; {len(bad)} such in {video.video}")
+    counts = {status: sum(faces.count(status) for _, faces in done) for status in STATES}
+    total = sum(len(faces.frames) for _, faces in done)
+    return Report(len(done), kept, total, counts[NO_FACE], counts[UNREADABLE], tuple(problems))
 
 
 def _is_done(video: Video, out: str | os.PathLike[str], finder: str, keep_frames: bool) -> bool:
@@ -191,14 +229,8 @@ def _prepare_video(
     on_frame: Callable[[int], None],
 ) -> Faces:
     faces = blank_faces(video, finder.name)
-    folder = frames_folder(out, video.corpus, video.video)
-    partial = folder.with_name(f".{folder.name}.partial")
-    extract = keep_frames and isinstance(video.reader, VideoFrames)
-    if extract:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
     before = None
-    try:
+    with _extraction(video, out, keep_frames) as keep:
         for i in range(video.n_frames):
             if stop.is_set():
                 raise Stopped("stopped")
@@ -209,23 +241,42 @@ def _prepare_video(
                 _log.debug("%s", error)
                 on_frame(1)
                 continue
-            if extract:
-                _write_jpeg(partial / f"{video.frames[i]}.jpg", image)
+            keep(i, image)
             face = choose(finder.find(image), before, video.side)
             if face is not None:
                 faces.status[i], faces.box[i], faces.points[i], faces.score[i] = OK, face.box, face.points, face.score
             before = face.box if face is not None else None
             on_frame(1)
-        if extract:
+    faces.save(faces_path(out, video.corpus, video.video))
+    return faces
+
+
+@contextlib.contextmanager
+def _extraction(video: Video, out: Path, keep_frames: bool) -> Iterator[Callable[[int, NDArray[np.uint8]], None]]:
+    """A function that stores the frame at a position, uint8 (H, W, 3) BGR, as JPEG, where the video is a file and
+    `keep_frames` is set; the folder appears when all are stored. The video file is given back at the end."""
+    if not isinstance(video.reader, VideoFrames):
+        yield lambda index, image: None
+        return
+    folder = frames_folder(out, video.corpus, video.video)
+    partial = folder.with_name(f".{folder.name}.partial")
+
+    def keep(index: int, image: NDArray[np.uint8]) -> None:
+        if keep_frames:
+            _write_jpeg(partial / f"{video.frames[index]}.jpg", image)
+
+    try:
+        if keep_frames:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        yield keep
+        if keep_frames:
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
     finally:
-        if extract:
+        if keep_frames:
             shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(video.reader, VideoFrames):
-            video.reader.close()
-    faces.save(faces_path(out, video.corpus, video.video))
-    return faces
+        video.reader.close()
 
 
 def _write_jpeg(path: Path, image: NDArray[np.uint8]) -> None:

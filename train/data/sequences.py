@@ -7,6 +7,7 @@ starts at once. Everything else is small and is read into memory.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import struct
 import zipfile
@@ -157,6 +158,17 @@ def load_split(folder: str | Path, split: str) -> SequenceSet:
     if not images:
         raise DatasetError(f"data: no sequence in {folder} belongs to split {split!r} ({len(wanted)} identities)")
     return SequenceSet(info, images, **{name: np.concatenate(parts) for name, parts in columns.items()})
+
+
+def set_key(folder: str | Path) -> str:
+    """Short name of what a set holds: of dataset.json, and of the names, sizes and times of change of its shards, links
+    resolved. The pictures themselves are not read. FileNotFoundError where there is no dataset.json."""
+    place = Path(folder)
+    digest = hashlib.sha256((place / "dataset.json").read_bytes())
+    for shard in sorted((place / "shards").glob("*.npz")):
+        facts = shard.stat()  # of what a link points to
+        digest.update(f"\n{shard.name} {shard.resolve()} {facts.st_size} {facts.st_mtime_ns}".encode())
+    return digest.hexdigest()[:24]
 
 
 def _read_shard(path: Path, info: DatasetInfo) -> dict[str, NDArray[Any]]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aunet_sdk import alignment
+from aunet_sdk.errors import InvalidInput
 from train.augment import crop_matrix
 from train.data.corpus import Corpus, DatasetError, Selection, Video
 from train.data.faces import NO_FACE, OK, UNREADABLE, Faces, load_prepared
@@ -147,7 +148,8 @@ class TripletSet:
             uint8 (3, R, R, 3) RGB.
 
         Raises:
-            DatasetError: a picture that could be read when it was prepared, and cannot now.
+            DatasetError: a picture that could be read when it was prepared, and cannot now; five points that cannot be
+                aligned (data set, video and frame are named).
         """
         side = self.resolution
         due = int(self.rows[i, 1])
@@ -162,13 +164,23 @@ class TripletSet:
             if slot != 1 and row == due:
                 out[slot] = out[1]
                 continue
-            own = matrix if slot == 1 else alignment.similarity(self.table.points[row], target)
+            own = matrix if slot == 1 else self._alignment(i, row, target)
             alignment.warp_crop(*alignment.reduce_for_crop(self.table.read(row), own, side), out[slot])
         if rng is None:
             return out
         if rng.random() < self.augment.flip:
             out = np.ascontiguousarray(out[:, :, ::-1])
         return self._content(rng, out)
+
+    def _alignment(self, i: int, row: int, target: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(2, 3): pixels of the frame at `row`, a neighbour in sample `i`, to crop pixels."""
+        try:
+            return alignment.similarity(self.table.points[row], target)
+        except InvalidInput as error:
+            raise DatasetError(
+                f"{self.corpus[i]}: {self.video[i]} frame {self.frame[i]}: a neighbour cannot be aligned on it by the "
+                f"five points of both: {error}; mend the imported points, then import them again"
+            ) from error
 
     def subset(self, indices: NDArray[np.int64] | NDArray[np.bool_]) -> TripletSet:
         """The samples at `indices`, in that order; shares the frames."""

@@ -44,6 +44,12 @@ def test_prepare_and_prepare_again(tmp_path: Path) -> None:
         "--import-faces", tmp_path / "boxes.txt",
     )  # fmt: skip
     assert "1 videos, 14 frames, 13 without a face" in text
+    assert len(list((tmp_path / "other" / "disfa" / "frames" / "SN002").glob("*.jpg"))) == 14
+    call(
+        "prepare", "disfa", "--root", root, "--out", tmp_path / "bare", "--import-names", tmp_path / "names.txt",
+        "--import-faces", tmp_path / "boxes.txt", "--no-keep-frames",
+    )  # fmt: skip
+    assert not (tmp_path / "bare" / "disfa" / "frames").exists()
 
 
 def test_errors_are_one_line_and_exit_code_2(tmp_path: Path) -> None:

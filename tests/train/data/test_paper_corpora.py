@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +13,20 @@ import torch
 from typer.testing import CliRunner
 
 from tests.train.data.conftest import Prepared
+from train import figure_run
+from train.activations import Interval, open_subject
 from train.cli import app
+from train.config import PaperOptions
+from train.data.corpora import CORPORA
 from train.data.corpus import DatasetError
+from train.figure_run import open_data
 from train.model import Model, ModelConfig
-from train.network_file import load_network
+from train.network_file import load_network, save_network
+from train.paper_data import load_parts
+from train.paper_run import PaperTask
 from train.predictions import Predictions
 from train.vae import LabelVAE
+from train.variants import build
 
 SMALL = {
     "folds": "[1]", "batch": 4, "samples": 12, "test_frames": 5, "epochs": 1, "threads": 1, "precision": "fp32",
@@ -75,6 +85,88 @@ def test_other_data_sets_are_tested_whole(root: Path) -> None:
     subjects = {name: set(found.subject[found.corpus == name].tolist()) for name in ("bp4d", "disfa")}
     assert subjects == {"bp4d": {"F007"}, "disfa": {"SN002", "SN013", "SN003"}}
     assert len(found.au_numbers) == 12 and (found.corpus == "affwild2").any()
+
+
+def paper_options(root: Path, **values: Any) -> PaperOptions:
+    return PaperOptions(
+        data=str(root), run=str(root / "none"), fan=str(root / "fan.safetensors"), variant="au-tdn", **values
+    )
+
+
+def test_fold_lists_from_a_folder(root: Path, tmp_path: Path) -> None:
+    options = paper_options(root, train_on=("bp4d", "disfa"), fold=1, lists=str(tmp_path))
+    with pytest.raises(DatasetError, match=r"expected BP4D_tr1_path\.txt and BP4D_ts1_path\.txt in"):
+        load_parts(options, 64)
+    for name in ("bp4d", "disfa"):
+        (tmp_path / name).mkdir()
+        for file in (root / name / "splits").iterdir():
+            lines = file.read_text().splitlines(keepends=True)
+            (tmp_path / name / file.name).write_text("".join(lines[:-2]))  # the lists of the data set, less two frames
+    apart = load_parts(options, 64)
+    assert (len(apart.train), len(apart.test)) == (2 * 2 * 13 - 2 + 2 * 12, 2 * 13 - 2 + 12)
+    opened = open_data(str(root), 64, "disfa", 1, lists=str(tmp_path))
+    assert len(opened) == 12 and len(open_data(str(root), 64, "disfa", 1)) == 14
+    for name in ("bp4d", "disfa"):
+        for file in (tmp_path / name).iterdir():
+            file.rename(tmp_path / file.name)
+        (tmp_path / name).rmdir()
+    together = load_parts(options, 64)
+    assert np.array_equal(together.train.frame, apart.train.frame)
+
+
+def test_the_interval_in_frames(root: Path) -> None:
+    options = paper_options(root, train_on=("bp4d", "disfa", "affwild2"), fold=1)
+    # In rows; frame 2 of an AffWild2 video has no picture, so that 12 frames from 1 on are 11 rows, and 10 are 9.
+    for frames, expected in (
+        (0, {"bp4d": {0, 10}, "disfa": {0, 8}, "affwild2": {0, 11}}),
+        (10, {"bp4d": {0, 10}, "disfa": {0, 10}, "affwild2": {0, 9, 10}}),
+    ):
+        parts = load_parts(dataclasses.replace(options, interval_frames=frames), 64)
+        for part in (parts.train, parts.test):
+            apart = np.diff(part.rows, axis=1)
+            assert {name: set(np.unique(apart[part.corpus == name])) for name in CORPORA} == expected
+    task = PaperTask(dataclasses.replace(options, train_on=("disfa",), interval_frames=10))
+    assert task.config.interval_s == pytest.approx(0.5) and PaperTask(options).config.interval_s == 0.4
+    with pytest.raises(ValueError, match="no negative number"):
+        dataclasses.replace(options, interval_frames=-1).check()
+
+
+def test_predictions_of_a_model_have_its_own_interval(root: Path) -> None:
+    network = build("au-tdn", 15, width=8, resolution=64)
+    entry = {"options": {"interval_frames": 10}}
+    for config, step in (
+        (ModelConfig(width=8, resolution=64), 8),
+        (ModelConfig(width=8, resolution=64, interval_s=0.3), 6),
+        (ModelConfig(width=8, resolution=64, provenance={"paper": entry}), 10),
+    ):
+        save_network(network, config, root / "interval.safetensors")
+        subject = open_subject(root / "interval.safetensors")
+        part = open_data(str(root), 64, "disfa", 1, interval=subject.interval)
+        assert set(np.unique(np.diff(part.rows, axis=1))) == {0, step}
+
+
+def test_the_commands_take_lists_and_the_models_interval(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def opened(*arguments: Any) -> Any:
+        seen.append(arguments[-2:])
+        raise DatasetError("seen")
+
+    monkeypatch.setattr(figure_run, "open_data", opened)
+    config = ModelConfig(width=8, resolution=64, provenance={"paper": {"options": {"interval_frames": 10}}})
+    save_network(build("au-tdn", 15, width=8, resolution=64), config, tmp_path / "ten.safetensors")
+    words = ["--model", str(tmp_path / "ten.safetensors"), "--data", str(root), "--out", str(tmp_path / "out")]
+    words += ["--corpus", "disfa", "--fold", "1", "--lists", "mine"]
+    for command in ("predict", "figures"):
+        CliRunner().invoke(app, [command, *words])
+    assert seen == [(Interval(0.4, 10), "mine")] * 2
+    save_network(
+        build("au-tdn", 15, width=8, resolution=64), ModelConfig(width=8, resolution=64), tmp_path / "s.safetensors"
+    )
+    refused = CliRunner().invoke(app, ["figures", *words, "--model", str(tmp_path / "s.safetensors")])
+    assert "expected one interval" in str(refused.exception)
 
 
 def test_a_data_set_that_is_not_prepared(root: Path, tmp_path: Path) -> None:

@@ -196,6 +196,34 @@ def test_rectangles_of_another_finder(tmp_path: Path) -> None:
         import_rectangles(corpus, tmp_path / "out", names, boxes)
 
 
+def test_an_import_extracts_the_frames_of_videos(tmp_path: Path) -> None:
+    corpus, out = open_corpus("disfa", trees.disfa(tmp_path / "disfa")), tmp_path / "out"
+    names, boxes = tmp_path / "names.txt", tmp_path / "boxes.txt"
+    names.write_text("".join(f"DISFA/SN002/{i}.jpg\n" for i in range(14)))
+    boxes.write_text("10,20,60,90;30,40,50,40,40,55,33,70,47,70\n" * 14)
+    import_rectangles(corpus, out, names, boxes, keep_frames=False)
+    assert isinstance(load_prepared(corpus.video("SN002"), out)[0].reader, VideoFrames)
+    reader = corpus.video("SN002").reader
+    assert isinstance(reader, VideoFrames)
+    reader.positions[5] = 99  # as where the video breaks
+    report = import_rectangles(corpus, out, names, boxes)
+    assert (report.frames, report.no_face, report.unreadable) == (14, 0, 1) and "frame 99" in report.problems[0]
+    video, faces = load_prepared(corpus.video("SN002"), out)
+    assert isinstance(video.reader, ImageFiles) and faces.status[5] == "unreadable" and np.isnan(faces.points[5]).all()
+    assert np.abs(video.read(9).astype(int) - trees.picture(9)).mean() < 4
+    assert not list((out / "disfa").glob("**/*partial*")) and reader._capture is None
+
+
+def test_an_import_refuses_points_that_coincide(tmp_path: Path) -> None:
+    corpus = open_corpus("disfa", trees.disfa(tmp_path / "disfa", "flat"))
+    names, boxes = tmp_path / "names.txt", tmp_path / "boxes.txt"
+    names.write_text("DISFA/SN002/0.jpg\nDISFA/SN002/1.jpg\n")
+    boxes.write_text("10,20,60,90;30,40,50,40,40,55,33,70,47,70\n10,20,60,90;" + ",".join(["0,0"] * 5) + "\n")
+    with pytest.raises(DatasetError, match=r"boxes\.txt:2: expected five points that span a face"):
+        import_rectangles(corpus, tmp_path / "out", names, boxes)
+    assert not (tmp_path / "out").exists()
+
+
 def test_frames_are_named_as_in_the_lists(prepared: dict[str, Prepared]) -> None:
     cases = [("bp4d", "BP4D/F001/T1/2440.jpg", ("F001_T1", 2440)), ("bp4d", "F001_T1_087.jpg", ("F001_T1", 87)),
              ("disfa", "DISFA/SN002/0.jpg", ("SN002", 0)), ("affwild2", "video59_left/00012.jpg", ("video59_left", 12)),

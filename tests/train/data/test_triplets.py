@@ -179,6 +179,13 @@ def test_a_picture_that_is_lost_later_is_named(prepared: dict[str, Prepared], tm
         sets.crops(0)
 
 
+def test_points_that_cannot_be_aligned_are_named(prepared: dict[str, Prepared]) -> None:
+    sets = load(prepared, "bp4d")
+    sets.table.points[sets.rows[0, 2]] = 5.0
+    with pytest.raises(DatasetError, match=r"bp4d: M011_T1 frame 644: a neighbour cannot be aligned"):
+        sets.crops(0)
+
+
 def test_the_synthetic_set(data: Path) -> None:
     sequences = load_split(data, "train")
     sets = TripletSet.from_sequences(sequences, 64)
