@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..detector import Detector
-from ..errors import InvalidInput, SourceLost
+from ..errors import AUNetError, InvalidInput, SourceLost
 from ..sinks import CsvSink, ImageSink, VideoSink
 from ..sources import Frame, ImageFile, ImageFolder, VideoFile, read_image
 from ..view import draw
@@ -45,10 +45,11 @@ def run(plan: Plan, quiet: bool = False) -> Exit:
     with ExitStack() as stack:
         source = stack.enter_context(_open(plan, problems))
         detector = stack.enter_context(Detector(plan.options))
-        table = stack.enter_context(CsvSink(plan.table, detector.au_names, plan.landmarks, plan.kind == "folder"))
         pictures = _picture_sink(plan.video, source) if plan.video is not None else None
         if pictures is not None:
             stack.enter_context(pictures)
+        # last: what cannot be used shall not cost the table of an earlier run
+        table = stack.enter_context(CsvSink(plan.table, detector.au_names, plan.landmarks, plan.kind == "folder"))
         tally = Tally(detector.au_names)
         results = _video(detector, source, pictures is not None) if plan.kind == "video" else _images(detector, source)
         progress = stack.enter_context(_progress(quiet))
@@ -60,7 +61,7 @@ def run(plan: Plan, quiet: bool = False) -> Exit:
                 if pictures is not None and image is not None:
                     annotated = draw(image, result)
                     if isinstance(pictures, VideoSink):
-                        pictures.write(annotated)
+                        pictures.write(annotated, result.timestamp_s)
                     else:
                         pictures.write(annotated, file)
                 tally.add(result, file)
@@ -69,10 +70,17 @@ def run(plan: Plan, quiet: bool = False) -> Exit:
             problems.append(message_of(error))
             code = Exit.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Exit.BROKEN
         wall_s = time.perf_counter() - start_s
+        drawn = pictures is not None and pictures.frames > 0
+        try:
+            if pictures is not None:
+                pictures.close()
+        except AUNetError as error:
+            problems.append(message_of(error))
+            drawn = False
     if problems and code is Exit.OK:
         code = Exit.BROKEN
     outputs = [f"{plan.table} ({table.rows} rows)"]
-    if pictures is not None and pictures.frames:
+    if pictures is not None and drawn:
         outputs.append(f"{plan.video} ({pictures.frames} {'frames' if plan.kind == 'video' else 'images'})")
     if plan.plot is not None and tally.frames:
         timeline(read_tracks(plan.table), plan.plot, title=plan.input.name, span_s=(0.0, tally.last_s), truth=truth)

@@ -21,7 +21,7 @@ class Exit(IntEnum):
     MODEL = 3
     """a model file that cannot be used, or an engine or library that is missing"""
     BROKEN = 4
-    """the input broke on the way; what was read until then is written"""
+    """the input, or the annotated video, broke on the way; what was read until then is written"""
     INTERRUPTED = 130
     """Ctrl-C; what was read until then is written"""
 

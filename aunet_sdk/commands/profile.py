@@ -84,7 +84,7 @@ def run(
         if source is None:
             frames = SyntheticFrames(faces, *size)
         else:
-            camera = source.isdigit() and not Path(source).exists()
+            camera = source.isdecimal() and not Path(source).exists()
             frames = stack.enter_context(open_source(int(source) if camera else source))
         detectors = {name: stack.enter_context(Detector(chosen)) for name, chosen in options.items()}
         if len(detectors) > 1:
@@ -121,6 +121,6 @@ def _size(text: str) -> tuple[int, int]:
     from ..errors import InvalidInput
 
     width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit()):
+    if not (cross and width.isdecimal() and height.isdecimal()):
         raise InvalidInput(f"--size: expected WIDTHxHEIGHT in px, such as 640x360, got {text!r}")
     return int(width), int(height)

@@ -56,8 +56,11 @@ def show(
     console: Console, plan: Plan, tally: Tally, wall_s: float, outputs: Sequence[str], problems: Sequence[str]
 ) -> None:
     """Prints the summary: counts, the AUs, speed, where the outputs lie, and what went wrong."""
-    from rich.markup import escape
+    from rich.markup import escape as escape_markup
     from rich.table import Table
+
+    def escape(text: str) -> str:  # of a file's name that is not UTF-8, what can be shown
+        return escape_markup(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
     facts = Table.grid(padding=(0, 2))
     unit = "frames" if plan.kind == "video" else "images"

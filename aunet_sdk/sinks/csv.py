@@ -37,7 +37,8 @@ class CsvSink:
 
     The header is there from the start, so a video without a face leaves a readable, empty table. An existing file is
     replaced. Pixels: two decimals; degrees: two; probabilities and scores: five, in [0, 1]; seconds: six.
-    A number that is not known (NaN) leaves its cell empty.
+    A number that is not known (NaN) leaves its cell empty. The table is UTF-8; a file's name that is not keeps its
+    bytes.
 
     Raises InvalidInput where the path is no `.csv` or cannot be written, and where a face carries no such AU.
     """
@@ -53,7 +54,7 @@ class CsvSink:
         if self.path.suffix.lower() != ".csv":
             raise InvalidInput(f"table: expected a path that ends in .csv, got {self.path.name!r}")
         try:
-            self._stream = self.path.open("w", newline="", encoding="utf-8")
+            self._stream = self.path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
         except OSError as error:
             raise InvalidInput(
                 f"table: cannot write to {self.path}: {error.strerror or error}; give another path"

@@ -18,8 +18,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".p
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """The picture in a file as uint8 (H, W, 3) BGR; grey, BGRA and 16-bit files are converted as `as_bgr` says.
 
-    The orientation in a JPEG's EXIF data is applied. Raises InvalidInput where the file is missing, empty or no
-    picture.
+    The orientation in a JPEG's EXIF data is applied. Raises InvalidInput where the file is missing, empty, not
+    permitted or no picture.
     """
     file = existing_file(path, "image")
     data = np.fromfile(file, dtype=np.uint8)
@@ -95,4 +95,4 @@ class ImageFolder(SourceBase):
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key with numbers in a name compared as numbers."""
     parts = re.split(r"(\d+)", name.casefold())
-    return tuple((1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts if part)
+    return tuple((1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts if part)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BackendUnavailable, InvalidInput
+from ..sinks.video import check_writable
 from .palette import face_colour, facs_label
 
 if TYPE_CHECKING:
@@ -103,12 +104,13 @@ def read_truth(path: str | Path) -> Truth:
 
 
 def check_plot(path: Path) -> None:
-    """Says before the work whether a plot can be written: InvalidInput for the extension, BackendUnavailable without
-    matplotlib."""
+    """Says before the work whether a plot can be written: InvalidInput for the extension or an unwritable path,
+    BackendUnavailable without matplotlib."""
     if path.suffix.lower() not in PLOT_EXTENSIONS:
         raise InvalidInput(f"plot: expected a path that ends in {', '.join(PLOT_EXTENSIONS)}, got {path.name!r}")
     if find_spec("matplotlib") is None:
         raise BackendUnavailable("plot: expected matplotlib, which is not installed; pip install 'aunet_sdk[plot]'")
+    check_writable(path, "plot")
 
 
 def timeline(

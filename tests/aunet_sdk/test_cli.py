@@ -375,3 +375,81 @@ def test_progress_is_shown_on_a_terminal_alone(tmp_path: Path) -> None:
         os.close(ours)
     assert child.returncode == 0
     assert b"clip.avi" in shown and b"/25" in shown and b"fps" in shown
+
+
+@pytest.mark.parametrize("option, value", [("--video", "a.gif"), ("--video", "no/a.mp4"), ("--plot", "no/a.png")])
+def test_an_output_that_cannot_be_used_costs_no_table(painted: None, tmp_path: Path, option: str, value: str) -> None:
+    write_video(tmp_path / "clip.avi", 5)
+    assert aunet("detect", "clip.avi", "--quiet").exit_code == 0
+    before = (tmp_path / "clip.csv").read_bytes()
+    assert before.count(b"\n") == 6
+    result = aunet("detect", "clip.avi", option, value)
+    assert result.exit_code == 2, result.output
+    assert (tmp_path / "clip.csv").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.avi", "clip.csv"]
+
+
+def test_a_table_that_cannot_be_written_leaves_no_folder(painted: None, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    cv2.imwrite("set/a.png", paint((160, 120, 90)))
+    assert aunet("detect", "set", "-o", "no/a.csv", "--video", "drawn").exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_frames_that_cannot_be_decoded_are_told_and_the_others_kept(painted: None, tmp_path: Path) -> None:
+    data = bytearray(write_video(tmp_path / "clip.avi", 40).read_bytes())
+    starts = [i for i in range(len(data)) if data[i : i + 3] == b"\xff\xd8\xff"]
+    for index in (20, 21):
+        data[starts[index] : starts[index] + 300] = bytes(300)
+    (tmp_path / "clip.avi").write_bytes(data)
+    result = aunet("detect", "clip.avi", "--video", "a.avi")
+    assert result.exit_code == 4
+    assert "broke at frame 20 of 40: 2 frames" in result.stderr
+    rows = rows_of(tmp_path / "clip.csv")
+    assert [int(row["frame"]) for row in rows] == [*range(20), *range(22, 40)]
+    assert float(rows[-1]["timestamp_s"]) == pytest.approx(39 / 20, abs=0.002)
+    assert "a.avi (40 frames)" in result.stdout  # the picture before stands for the two
+
+
+def test_the_annotated_video_of_a_variable_rate_runs_at_the_right_speed(painted: None, tmp_path: Path) -> None:
+    writer = cv2.VideoWriter("clip.mkv", cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (320, 240))
+    for i in range(30):
+        writer.write(paint((110 + i, 120, 90), background=i))
+    writer.release()
+    scale = bytes.fromhex("2AD7B183") + (1_000_000).to_bytes(3, "big")  # nanoseconds per tick of all times in the file
+    data = (tmp_path / "clip.mkv").read_bytes()
+    assert data.count(scale) == 1
+    (tmp_path / "clip.mkv").write_bytes(data.replace(scale, scale[:4] + (2_000_000).to_bytes(3, "big")))
+    result = aunet("detect", "clip.mkv", "--video", "a.avi")
+    assert result.exit_code == 0, result.output
+    last_s = float(rows_of(tmp_path / "clip.csv")[-1]["timestamp_s"])
+    assert last_s == pytest.approx(2.9, abs=0.01)
+    assert "a.avi (59 frames)" in result.stdout  # at 20 fps, the last one at 2.9 s
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit for the size of a file")
+def test_an_annotated_video_that_the_disk_does_not_hold(tmp_path: Path, repository: Path) -> None:
+    write_video(tmp_path / "clip.avi", 60)
+    code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n" + PAINTED_MAIN
+    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, "detect", "clip.avi", "--video", "a.avi"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 4, done.stderr
+    assert "a.avi" in done.stderr and "disk full" in done.stderr and "60 rows are kept" in done.stderr
+    assert len(rows_of(tmp_path / "clip.csv")) == 60
+    assert "written  a.avi" not in done.stdout
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode here")
+def test_names_that_are_not_utf8(painted: None, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    write_video(tmp_path / "clip.avi", 2)
+    (tmp_path / "clip.avi").rename(tmp_path / f"{name}.mp4")
+    result = aunet("detect", f"{name}.mp4")
+    assert result.exit_code == 2 and "UTF-8" in result.stderr
+    (tmp_path / "set").mkdir()
+    cv2.imwrite("one.png", paint((160, 120, 90)))
+    (tmp_path / "one.png").rename(tmp_path / "set" / f"{name}.png")
+    result = aunet("detect", "set")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "set.csv").read_bytes().splitlines()[1].startswith(b"caf\xe9.png,0,")

@@ -68,3 +68,12 @@ def test_what_cannot_be_done_is_said_in_a_line(arguments: tuple[str, ...], text:
     done = runner.invoke(app, ["profile", *arguments])
     assert done.exit_code == 2
     assert text in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_folder_of_images(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for i in range(40):
+        cv2.imwrite(str(tmp_path / "set" / f"{i}.png"), cv2.UMat(48, 64, cv2.CV_8UC3).get())
+    done = runner.invoke(app, ["profile", str(tmp_path / "set"), *QUICK[:4], "--json", str(tmp_path / "a.json")])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "a.json").read_text())["frames"] == 10

@@ -92,3 +92,9 @@ def test_file_names_with_commas_stay_one_cell(tmp_path: Path) -> None:
 def test_paths_that_cannot_be_used_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidInput):
         CsvSink(tmp_path / name, AU_NAMES)
+
+
+def test_a_file_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+    with CsvSink(tmp_path / "a.csv", AU_NAMES, with_file=True) as sink:
+        sink.write(frame(0, face()), b"caf\xe9.jpg".decode("utf-8", "surrogateescape"))
+    assert (tmp_path / "a.csv").read_bytes().splitlines()[1].startswith(b"caf\xe9.jpg,0,")

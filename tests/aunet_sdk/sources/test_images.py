@@ -145,3 +145,22 @@ def test_natural_order_is_the_order_of_the_numbers(numbers: list[int]) -> None:
 @given(st.lists(st.text(alphabet="a1 -b2", max_size=6), max_size=6))
 def test_any_names_can_be_sorted(names: list[str]) -> None:
     assert sorted(sorted(names, key=natural_key), key=natural_key) == sorted(names, key=natural_key)
+
+
+def test_digits_that_are_no_decimal_numbers_are_letters(tmp_path: Path) -> None:
+    names = ["5\u00b26.jpg", "10.jpg", "9.jpg", "5.jpg", "\u2460.jpg"]
+    ordered = sorted(names, key=natural_key)
+    assert [name for name in ordered if name[:-4].isdecimal()] == ["5.jpg", "9.jpg", "10.jpg"]
+    for name in names:
+        cv2.imwrite(str(tmp_path / name), picture())
+    assert [file.name for file in ImageFolder(tmp_path).paths] == ordered
+
+
+def test_a_picture_that_may_not_be_read_is_told_and_passed_over(unreadable: Path) -> None:
+    told = []
+    frames = list(ImageFolder(unreadable.parent, on_error=lambda path, error: told.append((path.name, str(error)))))
+    assert frames == []
+    ((name, words),) = told
+    assert name == "1.png" and "cannot be read: Permission denied" in words
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        ImageFile(unreadable)

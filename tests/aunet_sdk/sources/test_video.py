@@ -11,7 +11,7 @@ import pytest
 
 from aunet_sdk import InvalidInput, SourceLost
 from aunet_sdk.sources import Camera, ImageFile, ImageFolder, Source, VideoFile, open_source
-from aunet_sdk.sources.container import inspect
+from aunet_sdk.sources.container import Container, inspect
 
 COUNT = 40
 
@@ -67,7 +67,9 @@ def test_the_container_is_read_as_it_is(tmp_path: Path) -> None:
     assert whole.missing_bytes == 0 and whole.duration_s == pytest.approx(COUNT / 20, abs=0.06)
     assert inspect(write(tmp_path / "a.avi", "MJPG")).missing_bytes == 0
     (tmp_path / "short").write_bytes(b"RIF")
-    assert inspect(tmp_path / "short") == inspect(write(tmp_path / "a.mkv", "MJPG"))
+    assert inspect(tmp_path / "short") == Container()
+    matroska = inspect(write(tmp_path / "a.mkv", "MJPG"))
+    assert matroska == Container(0, pytest.approx(COUNT / 20, abs=0.06))
     (tmp_path / "loop").write_bytes(b"\0\0\0\x04ftyp" + b"\0" * 20)  # a box that claims to be smaller than its head
     assert inspect(tmp_path / "loop").missing_bytes == 0
 
@@ -178,3 +180,159 @@ def test_an_iteration_given_up_leaves_no_thread(tmp_path: Path) -> None:
     assert threading.active_count() == before + 1
     frames.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
+
+
+def break_pictures(path: Path, *which: int) -> Path:
+    """Overwrites the beginning of these frames of a Motion JPEG file, behind the containers' own heads."""
+    data = bytearray(path.read_bytes())
+    starts = [i for i in range(len(data)) if data[i : i + 3] == b"\xff\xd8\xff"]
+    assert len(starts) == COUNT
+    for index in which:
+        data[starts[index] : starts[index] + 300] = bytes(300)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv"])
+@pytest.mark.parametrize(
+    "which, words",
+    [
+        ((10,), f"broke at frame 10 of {COUNT}: 1 frame from there on cannot be decoded"),
+        ((0,), f"broke at frame 0 of {COUNT}: 1 frame "),
+        ((COUNT - 2,), "1 frame "),
+        ((3, 4, *range(12, 32)), f"broke at frame 3 of {COUNT}: 22 frames "),
+    ],
+)
+def test_frames_after_one_that_cannot_be_decoded_still_come(
+    tmp_path: Path, name: str, which: tuple[int, ...], words: str
+) -> None:
+    path = break_pictures(write(tmp_path / name, "MJPG"), *which)
+    frames = []
+    with pytest.raises(SourceLost, match=words):
+        for frame in VideoFile(path):
+            frames.append(frame)
+    assert [f.index for f in frames] == [i for i in range(COUNT) if i not in which]
+    assert np.allclose([f.timestamp_s for f in frames], [f.index / 20 for f in frames], atol=2e-3)
+
+
+def test_frames_that_cannot_be_decoded_and_a_file_that_is_cut(tmp_path: Path) -> None:
+    path = break_pictures(write(tmp_path / "a.avi", "MJPG"), 5)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(SourceLost, match=r"broke at frame 5 .* 1 frame .*, and the file is cut short"):
+        list(VideoFile(path))
+
+
+def test_times_go_on_where_the_container_has_none_after_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = VideoFile(break_pictures(write(tmp_path / "a.avi", "MJPG"), 0, 7, 8))
+    real = video._capture
+
+    class Timeless:
+        def get(self, what: int) -> float:
+            return 0.0 if what == cv2.CAP_PROP_POS_MSEC else real.get(what)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+    video._capture = Timeless()
+    frames = []
+    with pytest.raises(SourceLost, match="3 frames"):
+        for frame in video:
+            frames.append(frame)
+    # the container's 0 is taken for the first frame that comes
+    assert [f.timestamp_s for f in frames] == pytest.approx([(f.index - 1) / 20 for f in frames])
+
+
+def slower(path: Path, factor: float = 1.37) -> Path:
+    """All times of a Matroska file, and its duration, times `factor`; the nominal frame rate stays."""
+    data = path.read_bytes()
+    scale = bytes.fromhex("2AD7B183") + (1_000_000).to_bytes(3, "big")
+    assert data.count(scale) == 1
+    path.write_bytes(data.replace(scale, scale[:4] + round(1_000_000 * factor).to_bytes(3, "big")))
+    return path
+
+
+@pytest.mark.parametrize("name, code", [("a.mkv", "MJPG"), ("a.webm", "VP80")])
+def test_fewer_frames_than_the_nominal_rate_promises_are_no_damage(tmp_path: Path, name: str, code: str) -> None:
+    video = VideoFile(slower(write(tmp_path / name, code)))
+    assert (video.fps, video.frame_count) == (20.0, round(1.37 * COUNT))
+    times = [frame.timestamp_s for frame in video]
+    assert times == pytest.approx(np.arange(COUNT) * 1.37 / 20, abs=2e-3)
+
+
+@pytest.mark.parametrize("name, code", [("a.mkv", "mp4v"), ("a.webm", "VP80")])
+@pytest.mark.parametrize("rate", ["constant", "slower"])
+def test_a_matroska_file_whose_clusters_are_damaged(tmp_path: Path, name: str, code: str, rate: str) -> None:
+    """The decoder is not asked for what lies there, and the times reach to the end."""
+    path = write(tmp_path / name, code)
+    if rate == "slower":
+        slower(path)
+    data = bytearray(path.read_bytes())
+    start, size = int(0.4 * len(data)), len(data) // 8
+    data[start : start + size] = bytes(size)
+    path.write_bytes(data)
+    found = inspect(path).damaged_at
+    assert found is not None and start - 4000 < found < start + size
+    frames = []
+    with pytest.raises(SourceLost, match=f"damaged at byte {found}"):
+        for frame in VideoFile(path):
+            frames.append(frame)
+    assert 0.5 * COUNT < len(frames) < COUNT
+
+
+def test_a_matroska_recording_that_was_broken_off(tmp_path: Path) -> None:
+    """Its size was never written, as where the recorder was killed."""
+    path = write(tmp_path / "a.mkv", "MJPG")
+    data = path.read_bytes()
+    at = data.index(bytes.fromhex("18538067")) + 4
+    assert data[at] == 0x01
+    unsized = data[:at] + b"\x01" + b"\xff" * 7 + data[at + 8 :]
+    path.write_bytes(unsized)
+    assert inspect(path) == Container(0, pytest.approx(COUNT / 20, abs=0.06))
+    path.write_bytes(unsized[: len(data) // 2])
+    assert inspect(path).missing_bytes > 0
+    with pytest.raises(SourceLost, match="cut short"):
+        list(VideoFile(path))
+
+
+@pytest.mark.parametrize("tail", [b"a line of text behind the video\n", b"\xff" * 64])
+def test_bytes_behind_an_mp4_are_no_damage(tmp_path: Path, tail: bytes) -> None:
+    path = write(tmp_path / "a.mp4", "mp4v")
+    path.write_bytes(path.read_bytes() + tail)
+    assert inspect(path).missing_bytes > 0
+    assert len(list(VideoFile(path))) == COUNT
+
+
+def test_an_avi_whose_size_was_never_written_is_whole(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.avi", "MJPG")
+    data = bytearray(path.read_bytes())
+    data[4:8] = (0x7FFFFFFF).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert inspect(path).missing_bytes > 0
+    assert len(list(VideoFile(path))) == COUNT
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode here")
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """In a process of its own: OpenCV would end it."""
+    path = write(tmp_path / "a.avi", "MJPG", count=3)
+    code = f"""
+import os
+from aunet_sdk import InvalidInput
+from aunet_sdk.sinks import VideoSink
+from aunet_sdk.sources import VideoFile
+name = os.fsdecode(os.fsencode({str(tmp_path)!r}) + b"/caf\\xe9.avi")
+os.rename({str(path)!r}, name)
+for use in (lambda: VideoFile(name), lambda: VideoSink(name.replace(".avi", ".mp4"), 20.0)):
+    try:
+        use()
+    except InvalidInput as error:
+        print("rename" in str(error), "caf" in str(error))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, ["True"] * 4), done.stderr
+
+
+def test_a_video_that_may_not_be_read_says_so(unreadable: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be read: Permission denied"):
+        VideoFile(unreadable)

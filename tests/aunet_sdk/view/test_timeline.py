@@ -12,7 +12,7 @@ from aunet_sdk.results import FrameResult
 from aunet_sdk.sinks import CsvSink
 from aunet_sdk.view import Track, read_tracks, timeline
 from aunet_sdk.view.palette import face_colour, facs_label
-from aunet_sdk.view.timeline import read_truth, runs, tracks_of
+from aunet_sdk.view.timeline import check_plot, read_truth, runs, tracks_of
 
 from ..scripted import face, frame
 
@@ -140,3 +140,10 @@ def test_names_and_colours() -> None:
     assert facs_label("AU45") == "AU45"
     assert all(name in facs_label(name) for name in AU_NAMES)
     assert len({face_colour(i) for i in range(7)}) == 7
+
+
+def test_a_plot_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot write to"):
+        check_plot(tmp_path / "missing" / "a.png")
+    check_plot(tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
