@@ -111,7 +111,9 @@ class Detector:
         with "none" at once; with "both" a provisional one at once and the final one later. Every frame has a result,
         also without faces; `index` counts the pushes from 0.
 
-        Raises InvalidInput for a wrong image or time; nothing has changed then, and the next frame may come.
+        Raises InvalidInput for a wrong image or time; nothing has changed then, and the next frame may come. After an
+        error of the finder or the engine the frame has no result and no index: it may be pushed again, or the next
+        may come, and what was due comes with it.
         """
         picture = as_bgr(image)
         time_s = _checked_time(timestamp_s)
@@ -132,11 +134,13 @@ class Detector:
             return results
 
     def stream(self, source: int | str | PathLike[str] | Iterable[Frame]) -> Iterator[FrameResult]:
-        """Results from a camera (its number), a file, or any iterable of Frame, as they become ready with
-        `options.look_ahead`, and those that are left when the source ends.
+        """Results from a camera (its number), a file, a folder of pictures, or any iterable of Frame, as they become
+        ready with `options.look_ahead`, and those that are left when the source ends. The pictures of a folder are
+        taken for the frames of a video at 25 fps; `aunet_sdk.sources.ImageFolder` takes another rate.
 
-        A source that is opened here is closed at the end, also where the iteration is given up. Raises SourceLost
-        where it stops to deliver, after the results that were left.
+        A source that is opened here is closed at the end, also where the iteration is given up. Raises InvalidInput at
+        once for a path that cannot be read; SourceLost where the source stops to deliver, and InvalidInput for a frame
+        with a wrong image or time, both after the results that were left.
         """
         self._check_open()
         opened = open_source(source) if isinstance(source, (int, str, PathLike)) else source
@@ -159,28 +163,29 @@ class Detector:
 
     def _run(self, source: Iterable[Frame] | Source, session: Session, close: bool = True) -> Iterator[FrameResult]:
         frames = iter(source)
-        lost: SourceLost | None = None
+        wrong: SourceLost | InvalidInput | None = None
         try:
             while True:
                 start_s = time.perf_counter()
                 try:
                     frame = next(frames, None)
-                except SourceLost as error:
-                    lost, frame = error, None
-                if frame is None:
+                    if frame is None:
+                        break
+                    decode_ms = 1e3 * (time.perf_counter() - start_s)
+                    picture, time_s = as_bgr(frame.image), _checked_time(frame.timestamp_s)
+                    with self._lock:
+                        self._check_open()
+                        results = session.push(picture, time_s, frame.index, decode_ms)
+                except (SourceLost, InvalidInput) as error:
+                    wrong = error
                     break
-                decode_ms = 1e3 * (time.perf_counter() - start_s)
-                picture, time_s = as_bgr(frame.image), _checked_time(frame.timestamp_s)
-                with self._lock:
-                    self._check_open()
-                    results = session.push(picture, time_s, frame.index, decode_ms)
                 yield from results
             with self._lock:
                 self._check_open()
                 results = session.flush()
             yield from results
-            if lost is not None:
-                raise lost
+            if wrong is not None:
+                raise wrong
         finally:
             if close and isinstance(source, Source):
                 source.close()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from .errors import InvalidInput
 from .facs import au_name, parse_aus
+from .readonly import ReadOnlyDict
 
 LookAhead = Literal["full", "none", "both"]
 Baseline = Literal["none", "person"]
@@ -39,9 +40,15 @@ def _number(name: str, value: Any, low: float, high: float, unit: str = "") -> f
     return float(value)
 
 
-def _count(name: str, value: Any, low: int, high: int) -> None:
+def _count(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
         raise InvalidInput(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
+    return int(value)
+
+
+def _path(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, (str, PathLike)):
+        raise InvalidInput(f"{name}: expected a path or None, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -80,14 +87,16 @@ class DetectorOptions:
         _choice("baseline", self.baseline, get_args(Baseline))
         _choice("finder", self.finder, get_args(FinderName))
         _choice("engine", self.engine, get_args(EngineName))
-        _count("max_faces", self.max_faces, 1, 64)
+        _path("model", self.model)
+        _path("finder_model", self.finder_model)
+        object.__setattr__(self, "max_faces", _count("max_faces", self.max_faces, 1, 64))
         _number("detect_interval_s", self.detect_interval_s, 0, 3600, " s")
         _number("min_face_px", self.min_face_px, 8, 100_000, " px")
         if self.threads is not None:
-            _count("threads", self.threads, 1, 256)
+            object.__setattr__(self, "threads", _count("threads", self.threads, 1, 256))
         if isinstance(self.thresholds, Mapping):
             checked = {au_name(k): _number(f"thresholds[{k!r}]", v, 0, 1) for k, v in self.thresholds.items()}
-            object.__setattr__(self, "thresholds", MappingProxyType(checked))
+            object.__setattr__(self, "thresholds", ReadOnlyDict(checked))
         elif self.thresholds is not None:
             _number("thresholds", self.thresholds, 0, 1)
         if self.aus is not None:

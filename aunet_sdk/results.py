@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from .errors import InvalidInput
+from .readonly import ReadOnlyDict
 
 LANDMARK_COUNT = 68
 
@@ -106,10 +107,17 @@ class Face:
         ):
             object.__setattr__(self, name, value)
 
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Of a pickle or a deep copy, whose arrays NumPy makes writeable."""
+        for name, value in state.items():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
     @property
     def au(self) -> Mapping[str, float]:
         """Probability by AU name: `face.au["AU12"]`."""
-        return MappingProxyType({name: float(p) for name, p in zip(self.au_names, self.probabilities, strict=True)})
+        return ReadOnlyDict({name: float(p) for name, p in zip(self.au_names, self.probabilities, strict=True)})
 
     @property
     def active_aus(self) -> tuple[str, ...]:
@@ -138,4 +146,4 @@ class FrameResult:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "faces", tuple(self.faces))
-        object.__setattr__(self, "latency_ms", MappingProxyType(dict(self.latency_ms)))
+        object.__setattr__(self, "latency_ms", ReadOnlyDict(dict(self.latency_ms)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,6 +54,8 @@ class _FrameRecord:
     height: int
     faces: dict[int, _FaceRecord] = field(default_factory=dict)
     latency_ms: Mapping[str, float] = field(default_factory=dict)
+    answers: dict[int, Ask] = field(default_factory=dict)
+    """by face id: what the engine said in a push that failed afterwards; it may be asked about a frame only once"""
 
 
 class Session:
@@ -90,28 +93,38 @@ class Session:
         """Take in a frame, uint8 (H, W, 3) BGR; the results that are ready now: final ones in frame order, then the
         early one of this frame.
 
-        Raises InvalidInput for a time that is not finite or does not grow; the session is then as it was.
+        Raises InvalidInput for a time that is not finite or does not grow; the session is then as it was. After any
+        other error (of the finder or the engine) the frame is none of the session's: what was due stays due, and the
+        same frame or the next may come.
         """
         timer = StageTimer()
         timer.add("decode", decode_ms)
         record = _FrameRecord(index, timestamp_s, image.shape[1], image.shape[0])
-        with timer.stage("buffer"):
-            dues = self._buffer.add(timestamp_s, record)
-            early = next((due for due in dues if due.item is record), None)
-            late = [due for due in dues if due.item is not record]
-        tracks, saw = self._follower.expect(image, timestamp_s, timer)
-        with timer.stage("buffer"):
-            asks = [_asks(due, record, tracks) for due in late]
-            flat = [ask for some in asks for ask in some]
-            formers = None if early is None else _slots(early.former)
-        views = self._follower.see(image, timestamp_s, tracks, saw, flat, formers, timer)
-        with timer.stage("points"):
-            record.faces = {view.track.id: self._record(view, timestamp_s) for view in views}
-        record.latency_ms = timer.stop()
-        with timer.stage("buffer"):
-            results = [self._result(due.item, asked) for due, asked in zip(late, asks, strict=True)]
-            if early is not None:
-                results.append(self._early_result(early, views))
+        before = {name: copy(value) for name, value in vars(self._buffer).items()}  # two dozen numbers and references
+        late: list[Due[_FrameRecord]] = []
+        asks: list[list[Ask]] = []
+        try:
+            with timer.stage("buffer"):
+                dues = self._buffer.add(timestamp_s, record)
+                early = next((due for due in dues if due.item is record), None)
+                late = [due for due in dues if due.item is not record]
+            tracks, saw = self._follower.expect(image, timestamp_s, timer)
+            with timer.stage("buffer"):
+                asks = [_asks(due, record, tracks) for due in late]
+                formers = None if early is None else _slots(early.former)
+            views = self._follower.see(image, timestamp_s, tracks, saw, _unanswered(asks), formers, timer)
+            with timer.stage("points"):
+                record.faces = {view.track.id: self._record(view, timestamp_s) for view in views}
+            record.latency_ms = timer.stop()
+            with timer.stage("buffer"):
+                results = [self._result(due.item, asked) for due, asked in zip(late, asks, strict=True)]
+                if early is not None:
+                    results.append(self._early_result(early, views))
+        except BaseException:
+            vars(self._buffer).update(before)
+            for due, asked in zip(late, asks, strict=False):
+                due.item.answers = {ask.face_id: ask for ask in asked if ask.logits is not None}
+            raise
         self.details_ms = timer.details()
         return results
 
@@ -119,7 +132,7 @@ class Session:
         """The results that were still waiting for a later frame. The session is over then."""
         dues = self._buffer.flush()
         asks = [_asks(due, None, ()) for due in dues]
-        self._follower.answer([ask for some in asks for ask in some])
+        self._follower.answer(_unanswered(asks))
         return [self._result(due.item, asked) for due, asked in zip(dues, asks, strict=True)]
 
     def _record(self, view: View, now_s: float) -> _FaceRecord:
@@ -176,9 +189,15 @@ def _asks(due: Due[_FrameRecord], new: _FrameRecord | None, tracks: Sequence[Tra
     former, later = _slots(due.former), _slots(due.later)
     present = {track.id for track in tracks} if new is not None and due.later is new else set()
     return [
-        Ask(face_id, face.slot, former.get(face_id), later.get(face_id), later_is_new=face_id in present)
+        due.item.answers.get(face_id)
+        or Ask(face_id, face.slot, former.get(face_id), later.get(face_id), later_is_new=face_id in present)
         for face_id, face in sorted(due.item.faces.items())
     ]
+
+
+def _unanswered(asks: Sequence[Sequence[Ask]]) -> list[Ask]:
+    """Those that are not answered yet."""
+    return [ask for some in asks for ask in some if ask.logits is None]
 
 
 def _frame_result(record: _FrameRecord, faces: Sequence[Face], *, provisional: bool) -> FrameResult:

@@ -192,6 +192,32 @@ def test_streams_of_frames_end_with_what_is_left(detector: Detector, reference: 
     assert np.array_equal(probabilities(results), probabilities(reference))
 
 
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        (Frame(paint(), 9 * PERIOD_S, 10), "expected a time after"),
+        (Frame(paint(), float("nan"), 10), "timestamp_s"),
+        (Frame(np.zeros((4, 4, 2), np.uint8), 1.0, 10), "shape"),
+    ],
+)
+def test_a_stream_with_a_wrong_frame_keeps_its_good_ones(detector: Detector, bad: Frame, words: str) -> None:
+    good = [Frame(image, time_s, i) for i, (image, time_s) in enumerate(clip(10))]
+    results = []
+    with pytest.raises(InvalidInput, match=words):
+        for result in detector.stream([*good, bad, Frame(paint(), 2.0, 11)]):
+            results.append(result)
+    assert [r.index for r in results] == list(range(10))
+    assert all(len(r.faces) == 1 for r in results)
+
+
+def test_a_folder_streams_as_a_video(detector: Detector, tmp_path: Path) -> None:
+    for i, (image, _) in enumerate(clip(14)):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), image)
+    results = list(detector.stream(tmp_path))
+    assert [r.timestamp_s for r in results] == [i / 25 for i in range(14)]
+    assert probabilities(results).tolist() == probabilities(run(detector, clip(14, 1 / 25))).tolist()
+
+
 def test_wrong_frames_are_refused_and_nothing_is_lost(detector: Detector, reference: list[FrameResult]) -> None:
     bad_images = [
         np.zeros((10, 10, 3), np.float32),
@@ -216,6 +242,89 @@ def test_wrong_frames_are_refused_and_nothing_is_lost(detector: Detector, refere
     results += detector.flush()
     assert [r.index for r in results] == list(range(30))
     assert np.array_equal(probabilities(results), probabilities(reference))
+
+
+class Unlucky:
+    """An engine's `step` that raises in place of its `call`th call, once."""
+
+    def __init__(self, detector: Detector, monkeypatch: pytest.MonkeyPatch, call: int = 0) -> None:
+        self.left = call
+        self._step = detector.engine.step
+        monkeypatch.setattr(detector.engine, "step", self)
+
+    def __call__(self, *args: object) -> object:
+        self.left -= 1
+        if self.left == -1:
+            raise RuntimeError("the device is gone")
+        return self._step(*args)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("look_ahead", ["full", "none", "both"])
+def test_an_error_inside_a_frame_takes_no_other_result_with_it(look_ahead: str, monkeypatch) -> None:
+    frames = clip(30)
+    with painted_detector(look_ahead=look_ahead) as detector:
+        expected = run(detector, frames[:13] + frames[14:])
+        results = []
+        for i, (image, time_s) in enumerate(frames):
+            if i == 13:
+                with monkeypatch.context() as patch:
+                    Unlucky(detector, patch)
+                    with pytest.raises(RuntimeError, match="gone"):
+                        detector.push(image, time_s)
+                continue
+            results += detector.push(image, time_s)
+        results += detector.flush()
+    assert [(r.index, r.timestamp_s, r.provisional) for r in results] == [
+        (r.index, r.timestamp_s, r.provisional) for r in expected
+    ]
+    assert [r.index for r in results if not r.provisional] == list(range(29))
+    assert np.array_equal(probabilities(results), probabilities(expected))
+
+
+def test_a_frame_with_an_error_may_be_pushed_again(
+    detector: Detector, reference: list[FrameResult], monkeypatch
+) -> None:
+    results = []
+    for image, time_s in clip(30):
+        with monkeypatch.context() as patch:
+            Unlucky(detector, patch)
+            with pytest.raises(RuntimeError, match="gone"):
+                detector.push(image, time_s)
+        results += detector.push(image, time_s)
+    results += detector.flush()
+    assert [(r.index, r.timestamp_s) for r in results] == [(r.index, r.timestamp_s) for r in reference]
+    assert np.array_equal(probabilities(results), probabilities(reference))
+
+
+def test_after_an_error_the_engine_is_not_asked_twice(detector: Detector, monkeypatch) -> None:
+    """It gives up states of a frame that was due: what it answered in a frame's first step outlives its second."""
+    frames = clip(30)
+    frames[16:] = [(paint((116 + i, 110, 60)), i * PERIOD_S) for i in range(16, 30)]  # a second look is needed once
+    asked: list[int] = []
+    kept: list[object] = []
+    real = detector.engine.step
+
+    def step(n_new: int, queries=(), causal=None):  # type: ignore[no-untyped-def]
+        result = real(n_new, queries, causal)
+        riding = [query.due for query in queries if query is not None]
+        kept.extend(riding)  # so that no id is used again
+        asked.extend(map(id, riding))
+        return result
+
+    results = []
+    for i, (image, time_s) in enumerate(frames):
+        with monkeypatch.context() as patch:
+            patch.setattr(detector.engine, "step", step)
+            if i == 16:
+                with patch.context() as inner:
+                    unlucky = Unlucky(detector, inner, call=1)
+                    with pytest.raises(RuntimeError, match="gone"):
+                        detector.push(image, time_s)
+                assert unlucky.left == -1, "it was the second step that failed"
+            results += detector.push(image, time_s)
+    results += detector.flush()
+    assert [r.index for r in results] == list(range(30)) and all(len(r.faces) == 1 for r in results)
+    assert len(set(asked)) == len(asked)
 
 
 def test_a_single_picture_does_not_disturb_the_stream(detector: Detector, reference: list[FrameResult]) -> None:

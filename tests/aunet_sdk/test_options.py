@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from aunet_sdk import DetectorOptions, InvalidInput
+from aunet_sdk import Detector, DetectorOptions, InvalidInput
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -57,3 +60,26 @@ def test_options_are_frozen_and_can_be_replaced() -> None:
         options.thresholds["AU1"] = 0.1  # type: ignore[index]
     changed = dataclasses.replace(options, max_faces=2)
     assert changed.max_faces == 2 and changed.thresholds == {"AU1": 0.5}
+
+
+def test_options_with_thresholds_can_be_pickled_copied_and_hashed() -> None:
+    options = DetectorOptions(thresholds={"AU1": 0.5, "AU12": 0.25}, model=Path("a.onnx"))
+    other_order = DetectorOptions(thresholds={12: 0.25, 1: 0.5}, model=Path("a.onnx"))  # type: ignore[dict-item]
+    for twin in (pickle.loads(pickle.dumps(options)), copy.deepcopy(options), other_order):
+        assert twin == options and hash(twin) == hash(options)
+    assert dataclasses.asdict(options)["thresholds"] == {"AU1": 0.5, "AU12": 0.25}
+
+
+def test_numpy_counts_become_ints() -> None:
+    options = DetectorOptions(max_faces=np.int64(2), threads=np.int64(1))  # type: ignore[arg-type]
+    assert type(options.max_faces) is int and type(options.threads) is int
+    with Detector(options) as detector:
+        assert detector.engine.max_faces == 2
+
+
+@pytest.mark.parametrize("name", ["model", "finder_model"])
+def test_what_is_no_path_is_refused_by_its_name(name: str) -> None:
+    for wrong in (123, b"a.onnx", ["a.onnx"]):
+        with pytest.raises(InvalidInput, match=f"^{name}: expected a path"):
+            DetectorOptions(**{name: wrong})  # type: ignore[arg-type]
+    assert getattr(DetectorOptions(**{name: "a.onnx"}), name) == "a.onnx"  # type: ignore[arg-type]

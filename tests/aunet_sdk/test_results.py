@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
+import json
+import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -81,3 +85,23 @@ def test_a_frame_result_keeps_faces_and_latencies() -> None:
     assert isinstance(result.faces, tuple) and result.latency_ms["total"] == 1.5
     assert not result.provisional
     assert FrameResult(0, 0.0, 1, 1).faces == ()
+
+
+@pytest.mark.parametrize("copied", [lambda r: pickle.loads(pickle.dumps(r)), copy.deepcopy, copy.copy])
+def test_results_can_be_pickled_and_copied_and_stay_read_only(copied: Callable[[FrameResult], FrameResult]) -> None:
+    twin = copied(FrameResult(4, 0.25, 640, 360, (Face(**GOOD),), latency_ms={"total": 1.5}))
+    face = twin.faces[0]
+    assert (twin.index, twin.latency_ms, face.context, face.au_names) == (4, {"total": 1.5}, "full", ("AU1", "AU12"))
+    assert np.array_equal(face.landmarks, GOOD["landmarks"]) and dict(face.au) == {"AU1": 0.25, "AU12": 0.75}
+    with pytest.raises(TypeError):
+        twin.latency_ms["total"] = 2.0  # type: ignore[index]
+    for name in ("box", "landmarks", "landmark_confidence", "probabilities", "active"):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(face, name)[0] = 0
+
+
+def test_results_go_through_asdict_to_json() -> None:
+    result = FrameResult(4, 0.25, 640, 360, (Face(**GOOD),), latency_ms={"total": 1.5})
+    text = json.dumps(dataclasses.asdict(result), default=lambda array: array.tolist())
+    read = json.loads(text)
+    assert read["latency_ms"] == {"total": 1.5} and read["faces"][0]["probabilities"] == [0.25, 0.75]
