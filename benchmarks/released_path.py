@@ -200,7 +200,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     if loaded and arguments.widen > 1:
         loaded = widened(loaded, arguments.widen)
     resolution = loaded.config.resolution if loaded else arguments.resolution
-    sample = load_sample(arguments.crops, resolution, arguments.limit, "test" if is_set(arguments.crops) else None)
+    sample = load_sample(
+        arguments.crops,
+        resolution,
+        arguments.limit,
+        "test" if is_set(arguments.crops) else None,
+        loaded.config.au_numbers if loaded else None,
+    )
     model = loaded or random_model(arguments.width, resolution, sample.crops)
     head = arguments.head
     triplets = [torch.from_numpy(part.astype(np.float32) / np.float32(255))[:, None] for part in sample.crops]
@@ -264,10 +270,16 @@ def int8_choices(
 ) -> tuple[Sample, tuple[list[str], str]]:
     """What gives the ranges of INT8: other people than those of the answers where --crops is a set; what it leaves out,
     and how ranges are taken."""
+    count = CALIBRATION if arguments.int8_as else 8
+    if is_set(arguments.crops):
+        calibration = load_sample(arguments.crops, resolution, count, "train")
+    elif arguments.int8_as:
+        calibration = load_sample(arguments.crops, resolution, count)
+    else:
+        calibration = Sample(sample.name, sample.crops[:count])
     if not arguments.int8_as:
-        return Sample(sample.name, sample.crops[:8]), ([], "widest")
+        return calibration, ([], "widest")
     report = json.loads(arguments.int8_as.read_text(encoding="utf-8"))
-    calibration = load_sample(arguments.crops, resolution, CALIBRATION, "train" if is_set(arguments.crops) else None)
     return calibration, (report["left_out"], report["ranges"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,7 +76,8 @@ def export(
     crops: Annotated[
         Path | None,
         typer.Option(
-            help="Synthetic set (its test split is compared on), shard, images or video [default: the example]."
+            help="Synthetic set (its test split is compared on; int8 wants its train and val split, too), shard, "
+            "images or video [default: the example]."
         ),
     ] = None,
     clip: Annotated[
@@ -115,7 +117,9 @@ def export(
         model = Model.load(file)
         config = model.config
         label = name or f"{checkpoint.stem}-{head.value}"
-        samples = [_sample(crops, config.resolution, limit)]
+        samples = [_sample(crops, config.resolution, limit, au_numbers=config.au_numbers)]
+        if precision is Precision.int8 and crops is not None and samples[0].labels is not None:
+            _check_splits(crops, calibrate)
         for path in clip or ():
             samples.append(load_clip(path, config.resolution, np.array(config.template), config.interval_s, limit))
         expected = [parity.reference(model, head.value, sample) for sample in samples]
@@ -185,15 +189,32 @@ def _checkpoint_file(checkpoint: Path) -> Path:
     return (preferred or found)[0]
 
 
-def _sample(crops: Path | None, resolution: int, limit: int, split: str = "test") -> Sample:
+def _sample(
+    crops: Path | None, resolution: int, limit: int, split: str = "test", au_numbers: Sequence[int] | None = None
+) -> Sample:
     """What --crops names; the given split of a synthetic set that has it."""
     from .crops import load_sample
 
-    described = None if crops is None else crops / "dataset.json"
-    if described is not None and described.is_file():
-        if split in json.loads(described.read_text(encoding="utf-8")).get("splits", {}):
-            return load_sample(crops, resolution, limit, split)
-    return load_sample(crops, resolution, limit)
+    there = crops is not None and split in _splits(crops)
+    return load_sample(crops, resolution, limit, split if there else None, au_numbers)
+
+
+def _splits(crops: Path) -> Sequence[str]:
+    """Of a synthetic set; none of anything else."""
+    described = crops / "dataset.json"
+    return list(json.loads(described.read_text(encoding="utf-8")).get("splits", {})) if described.is_file() else []
+
+
+def _check_splits(crops: Path, calibrate: Path | None) -> None:
+    """ValueError where INT8 would be calibrated or chosen on the crops that judge it."""
+    own = calibrate is None or calibrate.resolve() == crops.resolve()
+    missing = [split for split in (("train", "val", "test") if own else ("val", "test")) if split not in _splits(crops)]
+    if missing:
+        raise ValueError(
+            f"INT8: expected a set with the splits train, val and test, got {crops} without {', '.join(missing)}: what "
+            "judges a graph must neither calibrate nor choose it; give a whole set (train is not needed with "
+            "--calibrate)"
+        )
 
 
 def _int8(
@@ -204,7 +225,7 @@ def _int8(
     from .quantise import quantise
 
     calibration = _sample(calibrate or crops, bundle.resolution, min(limit, 128), "train")
-    selection = _sample(crops, bundle.resolution, limit, "val")
+    selection = _sample(crops, bundle.resolution, limit, "val", bundle.au_numbers)
     made = quantise(proto, bundle, calibration, selection)
     build.stamp(made.proto, bundle)
     return made.proto, {"calibration": calibration.name, "selection": selection.name, **made.to_dict()}

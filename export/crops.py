@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,7 +28,8 @@ class Sample:
 
     name: what they are, for the report
     crops: uint8 (N, 3 frames, 3, R, R), RGB, frames former, due, later
-    labels: float32 (N, n) of the due frames, 0 or 1, NaN where not labelled; None where nobody labelled them
+    labels: float32 (N, n) of the due frames, 0 or 1, NaN where not labelled, in the order of the AUs that were asked
+    for; None where nobody labelled them
     """
 
     name: str
@@ -44,7 +46,13 @@ def load_triplets(source: str | Path | None, resolution: int, limit: int = 32) -
     return sample.crops.astype(np.float32) / np.float32(255), sample.name
 
 
-def load_sample(source: str | Path | None, resolution: int, limit: int = 32, split: str | None = None) -> Sample:
+def load_sample(
+    source: str | Path | None,
+    resolution: int,
+    limit: int = 32,
+    split: str | None = None,
+    au_numbers: Sequence[int] | None = None,
+) -> Sample:
     """Triplets of crops from pictures that are crops already.
 
     Args:
@@ -54,9 +62,11 @@ def load_sample(source: str | Path | None, resolution: int, limit: int = 32, spl
         resolution: R, side of the crops in px.
         limit: triplets at most, spread evenly over what is there.
         split: "train", "val" or "test" of a synthetic set; None: all of it.
+        au_numbers: AUs of the labels; what the set has no labels for is NaN. None: those of the set.
 
     Raises:
-        FileNotFoundError: nothing there. ValueError: nothing in it that can be read, or no such split.
+        FileNotFoundError: nothing there. ValueError: nothing in it that can be read, no such split, or labels of which
+        nobody says what AUs they are.
     """
     if limit < 1:
         raise ValueError(f"limit: expected at least 1 triplet, got {limit}")
@@ -69,7 +79,7 @@ def load_sample(source: str | Path | None, resolution: int, limit: int = 32, spl
     if not path.exists():
         raise FileNotFoundError(f"crops: expected a folder or file at {path}, found none; check the path")
     if path.suffix.lower() == ".npz" or (path / "dataset.json").is_file():
-        return _shards(path, resolution, limit, split)
+        return _shards(path, resolution, limit, split, au_numbers)
     if split is not None:
         raise ValueError(f"crops: expected a synthetic set for the split {split!r}, got {path}, which has no splits")
     if path.suffix.lower() in VIDEOS:
@@ -164,7 +174,7 @@ def _video(path: Path, count: int) -> list[Image]:
     return frames
 
 
-def _shards(path: Path, resolution: int, limit: int, split: str | None) -> Sample:
+def _shards(path: Path, resolution: int, limit: int, split: str | None, au_numbers: Sequence[int] | None) -> Sample:
     """The first three frames of sequences of a synthetic set, its margin cut away, with the second one's labels."""
     home = path if path.is_dir() else path.parent.parent
     described = home / "dataset.json"
@@ -180,7 +190,9 @@ def _shards(path: Path, resolution: int, limit: int, split: str | None) -> Sampl
     rows: list[tuple[Path, int]] = []
     for file in files:
         with np.load(file, allow_pickle=False) as shard:
-            if wanted is not None and "identity" in shard:
+            if wanted is not None:
+                if "identity" not in shard:
+                    raise ValueError(f"crops: expected the identities of the split {split} in {file}, got none")
                 rows += [(file, int(i)) for i in np.flatnonzero(np.isin(shard["identity"], wanted))]
             elif "images" in shard and shard["images"].ndim == 5:
                 rows += [(file, i) for i in range(len(shard["images"]))]
@@ -202,7 +214,26 @@ def _shards(path: Path, resolution: int, limit: int, split: str | None) -> Sampl
             if known is not None:
                 labels.append(known[row, min(1, last)])
     name = f"{len(crops)} triplets of {path.name}" + (f", split {split}" if split else "")
-    return Sample(name, np.stack(crops), np.stack(labels).astype(np.float32) if len(labels) == len(crops) else None)
+    if len(labels) != len(crops):
+        return Sample(name, np.stack(crops))
+    return Sample(name, np.stack(crops), _of_aus(np.stack(labels).astype(np.float32), about, au_numbers, described))
+
+
+def _of_aus(
+    labels: NDArray[np.float32], about: dict[str, Any], au_numbers: Sequence[int] | None, described: Path
+) -> NDArray[np.float32]:
+    """Labels (N, n) of a set as those of `au_numbers`, NaN where it has none."""
+    if au_numbers is None:
+        return labels
+    own = about.get("au_numbers", au_numbers)  # a shard by itself is taken for one of the same AUs
+    if len(own) != labels.shape[1]:
+        raise ValueError(
+            f"crops: expected labels of {len(own)} AUs ({', '.join(map(str, own))}), got {labels.shape[1]}; "
+            f"say which they are by au_numbers in {described}"
+        )
+    from train.data.mixture import spread
+
+    return spread(labels, own, au_numbers)
 
 
 def _patterns(resolution: int, count: int) -> NDArray[np.uint8]:

@@ -115,7 +115,7 @@ def main(
         sample = load_clip(path, shipped.resolution, shipped.template, shipped.interval_s, clip_limit)
         clips.append((sample, reference(model, HEAD, sample)))
     split = "test" if crops is not None and (crops / "dataset.json").is_file() else None
-    part = compare(model, bundle, load_sample(crops, shipped.resolution, limit, split)).to_dict()
+    part = compare(model, bundle, load_sample(crops, shipped.resolution, limit, split, shipped.au_numbers)).to_dict()
     reports = [{**part, "parts": [part]}]
     _with_clips(reports[0], model, bundle, clips)
     for precision in PRECISIONS if crops is not None else PRECISIONS[:3]:

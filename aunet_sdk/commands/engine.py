@@ -48,7 +48,8 @@ def build(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Build the engine of a bundle for this GPU, keep it, and run it once. The first use builds it, too."""
+    """Build the engine of a bundle for this GPU, keep it, and run it once. The first use builds one, too, where there
+    is none for as many faces or more."""
     with guard(debug):
         from ..engines import NEW, Query
         from ..engines.trt import TrtStreamEngine
@@ -61,6 +62,7 @@ def build(
             library=library.value,
             device_id=device,
             cache_dir=cache,
+            exact=True,
         )
         with _bar(quiet) as told, TrtStreamEngine(model, progress=told, **options) as engine:
             for _ in range(3):  # the third replays the CUDA graph
@@ -111,7 +113,7 @@ def list_engines(cache: Cache = None, debug: Debug = False) -> None:
 
 @app.command()
 def clear(cache: Cache = None, debug: Debug = False) -> None:
-    """Remove all engines and timing caches; they are built again when they are needed."""
+    """Remove all engines and timing caches, ONNX Runtime's too; they are built again when they are needed."""
     with guard(debug):
         from ..engines.cache import PlanCache
 

@@ -202,11 +202,13 @@ def checkout() -> Path:
             "models pull: expected a checkout of aunet_sdk with the folders train and export, got the installed "
             "package alone; run this command in a checkout and copy the bundle, or fetch alone with --download-only"
         )
-    missing = [module for module in ("torch", "safetensors", "onnx", "onnxscript") if find_spec(module) is None]
+    missing = [
+        module for module in ("torch", "safetensors", "onnx", "onnxscript", "onnxruntime") if find_spec(module) is None
+    ]
     if missing:
         raise BackendUnavailable(
             f"models pull: expected the libraries of the export, got no {', '.join(missing)}; "
-            f"pip install -e '{root}[train,export]', or fetch alone with --download-only"
+            f"pip install -e '{root}[train,export,cpu]', or fetch alone with --download-only"
         )
     return root
 

@@ -3,6 +3,7 @@
 A plan belongs to one model, one profile, one TensorRT version, one GPU and one driver: all of it stands in the file
 beside the plan, with the plan's hash. What does not fit exactly, or is damaged, is built anew, never run. Files appear
 under their names only when they are whole, and one build goes on at a time in a folder, whatever process asks.
+ONNX Runtime keeps the engines of its TensorRT provider in a folder of their own inside, one for each key.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-__all__ = ["Entry", "PlanCache", "PlanKey", "default_folder"]
+__all__ = ["ORT_FOLDER", "Entry", "PlanCache", "PlanKey", "default_folder"]
 
 log = logging.getLogger(__name__)
+
+ORT_FOLDER = "onnxruntime"
+"""in the cache folder: what ONNX Runtime's TensorRT provider keeps"""
 
 _MAGIC = b"aunet_sdk plan 1\n"
 _WAIT_S = 0.2
@@ -95,15 +100,30 @@ class PlanCache:
     def get(self, key: PlanKey, build: Callable[[], bytes]) -> tuple[bytes, bool]:
         """The plan for `key`, from here or from `build`; True where it was built now. Errors of `build` pass."""
         plan = self.load(key)
-        if plan is not None:
-            return plan, False
+        return self.build_once(key, build) if plan is None else (plan, False)
+
+    def build_once(self, key: PlanKey, build: Callable[[], bytes], refused: bytes | None = None) -> tuple[bytes, bool]:
+        """As `get`, when nothing was there: the plan of `build`, or of another process that built it meanwhile.
+
+        refused: a plan that proved useless; it is not read again, not even where it cannot be removed.
+        """
         with self.building():
-            plan = self.load(key)  # another process may have built it meanwhile
-            if plan is not None:
+            plan = self.load(key)
+            if plan is not None and plan != refused:
                 return plan, False
             plan = build()
             self.store(key, plan)
             return plan, True
+
+    def keys(self) -> list[PlanKey]:
+        """Of the plans that are here, by file name. Reads headers alone: `load` says whether a plan is whole."""
+        found = []
+        for path in sorted(self.folder.glob("*.plan")):
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                key = PlanKey(**_read_header(path)["key"])
+                if key.file_name == path.name:
+                    found.append(key)
+        return found
 
     def load(self, key: PlanKey) -> bytes | None:
         """The plan, or None: there is none, or (logged) it is damaged or was made for something else."""
@@ -165,16 +185,19 @@ class PlanCache:
         return found
 
     def clear(self) -> tuple[int, int]:
-        """Remove all of them, and what builds left that were cut off: (files, bytes). OSError passes."""
+        """Remove all of them, ONNX Runtime's too, and what cut-off builds left: (files, bytes). OSError passes."""
         files = size = 0
         if not self.folder.is_dir():
             return 0, 0
         with self.building():
-            for pattern in ("*.plan", "*.cache", ".*.partial"):
-                for path in self.folder.glob(pattern):
-                    size += path.stat().st_size
-                    path.unlink()
-                    files += 1
+            by_onnxruntime = self.folder / ORT_FOLDER
+            ours = [path for pattern in ("*.plan", "*.cache", ".*.partial") for path in self.folder.glob(pattern)]
+            for path in (*ours, *(path for path in by_onnxruntime.rglob("*") if path.is_file())):
+                size += path.stat().st_size
+                path.unlink()
+                files += 1
+            if by_onnxruntime.is_dir():
+                shutil.rmtree(by_onnxruntime)
         return files, size
 
     @contextlib.contextmanager
@@ -191,7 +214,7 @@ class PlanCache:
             said = False
             while not _try_lock(lock):
                 if not said:
-                    log.info("another process builds an engine in %s; waiting for it", self.folder)
+                    log.warning("another process builds an engine in %s; waiting for it", self.folder)
                     said = True
                 time.sleep(_WAIT_S)
             try:
@@ -236,23 +259,33 @@ class PlanCache:
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     """Header and payload. Raises OSError, and ValueError that says what is wrong with it."""
-    data = path.read_bytes()
-    start = len(_MAGIC) + 4
-    if not data.startswith(_MAGIC) or len(data) < start:
-        raise ValueError("it is no plan of this version of aunet_sdk")
-    end = start + int.from_bytes(data[len(_MAGIC) : start], "little")
-    try:
-        header = json.loads(data[start:end])
-    except ValueError:
-        raise ValueError("its header is damaged") from None
-    if not isinstance(header, dict):
-        raise ValueError("its header is damaged")
-    payload = data[end:]
+    with path.open("rb") as file:
+        header = _header(file)
+        payload = file.read()
     if len(payload) != header.get("bytes"):
         raise ValueError(f"expected {header.get('bytes')} bytes, got {len(payload)}")
     if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
         raise ValueError("its hash does not fit its content")
     return header, payload
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """The header alone. Raises as `_read`."""
+    with path.open("rb") as file:
+        return _header(file)
+
+
+def _header(file: BinaryIO) -> dict[str, Any]:
+    start = file.read(len(_MAGIC) + 4)
+    if not start.startswith(_MAGIC) or len(start) < len(_MAGIC) + 4:
+        raise ValueError("it is no plan of this version of aunet_sdk")
+    try:
+        header = json.loads(file.read(int.from_bytes(start[len(_MAGIC) :], "little")))
+    except ValueError:
+        raise ValueError("its header is damaged") from None
+    if not isinstance(header, dict):
+        raise ValueError("its header is damaged")
+    return header
 
 
 if sys.platform == "win32":

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BackendUnavailable, InvalidInput
+from ..profiling.device import driver_version
 from .cuda_api import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory
 
 __all__ = ["CudaBindings", "open_cuda"]
@@ -67,9 +68,14 @@ class CudaBindings:
     def attach(self) -> DeviceInfo:
         """See CudaApi."""
         rt = self._rt
-        error, count = rt.cudaGetDeviceCount()
-        _, driver = rt.cudaDriverGetVersion()
-        _, wanted = rt.cudaRuntimeGetVersion()
+        try:
+            error, count = rt.cudaGetDeviceCount()
+            _, driver = rt.cudaDriverGetVersion()
+            _, wanted = rt.cudaRuntimeGetVersion()
+        except RuntimeError as failure:  # cuda-bindings 12 raises where there is no libcuda
+            raise BackendUnavailable(
+                f"expected a CUDA device, got {failure}: no NVIDIA driver; install it, or run where there is one"
+            ) from failure
         if int(error) != 0 or not count:
             have = "no NVIDIA driver" if not driver else f"a driver for CUDA {_version(driver)}"
             raise BackendUnavailable(
@@ -86,7 +92,7 @@ class CudaBindings:
             index=self._device_id,
             name=name.rstrip("\0"),
             compute_capability=f"{properties.major}.{properties.minor}",
-            driver=_version(driver),
+            driver=driver_version() or _version(driver),
             total_bytes=int(properties.totalGlobalMem),
         )
 

@@ -22,7 +22,10 @@ class OutOfDeviceMemory(BackendUnavailable):
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """The GPU. compute_capability "8.7"; driver: the newest CUDA that it serves, "12.6"; total_bytes of its memory."""
+    """The GPU. compute_capability "8.7"; total_bytes of its memory.
+
+    driver: its own version by NVML, "550.54.15"; where NVML does not answer, the newest CUDA that it serves, "12.6"
+    """
 
     index: int
     name: str

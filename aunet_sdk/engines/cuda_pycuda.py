@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BackendUnavailable
+from ..profiling.device import driver_version
 from .cuda_api import CudaFailure, DeviceInfo, OutOfDeviceMemory
 
 __all__ = ["PyCuda"]
@@ -63,7 +64,7 @@ class PyCuda:
             index=0,
             name=device.name(),
             compute_capability=f"{major}.{minor}",
-            driver=f"{version // 1000}.{version % 1000 // 10}",
+            driver=driver_version() or f"{version // 1000}.{version % 1000 // 10}",
             total_bytes=int(device.total_memory()),
         )
 

@@ -64,14 +64,13 @@ class OpenVinoStreamEngine(RingEngine):
         max_faces: crops per step.
         threads: of the network; None: the usable cores, at most 4. They are not pinned to cores.
         precision: "fp32" computes as the graph says; "bf16" lets FP32 layers compute in bfloat16 where the CPU can,
-            which changes probabilities by up to .06 (default bundle).
+            which changes probabilities by up to .06 (default bundle). The attribute `precision` says what is computed
+            in: "bf16", or the bundle's arithmetic.
         fps: frame rate that the rings are first laid out for, one face; they grow on demand up to max_faces at 240 fps.
         cache: folder for compiled models, so that the next start is quick; None: the user's cache folder.
 
     Raises InvalidInput, ModelError, BundleMismatch, BackendUnavailable.
     """
-
-    name = "openvino"
 
     def __init__(
         self,
@@ -95,6 +94,8 @@ class OpenVinoStreamEngine(RingEngine):
                 f"expected INT8 with uint8 activations, got {path.name} with signed ones, where OpenVINO's answers are "
                 "not those of ONNX Runtime (2026.4: probabilities up to .6 apart); export it without --symmetric"
             )
+        self.name = "openvino-bf16" if precision == "bf16" else "openvino"
+        self.precision = "bf16" if precision == "bf16" else self.bundle.arithmetic
         self.max_faces = max_faces
         self._ov: Any = _runtime()
         self.providers: tuple[str, ...] = (f"CPU {precision}",)

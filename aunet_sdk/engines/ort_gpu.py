@@ -3,22 +3,29 @@
 Has not run on a GPU where this is developed; the same code runs there on ONNX Runtime's CPU provider in the tests.
 ONNX Runtime copies what lies on the host when it is bound, not when the graph runs, so that crops and indices are bound
 anew in every step. The rings stay on the GPU, and the new states are written straight into them.
+
+ONNX Runtime finds an engine of its TensorRT provider by the model's file name and its nodes' names, not by the weights:
+every model and every choice has a folder of its own here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..bundle import Bundle, sha256_of
 from ..errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
-from .build import BuildOptions, Shapes, max_queries, profile_of
-from .cache import default_folder
+from ..profiling.device import driver_version
+from .build import BuildOptions, Profile, Shapes, max_queries, profile_of, profile_text
+from .cache import ORT_FOLDER, PlanCache, PlanKey
 from .cuda_api import OutOfDeviceMemory
 from .device_ring import OrtValueRing, ort_failure
 from .ort_wheel import import_runtime
@@ -34,13 +41,17 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "cpu": "CPUExecutionProvider",  # to see this code run where there is no GPU
 }
+_TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
 def default_options(
-    provider: str, profile: Mapping[str, Shapes], options: BuildOptions, device_id: int, cache_dir: Path
+    provider: str, profile: Mapping[str, Shapes], options: BuildOptions, device_id: int, folder: Path
 ) -> dict[str, str]:
-    """The options of ONNX Runtime's provider that this engine sets; `provider_options` go on top."""
+    """The options of ONNX Runtime's provider that this engine sets; `provider_options` go on top.
+
+    folder: for the TensorRT provider's engine of this model and these options alone; the timing cache goes beside it
+    """
     if provider == "cpu":
         return {}
     if provider == "cuda":
@@ -58,13 +69,35 @@ def default_options(
         "device_id": str(device_id),
         "trt_max_workspace_size": str(options.workspace_mb << 20),
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(cache_dir / "onnxruntime"),
+        "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(cache_dir / "onnxruntime"),
+        "trt_timing_cache_path": str(folder.parent),
         "trt_profile_min_shapes": shapes("smallest"),
         "trt_profile_opt_shapes": shapes("usual"),
         "trt_profile_max_shapes": shapes("largest"),
     }
+
+
+def engine_key(
+    bundle: Bundle,
+    path: Path,
+    profile: Profile,
+    options: BuildOptions,
+    device_id: int,
+    provider_options: Mapping[str, str],
+) -> PlanKey:
+    """What an engine of the TensorRT provider depends on; ONNX Runtime's file names have GPU and TensorRT version."""
+    return PlanKey(
+        model=bundle.name,
+        model_sha256=bundle.sha256 or sha256_of(path),
+        precision=f"{bundle.precision}, arithmetic {bundle.arithmetic}",
+        profile=profile_text(profile),
+        library=f"onnxruntime {import_runtime().__version__}",
+        compute_capability="",
+        device=str(device_id),
+        driver=driver_version() or "",
+        options=json.dumps([options.key(), sorted(provider_options.items()), os.environ.get(_TF32_OVERRIDE)]),
+    )
 
 
 class OrtGpuStreamEngine(RingEngine):
@@ -73,7 +106,8 @@ class OrtGpuStreamEngine(RingEngine):
     Args:
         bundle: a `stream` bundle, its path, or None for the default one.
         provider: "cuda", "tensorrt", or "cpu" for trying this code without a GPU.
-        max_faces, typical_faces, workspace_mb, tf32: see build.BuildOptions.
+        max_faces, typical_faces, workspace_mb, tf32: see build.BuildOptions. The TensorRT provider has no option for
+            TF32 and allows it: there tf32=False takes NVIDIA_TF32_OVERRIDE=0 in the environment, and a warning says so.
         provider_options: of ONNX Runtime's provider, on top of `default_options`.
         cpu_nodes: whether ONNX Runtime may put nodes that the GPU cannot take on the CPU; False makes that an error.
         fps: frame rate that the rings are first laid out for, one face.
@@ -107,10 +141,20 @@ class OrtGpuStreamEngine(RingEngine):
         self.max_faces = max_faces
         self._max_queries = max_queries(max_faces)
         self._device = ("cpu" if provider == "cpu" else "cuda", device_id)
-        folder = default_folder() if cache_dir is None else Path(cache_dir)
+        cache, given = PlanCache(cache_dir), dict(provider_options or {})
         profile = profile_of(self.bundle, max_faces, typical_faces)
-        settings = default_options(provider, profile, options, device_id, folder) | dict(provider_options or {})
-        session = _session(path, provider, settings, cpu_nodes)
+        folder = cache.folder / ORT_FOLDER
+        if provider == "tensorrt":
+            key = engine_key(self.bundle, path, profile, options, device_id, given)
+            folder /= Path(key.file_name).stem
+            if not tf32 and os.environ.get(_TF32_OVERRIDE) != "0":
+                log.warning(
+                    "ONNX Runtime's TensorRT provider has no option for TF32, and TensorRT lets FP32 layers round to "
+                    "it: start with %s=0 in the environment, or accept it (tf32=True)",
+                    _TF32_OVERRIDE,
+                )
+        settings = default_options(provider, profile, options, device_id, folder) | given
+        session = _session(path, provider, settings, cpu_nodes, tf32, cache)
         self.providers: tuple[str, ...] = tuple(session.get_providers())
         _check_graph(self.bundle, session)
         self._session: Any = session
@@ -162,7 +206,9 @@ class OrtGpuStreamEngine(RingEngine):
             raise ort_failure(f"a step of {self.name}", error) from error
 
 
-def _session(path: Path, provider: str, settings: Mapping[str, str], cpu_nodes: bool) -> Any:
+def _session(
+    path: Path, provider: str, settings: Mapping[str, str], cpu_nodes: bool, tf32: bool, cache: PlanCache
+) -> Any:
     ort = import_runtime()
     name = PROVIDERS[provider]
     if name not in ort.get_available_providers():
@@ -173,9 +219,11 @@ def _session(path: Path, provider: str, settings: Mapping[str, str], cpu_nodes: 
         )
     if provider != "cpu" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # CUDA and cuDNN from pip packages, where they are
+    building: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if "trt_engine_cache_path" in settings:
         try:
             Path(settings["trt_engine_cache_path"]).mkdir(parents=True, exist_ok=True, mode=0o700)
+            building = cache.building()  # ONNX Runtime's files are no whole ones while it writes them
         except OSError as error:
             settings = {**settings, "trt_engine_cache_enable": "0", "trt_timing_cache_enable": "0"}
             log.warning(
@@ -188,12 +236,13 @@ def _session(path: Path, provider: str, settings: Mapping[str, str], cpu_nodes: 
     if not cpu_nodes:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     order = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}[provider]
-    device = {"device_id": settings["device_id"]} if "device_id" in settings else {}
+    rest = {"device_id": settings["device_id"], "use_tf32": str(int(tf32))} if "device_id" in settings else {}
     chosen = [
-        (PROVIDERS[each], dict(settings) if each == provider else device if each == "cuda" else {}) for each in order
+        (PROVIDERS[each], dict(settings) if each == provider else rest if each == "cuda" else {}) for each in order
     ]
     try:
-        session = ort.InferenceSession(str(path), options, providers=chosen)
+        with building:
+            session = ort.InferenceSession(str(path), options, providers=chosen)
     except Exception as error:  # ONNX Runtime's errors share no other base class
         short = ort_failure(f"{path.name} on {name}", error)
         if isinstance(short, OutOfDeviceMemory):

@@ -1,10 +1,13 @@
 """From a bundle to an engine of TensorRT that fits this device: the plan from the cache, or built and kept there; what
-does not fit is built anew and never run.
+does not fit is built anew and never run. A plan for more faces fits, too.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 from ..bundle import Bundle, sha256_of
 from ..errors import BackendUnavailable, BundleMismatch, EngineMismatch
 from . import trt_api
-from .build import BuildOptions, Profile, Progress, build_plan, profile_of, profile_text
+from .build import BuildOptions, Profile, Progress, Shapes, build_plan, profile_of, profile_text
 from .cache import PlanCache, PlanKey
 from .cuda_api import DeviceInfo
 from .stepping import index_names
@@ -26,7 +29,8 @@ _TYPES = {"FLOAT": "float32", "HALF": "float16", "INT64": "int64"}
 
 @dataclass(frozen=True)
 class PlanInfo:
-    """The plan that an engine runs. fresh: built when it was opened; path: where the cache keeps it, if it could."""
+    """The plan that an engine runs. key: its own, which may be that of a plan for more faces than the engine takes;
+    fresh: built when the engine was opened; path: where the cache keeps it, if it could."""
 
     key: PlanKey
     fresh: bool
@@ -66,8 +70,13 @@ def load_engine(
     gpu: DeviceInfo,
     cache: PlanCache,
     progress: Progress | None = None,
+    *,
+    exact: bool = False,
 ) -> Loaded:
     """The engine of a plan whose tensors are those of the bundle; a cached one that does not fit is built anew.
+
+    exact: take a plan for these options alone; False takes one for more faces, or of another workspace or typical
+    count, where there is none for these.
 
     Raises:
         BackendUnavailable: no runtime can be had.
@@ -86,8 +95,14 @@ def load_engine(
     profile = profile_of(bundle, options.max_faces, options.typical_faces)
     key = plan_key(trt, bundle, path, profile, options, gpu)
 
+    kin = {} if exact else _kin(cache, key)
+    larger = [other for other, shapes in kin.items() if _covers(shapes, profile)]
+
     def build() -> bytes:
-        log.info("building %s for %s, %s; this happens once", bundle.name, gpu.name, library)
+        log.warning(
+            "building %s for %s, %s, at most %d faces; this happens once and may take minutes%s",
+            bundle.name, gpu.name, library, options.max_faces, _advice(kin, path, key, options),
+        )  # fmt: skip
         built = build_plan(trt, path, profile, options, timing=cache.load_timing(key), progress=progress)
         cache.store_timing(key, built.timing)
         types = {dtype: count for (kind, dtype), count in built.layers.items() if kind == "CONVOLUTION"}
@@ -96,22 +111,86 @@ def load_engine(
         )
         return built.plan
 
-    for last in (False, True):
-        data, fresh = cache.get(key, build)
+    def opened(which: PlanKey, data: bytes, fresh: bool) -> Loaded | None:
+        """None for a plan out of the cache that does not fit, which is removed."""
         engine = runtime.deserialize_cuda_engine(data)
-        misfit = trt_api.last_errors(trt) if engine is None else check_tensors(trt, engine, bundle, profile)
+        shapes = profile if which == key else kin[which]
+        misfit = trt_api.last_errors(trt) if engine is None else check_tensors(trt, engine, bundle, shapes)
         if engine is not None and not misfit:
-            return Loaded(runtime, engine, PlanInfo(key, fresh, len(data), cache.folder / key.file_name))
+            return Loaded(runtime, engine, PlanInfo(which, fresh, len(data), cache.folder / which.file_name))
         if fresh and engine is not None:
             raise BundleMismatch(f"{misfit} by the metadata of {bundle.name}; export it again")
-        if fresh or last:
+        if fresh:
             raise EngineMismatch(
                 f"expected {library} to run the engine that it has just built, got {misfit}; check that driver, "
                 "CUDA and TensorRT fit together (docs/engines.md)"
             )
         log.warning("the cached engine of %s cannot be used (%s); it is built anew", bundle.name, misfit)
-        cache.discard(key, data)
-    raise AssertionError("unreachable")
+        cache.discard(which, data)
+        return None
+
+    refused = None
+    for which in (key, *larger):
+        data = cache.load(which)
+        if data is None:
+            continue
+        loaded = opened(which, data, fresh=False)
+        if loaded is not None:
+            if which != key:
+                log.info("%s runs with the plan for at most %d faces", bundle.name, _faces(kin[which]))
+            return loaded
+        if which == key:
+            refused = data
+    while True:
+        data, fresh = cache.build_once(key, build, refused)
+        loaded = opened(key, data, fresh)
+        if loaded is not None:
+            return loaded
+        refused = data
+
+
+def _kin(cache: PlanCache, key: PlanKey) -> dict[PlanKey, Profile]:
+    """The plans that differ from `key` in faces or workspace alone, with their shapes; the fewest faces first."""
+    same = ("model_sha256", "precision", "library", "compute_capability", "device", "driver")
+    found: dict[PlanKey, Profile] = {}
+    for other in cache.keys():
+        if other == key or any(getattr(other, name) != getattr(key, name) for name in same):
+            continue
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # of a version that wrote keys differently
+            if json.loads(other.options)["tf32"] == json.loads(key.options)["tf32"]:
+                written = json.loads(other.profile)
+                profile = {name: Shapes(*map(tuple, shapes)) for name, shapes in written.items()}
+                if _faces(profile):
+                    found[other] = profile
+    return dict(sorted(found.items(), key=lambda item: _faces(item[1])))
+
+
+def _faces(profile: Profile) -> int:
+    """The most that a plan takes at once."""
+    return profile["crop"].largest[0]
+
+
+def _covers(have: Profile, want: Profile) -> bool:
+    """Whether every shape of `want` is one of `have`, too."""
+    return have.keys() == want.keys() and all(
+        all(a <= b for a, b in zip(have[name].smallest, shapes.smallest, strict=True))
+        and all(a >= b for a, b in zip(have[name].largest, shapes.largest, strict=True))
+        for name, shapes in want.items()
+    )
+
+
+def _advice(kin: Mapping[PlanKey, Profile], path: Path, key: PlanKey, options: BuildOptions) -> str:
+    """Where there is a plan for fewer faces alone: how it is used, and how this one is built beforehand."""
+    most = max((n for n in map(_faces, kin.values()) if n < options.max_faces), default=0)
+    if not most:
+        return ""
+    words = ["aunet engine build", f"--model {path}", f"--max-faces {options.max_faces}"]
+    words += ["--library tensorrt-rtx"] if key.library.startswith("tensorrt-rtx") else []
+    words += ["--tf32"] if options.tf32 else []
+    return (
+        f". There is an engine for at most {most} faces: `{' '.join(words)}` builds this one beforehand, "
+        f"`--max-faces {most}` (max_faces={most}) takes the one that is there"
+    )
 
 
 def check_tensors(trt: Any, engine: Any, bundle: Bundle, profile: Profile) -> str | None:

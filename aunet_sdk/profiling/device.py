@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-__all__ = ["PowerMeter", "device_facts", "forget_peak_memory", "peak_memory_mb"]
+__all__ = ["PowerMeter", "device_facts", "driver_version", "forget_peak_memory", "peak_memory_mb"]
 
 SAMPLE_S = 0.1
 
@@ -88,12 +88,27 @@ class NvmlDevice:
         return clock.value
 
 
-def _nvml_devices() -> list[NvmlDevice]:
-    name = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+def _nvml() -> Any:
+    """The library, ready to be asked. Raises OSError or AttributeError where there is none."""
+    library = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+    if library.nvmlInit_v2():
+        raise OSError("NVML does not start")
+    return library
+
+
+def driver_version() -> str | None:
+    """Of the NVIDIA driver itself, e.g. "550.54.15", by NVML; None where that does not answer."""
+    text = ctypes.create_string_buffer(80)
     try:
-        library = ctypes.CDLL(name)
-        if library.nvmlInit_v2():
-            return []
+        failed = _nvml().nvmlSystemGetDriverVersion(text, ctypes.c_uint(len(text)))
+    except (OSError, AttributeError):
+        return None
+    return None if failed else text.value.decode(errors="replace") or None
+
+
+def _nvml_devices() -> list[NvmlDevice]:
+    try:
+        library = _nvml()
         count = ctypes.c_uint()
         if library.nvmlDeviceGetCount_v2(ctypes.byref(count)):
             return []

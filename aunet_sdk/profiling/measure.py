@@ -91,7 +91,7 @@ class _Run:
             engine=engine.name,
             providers=tuple(engine.providers),
             model=bundle.name,
-            precision=str(getattr(engine, "precision", bundle.precision)),
+            precision=str(getattr(engine, "precision", bundle.arithmetic)),
             threads=options.threads,
             width=self.size[0],
             height=self.size[1],

@@ -157,6 +157,15 @@ def test_an_installed_package_says_what_is_missing(monkeypatch: pytest.MonkeyPat
     assert not store().exists()  # nothing was fetched first
 
 
+def test_a_checkout_without_a_library_of_the_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime is one: the export compares its bundle with torch by it."""
+    real = models.find_spec
+    monkeypatch.setattr(models, "find_spec", lambda name: None if name == "onnxruntime" else real(name))
+    result = aunet("pull")
+    assert result.exit_code == 3 and "got no " in result.stderr and "onnxruntime" in result.stderr
+    assert "[train,export,cpu]" in result.stderr and not store().exists()
+
+
 def test_what_cannot_be_asked_for() -> None:
     result = aunet("pull", "other")
     assert result.exit_code == 2 and "cross_model" in result.stderr

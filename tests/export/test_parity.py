@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import cv2
@@ -117,9 +118,51 @@ def test_landmarks_that_are_sure(sample: Sample, expected: Outputs) -> None:
     assert report.landmark_mean_px == pytest.approx(0.5, abs=1e-4) == report.landmark_max_px
 
 
-def test_split_and_labels_of_a_set(tmp_path: Path) -> None:
-    import json
+def write_set(folder: Path, au_numbers: list[int] | None, **arrays: np.ndarray) -> None:
+    """Six sequences of three people, one in each split."""
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    images = np.zeros((6, 4, 80, 80, 3), np.uint8)
+    np.savez(folder / "shards" / "a.npz", images=images, **arrays)
+    about = {"margin": 1.25, "splits": {"train": ["a"], "val": ["b"], "test": ["c"]}}
+    about |= {} if au_numbers is None else {"au_numbers": au_numbers}
+    (folder / "dataset.json").write_text(json.dumps(about))
 
+
+def test_labels_are_those_of_the_models_aus(tmp_path: Path) -> None:
+    """A set has its own AUs in its own order, and a model others: BP4D's 12, DISFA's 8."""
+    labels = np.arange(6 * 4 * 3, dtype=np.float32).reshape(6, 4, 3)
+    people = np.array(list("abcabc"))
+    write_set(tmp_path, [12, 1, 25], labels=labels, identity=people)
+    sample = load_sample(tmp_path, 64, 10, "test", au_numbers=(1, 2, 12, 25))
+    due = labels[[2, 5], 1]
+    assert sample.labels is not None and sample.labels.dtype == np.float32
+    np.testing.assert_array_equal(sample.labels, np.stack([due[:, 1], [np.nan] * 2, due[:, 0], due[:, 2]], 1))
+    alone = load_sample(tmp_path / "shards" / "a.npz", 64, 10, au_numbers=(1, 12))
+    assert alone.labels is not None and alone.labels.shape == (6, 2), "a shard is one of the set that it lies in"
+    report = judge(
+        bundle("int8"),
+        load_sample(tmp_path, 64, 10, "test", (1, 2, 12)),
+        *[Outputs(np.full((2, 3), 0.9), np.zeros((2, 68, 2), np.float32), np.ones((2, 68), np.float32))] * 2,
+        "test",
+    )
+    assert np.isnan(report.f1_torch).tolist() == [False, True, False] and report.labelled
+
+
+def test_labels_of_which_nobody_says_the_aus(tmp_path: Path) -> None:
+    labels, people = np.zeros((6, 4, 3), np.float32), np.array(list("abcabc"))
+    write_set(tmp_path, None, labels=labels, identity=people)
+    assert load_sample(tmp_path, 64, 10, "test", (1, 2, 12)).labels is not None
+    with pytest.raises(ValueError, match=r"labels of 2 AUs \(1, 2\), got 3; say which they are by au_numbers"):
+        load_sample(tmp_path, 64, 10, "test", (1, 2))
+
+
+def test_a_split_without_identities_is_no_split(tmp_path: Path) -> None:
+    write_set(tmp_path, [1, 2, 12], labels=np.zeros((6, 4, 3), np.float32))
+    with pytest.raises(ValueError, match="expected the identities of the split test"):
+        load_sample(tmp_path, 64, 10, "test")
+
+
+def test_split_and_labels_of_a_set(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     images = np.arange(6, dtype=np.uint8)[:, None, None, None, None] * np.ones((6, 4, 80, 80, 3), np.uint8)
     labels = np.arange(6 * 4 * 2, dtype=np.float32).reshape(6, 4, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import sys
@@ -76,3 +77,25 @@ def test_a_widened_model_decides_as_the_narrow_one(
     torch.testing.assert_close(heatmaps, expected_heatmaps, atol=1e-5, rtol=1e-4)
     for head, value in expected.items():
         torch.testing.assert_close(logits[head], value, atol=1e-5, rtol=1e-4)
+
+
+def test_int8_is_calibrated_on_other_people_than_it_is_judged_on(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    script = importlib.import_module("released_path")
+    (tmp_path / "shards").mkdir()
+    images = np.zeros((4, 4, 80, 80, 3), np.uint8)
+    images[1::2] = 200
+    np.savez(tmp_path / "shards" / "a.npz", images=images, identity=np.array(list("abab")))
+    (tmp_path / "dataset.json").write_text(json.dumps({"margin": 1.25, "splits": {"train": ["a"], "test": ["b"]}}))
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"left_out": ["conv"], "ranges": "usual"}))
+    judged = Sample("test", np.full((2, 3, 3, 64, 64), 200, np.uint8))
+    for int8_as, choices in ((None, ([], "widest")), (report, (["conv"], "usual"))):
+        arguments = argparse.Namespace(crops=tmp_path, int8_as=int8_as)
+        calibration, found = script.int8_choices(arguments, 64, judged)
+        assert found == choices and calibration.name.endswith("split train")
+        assert len(calibration) == 2 and not calibration.crops.any()
+    quick, _ = script.int8_choices(argparse.Namespace(crops=None, int8_as=None), 64, judged)
+    assert quick.crops.all(), "without a set there are no other people"

@@ -8,13 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from aunet_sdk.engines import cache as module
-from aunet_sdk.engines.cache import PlanCache, PlanKey, default_folder
+from aunet_sdk.engines.cache import ORT_FOLDER, PlanCache, PlanKey, default_folder
 
 KEY = PlanKey(
     model="a model",
@@ -227,6 +228,55 @@ def test_entries_and_clear(tmp_path: Path) -> None:
     files, size = cache.clear()
     assert files == 3 and size > 10
     assert cache.entries() == [] and (tmp_path / "notes.txt").exists()
+
+
+def test_clear_removes_what_onnxruntime_keeps(tmp_path: Path) -> None:
+    cache = PlanCache(tmp_path)
+    folder = tmp_path / ORT_FOLDER / "default-0123"
+    folder.mkdir(parents=True)
+    (folder / "TensorrtExecutionProvider_main.engine").write_bytes(b"engine")
+    (folder.parent / "TensorrtExecutionProvider_cache_sm89.timing").write_bytes(b"learnt")
+    assert cache.clear() == (2, 12)
+    assert not (tmp_path / ORT_FOLDER).exists() and cache.clear() == (0, 0)
+
+
+def test_a_refused_plan_is_not_read_again(tmp_path: Path) -> None:
+    cache = PlanCache(tmp_path)
+    cache.store(KEY, b"bad")
+    assert cache.build_once(KEY, lambda: pytest.fail("it is there"), b"other") == (b"bad", False)
+    assert cache.build_once(KEY, lambda: b"good", b"bad") == (b"good", True)
+    assert cache.load(KEY) == b"good"
+
+
+def test_keys_are_those_of_plans_under_their_own_names(tmp_path: Path) -> None:
+    cache = PlanCache(tmp_path)
+    other = dataclasses.replace(KEY, profile="{1}")
+    for key in (KEY, other):
+        cache.store(key, b"plan")
+    (tmp_path / "a.plan").write_bytes((tmp_path / KEY.file_name).read_bytes())
+    (tmp_path / "b.plan").write_bytes(b"damaged")
+    cache.store_timing(KEY, b"learnt")
+    assert set(cache.keys()) == {KEY, other} and PlanCache(tmp_path / "none").keys() == []
+
+
+def test_who_waits_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """At a level that is seen without any set-up of logging."""
+    waited: list[bool] = []
+
+    def wait() -> None:
+        with PlanCache(tmp_path).building():
+            waited.append(True)
+
+    with PlanCache(tmp_path).building(), caplog.at_level(logging.WARNING, "aunet_sdk"):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        end_s = time.monotonic() + 20
+        while "another process builds an engine" not in caplog.text:
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+        assert not waited
+    thread.join(20)
+    assert waited == [True]
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the rule of other systems")

@@ -78,12 +78,47 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
     return fake
 
 
+@pytest.fixture(autouse=True)
+def no_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine of the tests may have a driver."""
+    for module in ("cuda", "cuda_pycuda"):
+        monkeypatch.setattr(f"aunet_sdk.engines.{module}.driver_version", lambda: None)
+
+
 def test_the_device(runtime: FakeRuntime) -> None:
     info = CudaBindings(0).attach()
     assert (info.name, info.compute_capability, info.driver, info.total_bytes) == ("Orin", "8.7", "12.6", 8 << 30)
     assert ("cudaSetDevice", 0) in runtime.calls
     with pytest.raises(InvalidInput, match="device_id: expected 0 to 0, got 1"):
         CudaBindings(1).attach()
+
+
+def test_the_drivers_own_version(runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two drivers may serve the same CUDA: their plans are not each other's."""
+    for module in ("cuda", "cuda_pycuda"):
+        monkeypatch.setattr(f"aunet_sdk.engines.{module}.driver_version", lambda: "570.86.15")
+    assert CudaBindings().attach().driver == "570.86.15"
+    device = SimpleNamespace(name=lambda: "Orin", compute_capability=lambda: (8, 7), total_memory=lambda: 8 << 30)
+    context = SimpleNamespace(push=lambda: None, get_device=lambda: device)
+    package, driver = pycuda_fake(context)
+    driver.get_driver_version = lambda: 12060  # type: ignore[attr-defined]
+    for module in (package, driver):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert open_cuda("pycuda").attach().driver == "570.86.15"
+    monkeypatch.setattr("aunet_sdk.engines.cuda_pycuda.driver_version", lambda: None)
+    assert open_cuda("pycuda").attach().driver == "12.6"
+
+
+@pytest.mark.parametrize("call", ["cudaGetDeviceCount", "cudaDriverGetVersion", "cudaRuntimeGetVersion"])
+def test_no_libcuda(runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """cuda-bindings 12.8 raises where it cannot load the driver's library."""
+
+    def missing(*_: Any) -> Any:
+        raise RuntimeError("Failed to dlopen libcuda.so.1")
+
+    monkeypatch.setattr(runtime, call, missing, raising=False)
+    with pytest.raises(BackendUnavailable, match=r"expected a CUDA device, got Failed to dlopen .*no NVIDIA driver"):
+        CudaBindings().attach()
 
 
 def test_no_driver_or_one_too_old(runtime: FakeRuntime) -> None:

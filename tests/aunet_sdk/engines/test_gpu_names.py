@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from aunet_sdk import DetectorOptions
 from aunet_sdk.cli import app
 from aunet_sdk.commands import engine as command
 from aunet_sdk.engines import available_engines, open_engine
@@ -83,6 +84,24 @@ def test_build_list_clear(faked: FakeCuda, tmp_path: Path) -> None:
     assert "damaged: it is no plan" in aunet("list", "--cache", cache)
     assert aunet("clear", "--cache", cache).startswith("2 files removed")
     assert "0 files in" in aunet("list", "--cache", cache)
+
+
+def test_what_was_built_is_what_detect_takes(
+    faked: FakeCuda, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands as docs/engines.md has them for a Jetson."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    page = (repository / "docs" / "engines.md").read_text(encoding="utf-8")
+    jetson = page.split("## Jetson")[1].split("\n## ")[0]
+    build = next(line.split() for line in jetson.splitlines() if line.startswith("    aunet engine build"))
+    detect = next(line.split() for line in jetson.splitlines() if line.startswith("    aunet detect"))
+    model = write(tmp_path / "a.onnx", describe())
+    assert "tell-tale: built" in aunet(*build[2:], "--model", model)
+    faces = int(detect[detect.index("--max-faces") + 1]) if "--max-faces" in detect else DetectorOptions().max_faces
+    engine = open_engine(model, detect[detect.index("--engine") + 1], max_faces=faces)
+    assert isinstance(engine, TrtStreamEngine) and not engine.plan.fresh
+    engine.close()
+    assert "tell-tale: built" in aunet("build", "--model", model, "--max-faces", 2), "asked for, so built"
 
 
 def test_build_without_a_cache_says_so(faked: FakeCuda, tmp_path: Path) -> None:

@@ -203,3 +203,16 @@ def test_closed(engine: OpenVinoStreamEngine) -> None:
     engine.close()
     with pytest.raises(InvalidInput, match="closed"):
         engine.step(1)
+
+
+@pytest.mark.parametrize(
+    ("precision", "name", "told"), [("fp32", "openvino", "fp32"), ("bf16", "openvino-bf16", "bf16")]
+)
+def test_name_and_precision_are_those_of_the_arithmetic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, name: str, told: str
+) -> None:
+    """Not of what the file stores; no CPU with bfloat16 is needed to tell it."""
+    monkeypatch.setattr(OpenVinoStreamEngine, "_compile", lambda *_: object())
+    stored = write(tmp_path / "half.onnx", describe(precision="fp16", arithmetic="fp32"))
+    with OpenVinoStreamEngine(stored, precision=precision) as engine:
+        assert (engine.name, engine.precision, engine.providers) == (name, told, (f"CPU {precision}",))

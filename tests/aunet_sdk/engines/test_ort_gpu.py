@@ -10,6 +10,7 @@ import pytest
 
 from aunet_sdk.bundle import StateSpec
 from aunet_sdk.engines import NEW, Query, Slot, StreamEngine
+from aunet_sdk.engines import cache as cache_module
 from aunet_sdk.engines.build import BuildOptions, profile_of
 from aunet_sdk.engines.cuda_api import OutOfDeviceMemory
 from aunet_sdk.engines.device_ring import OrtValueRing
@@ -135,6 +136,88 @@ def test_an_unwritable_cache_is_said(path: Path, monkeypatch: pytest.MonkeyPatch
         OrtGpuStreamEngine(path, provider="tensorrt", cache_dir=tmp_path / "file")
     assert "cannot be written" in caplog.text and "name another one" in caplog.text
     assert seen["settings"]["trt_engine_cache_enable"] == seen["settings"]["trt_timing_cache_enable"] == "0"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Providers and options of every session that is asked for; none is made."""
+    seen: list[Any] = []
+
+    def session(path: str, options: Any, providers: Any) -> Any:
+        seen.append(providers)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+    return seen
+
+
+def ask(path: Path, cache: Path, **options: Any) -> None:
+    with pytest.raises(ModelError, match="seen enough"):
+        OrtGpuStreamEngine(path, provider="tensorrt", cache_dir=cache, **options)
+
+
+def test_every_model_and_choice_has_engines_of_its_own(
+    asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime's own name of an engine says nothing about weights: two models of one name must not share it."""
+    for name, spread in (("a", 0.5), ("b", 0.6)):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "default.onnx", describe(thresholds=(spread,) * 5))
+    first, second = tmp_path / "a" / "default.onnx", tmp_path / "b" / "default.onnx"
+    cache = tmp_path / "cache"
+    for path in (first, second, first):
+        ask(path, cache)
+    ask(first, cache, max_faces=3)
+    ask(first, cache, workspace_mb=64)
+    ask(first, cache, provider_options={"trt_fp16_enable": "1"})
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    ask(first, cache)
+    monkeypatch.setattr("aunet_sdk.engines.ort_gpu.driver_version", lambda: "999.9")
+    ask(first, cache)
+    folders = [Path(providers[0][1]["trt_engine_cache_path"]) for providers in asked]
+    assert folders[0] == folders[2] and len(set(folders)) == len(folders) - 1
+    assert all(folder.is_dir() and folder.parent == cache / "onnxruntime" for folder in folders)
+    assert {providers[0][1]["trt_timing_cache_path"] for providers in asked} == {str(cache / "onnxruntime")}
+
+
+def test_one_process_at_a_time_writes_engines(
+    path: Path, asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free: list[bool] = []
+    refuse = ort.InferenceSession
+
+    def session(*arguments: Any, **options: Any) -> Any:
+        with open(tmp_path / "build.lock", "ab") as lock:
+            free.append(cache_module._try_lock(lock))
+        return refuse(*arguments, **options)
+
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    ask(path, tmp_path)
+    assert free == [False]
+    with open(tmp_path / "build.lock", "ab") as lock:
+        assert cache_module._try_lock(lock), "free again"
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_tf32(
+    path: Path,
+    asked: list[Any],
+    tmp_path: Path,
+    tf32: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The CUDA provider has an option, which holds for the nodes that TensorRT leaves to it; TensorRT's has none."""
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    ask(path, tmp_path, tf32=tf32, device_id=1)
+    assert asked[0][1] == ("CUDAExecutionProvider", {"device_id": "1", "use_tf32": str(int(tf32))})
+    assert ("NVIDIA_TF32_OVERRIDE=0" in caplog.text) is not tf32
+    caplog.clear()
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    ask(path, tmp_path, tf32=tf32)
+    assert "NVIDIA_TF32_OVERRIDE" not in caplog.text
 
 
 OUT_OF_MEMORY = RuntimeError("CUDA failure 2: out of memory ; GPU=0")

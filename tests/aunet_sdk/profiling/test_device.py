@@ -5,10 +5,18 @@ from __future__ import annotations
 import mmap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from aunet_sdk.profiling.device import PowerMeter, device_facts, find_sensors, forget_peak_memory, peak_memory_mb
+from aunet_sdk.profiling.device import (
+    PowerMeter,
+    device_facts,
+    driver_version,
+    find_sensors,
+    forget_peak_memory,
+    peak_memory_mb,
+)
 
 
 def write(path: Path, text: object) -> None:
@@ -53,6 +61,36 @@ def test_a_rail_that_falls_silent_is_left_out(jetson: Path) -> None:
     with PowerMeter(sensors) as meter:
         time.sleep(0.3)
     assert list(meter.result()) == ["VDD_CPU_GPU_CV"]
+
+
+class FakeNvml:
+    """In the shape of NVML's library, as far as the driver's version goes."""
+
+    def __init__(self, version: bytes, failed: int = 0, starts: bool = True) -> None:
+        self._version, self._failed, self._starts = version, failed, starts
+
+    def nvmlInit_v2(self) -> int:
+        return 0 if self._starts else 9
+
+    def nvmlSystemGetDriverVersion(self, text: Any, size: Any) -> int:
+        assert size.value == len(text)
+        text.value = self._version
+        return self._failed
+
+
+def test_the_drivers_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    for library, expected in (
+        (lambda name: FakeNvml(b"550.54.15"), "550.54.15"),
+        (lambda name: FakeNvml(b"550.54.15", failed=3), None),
+        (lambda name: FakeNvml(b"550.54.15", starts=False), None),
+        (lambda name: object(), None),
+        (missing, None),
+    ):
+        monkeypatch.setattr("ctypes.CDLL", library)
+        assert driver_version() == expected
 
 
 def test_clocks_and_governor(jetson: Path) -> None:

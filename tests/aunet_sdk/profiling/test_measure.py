@@ -58,6 +58,9 @@ def test_what_the_json_holds(detector: Detector, frames: list[Frame]) -> None:
     figures = json.loads(json.dumps(profile(detector, frames, warm_up=20).as_json()))
     for name in ("fps", "engine", "precision", "faces", "lookahead_ms", "peak_memory_mb", "dropped", "stages"):
         assert name in figures
+    bundle = detector.bundle
+    assert (bundle.precision, bundle.arithmetic) == ("fp16", "fp32"), "the default bundle stores half, computes single"
+    assert figures["precision"] == "fp32", "what is computed in"
     assert list(figures["stages"]) == STAGES
     for stage in figures["stages"].values():
         assert {"mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "share"} <= set(stage)
