@@ -97,6 +97,13 @@ def _draw_nails(rng: np.random.Generator) -> np.ndarray:
     return colour
 
 
+def cheek_tone(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(3,) mean colour of patches of 9 px on both cheeks; ``picture`` (h, w, 3), ``points`` (68, 2) its pixels."""
+    cheeks = points[[2, 31, 48, 14, 35, 54]].reshape(2, 3, 2).mean(1)
+    patches = [picture[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5] for x, y in cheeks]
+    return np.asarray(np.mean([patch.mean((0, 1)) for patch in patches], 0))
+
+
 def hand_on_photo(rng: np.random.Generator, mesh: HandMesh) -> MeshHand:
     """A hand for one still picture, mostly at the mouth."""
     return draw_mesh_hand(mesh, rng, np.ones(1, bool), _HAND_TARGETS, _draw_nails(rng))
@@ -316,4 +323,4 @@ def lay_hand(
     return hidden
 
 
-__all__ = ["NOTHING", "Extras", "beard_map", "draw_extras", "hand_on_photo", "lay_hand", "put_on_glasses"]
+__all__ = ["NOTHING", "Extras", "beard_map", "cheek_tone", "draw_extras", "hand_on_photo", "lay_hand", "put_on_glasses"]

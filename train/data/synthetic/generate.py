@@ -15,7 +15,7 @@ import numpy as np
 
 from aunet_sdk import alignment
 from train.data.synthetic import choreography, scene
-from train.data.synthetic.accessories import HANDS, draw_extras, hand_on_photo
+from train.data.synthetic.accessories import HANDS, cheek_tone, draw_extras, hand_on_photo
 from train.data.synthetic.hand_mesh import HandMesh, lay_mesh_hand, load_hand_mesh
 from train.data.synthetic.ict import AU_NUMBERS, Head, load_head
 from train.data.synthetic.portraits import CREDITS, Portrait, read_groups, read_portraits, split_identities
@@ -138,8 +138,7 @@ def _lay_on_photo(crop: np.ndarray, marks: np.ndarray, mesh: HandMesh, rng: np.r
     light = rng.normal(0, 1, 3)
     light[2] = abs(light[2]) + 0.6
     eye = float(np.linalg.norm(marks[36:42].mean(0) - marks[42:48].mean(0)))
-    x, y = (0.5 * marks[[2, 14]].mean(0) + 0.5 * marks[[31, 35]].mean(0)).astype(int)
-    skin = crop[max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5].mean((0, 1))
+    skin = cheek_tone(crop, marks)
     scale, light = eye / PUPILS_CM, light / np.linalg.norm(light)
     hidden = lay_mesh_hand(picture, hand_on_photo(rng, mesh), 0, marks, scale, skin, light, 90.0)
     crop[:] = np.clip(picture, 0, 255).astype(np.uint8)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from aunet_sdk import alignment
-from train.data.synthetic.accessories import NOTHING, Extras, beard_map, lay_hand, put_on_glasses
+from train.data.synthetic.accessories import NOTHING, Extras, beard_map, cheek_tone, lay_hand, put_on_glasses
 from train.data.synthetic.fit import Fit, fit_head
 from train.data.synthetic.furrows import furrow_maps
 from train.data.synthetic.hand_mesh import MeshHand, lay_mesh_hand
@@ -259,9 +259,7 @@ def render(
     hidden = np.zeros(len(marks), bool)
     if extras.hand is not None:
         scale = float(np.sqrt(abs(np.linalg.det(to_picture[:, :2]))))
-        cheek = person.uv[head.landmarks][[2, 31, 48, 14, 35, 54]].reshape(2, 3, 2).mean(1)
-        sample = [person.photo[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5] for x, y in cheek]
-        tone = np.mean([s.mean((0, 1)) for s in sample], 0)
+        tone = cheek_tone(person.photo, person.uv[head.landmarks])
         if isinstance(extras.hand, MeshHand):
             hidden = lay_mesh_hand(image, extras.hand, frame, marks, scale, tone, look.light, look.camera_cm)
         else:
