@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.data.synthetic import accessories, generate, hand_mesh
+from train.data.synthetic import accessories, hand_mesh, photos
 from train.data.synthetic.choreography import ROW
 from train.data.synthetic.hand_mesh import JOINTS, HandMesh, MeshHand
 from train.data.synthetic.portraits import read_portraits
@@ -171,12 +171,12 @@ def test_most_hands_are_meshes_where_there_is_one(mesh: HandMesh) -> None:
 
 def test_before_a_photo_it_changes_the_picture_and_what_nobody_sees_is_off(mesh: HandMesh, corpus: Path) -> None:
     portraits = [p for p in read_portraits(corpus / "portraits") if p.smiling][:4]
-    plain, _ = generate._photo_rows(portraits)
+    plain, _ = photos.photo_rows(portraits)
     # No neutral photo is at hand: without a hand nobody can tell AU26.
     assert all(np.isnan(row["labels"][:, ROW[26]]).all() for row in plain)
     told = 0
     for seed in range(12):
-        rows, _ = generate._photo_rows(portraits, mesh, np.random.default_rng(seed))
+        rows, _ = photos.photo_rows(portraits, mesh, np.random.default_rng(seed))
         for before, after in zip(plain, rows, strict=True):
             assert after["images"].shape == before["images"].shape and after["images"].dtype == np.uint8
             np.testing.assert_array_equal(after["points"], before["points"])

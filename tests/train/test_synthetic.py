@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train.data.synthetic import choreography, generate
+from train.data.synthetic import choreography, photos
 from train.data.synthetic.choreography import ROW
 from train.data.synthetic.ict import AU_NUMBERS, AU_SHAPES
 from train.data.synthetic.portraits import read_portraits, split_identities
@@ -113,7 +113,8 @@ def test_split_keeps_identities_apart_and_holds_out_every_group() -> None:
 
 
 def test_fit_and_render_a_real_portrait(corpus: Path, tmp_path: Path) -> None:
-    from train.data.synthetic.generate import CROP, TEMPLATE, render_sequence
+    from train.data.synthetic.crop import CROP, TEMPLATE
+    from train.data.synthetic.generate import render_sequence
     from train.data.synthetic.ict import load_head
     from train.data.synthetic.portraits import read_portraits
     from train.data.synthetic.render import prepare_person
@@ -143,7 +144,7 @@ def test_a_smiling_photo_tells_of_the_jaw_by_the_neutral_one(corpus: Path) -> No
         points = rest.points.copy()
         points[:17, 1] += 0 if drop is None else drop * eye
         photo = dataclasses.replace(smile, path=rest.path, points=points)
-        rows, _ = generate._photo_rows([photo] if drop is None else [rest, photo])
+        rows, _ = photos.photo_rows([photo] if drop is None else [rest, photo])
         assert (rows[-1]["labels"][:, ROW[12]] == 1).all()
         return float(rows[-1]["labels"][0, ROW[26]])
 
@@ -151,7 +152,7 @@ def test_a_smiling_photo_tells_of_the_jaw_by_the_neutral_one(corpus: Path) -> No
     assert np.isnan(au26(0.06)) and np.isnan(au26(None)), (
         "a chin that is lower, and one without comparison, tell nothing"
     )
-    rows, _ = generate._photo_rows([rest])
+    rows, _ = photos.photo_rows([rest])
     assert (rows[0]["labels"] == 0).all()
 
 

@@ -25,6 +25,9 @@ def generate(
     hand_mesh: Annotated[
         Path | None, typer.Option(help="right.glb of the WebXR generic hand; without it hands are drawn flat")
     ] = None,
+    morphs: Annotated[
+        int, typer.Option(help="Photos of two people mixed, at rest and smiling; train split only", min=0)
+    ] = 768,
 ) -> None:
     """Render the set: shards/*.npz and dataset.json with the split by identity."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -47,7 +50,7 @@ def generate(
     with Progress(*columns) as bar:
         task = bar.add_task("fitting heads", total=None, rate="")
         start, first = 0.0, None
-        for done, total in g.generate(g.Settings(source, out, sequences, seed, workers, hands, hand_mesh)):
+        for done, total in g.generate(g.Settings(source, out, sequences, seed, workers, hands, hand_mesh, morphs)):
             if first is None:
                 first, start = done, time.monotonic()
             rate = (done - first) / max(time.monotonic() - start, 1e-9)

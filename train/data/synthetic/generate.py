@@ -13,32 +13,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from aunet_sdk import alignment
 from train.data.synthetic import choreography, scene
-from train.data.synthetic.accessories import HANDS, cheek_tone, draw_extras, hand_on_photo
-from train.data.synthetic.hand_mesh import HandMesh, lay_mesh_hand, load_hand_mesh
+from train.data.synthetic.accessories import HANDS, draw_extras
+from train.data.synthetic.crop import CROP, CROP_SCALE, FRAMES, INTERVAL_S, MARGIN, SIZE, TEMPLATE
+from train.data.synthetic.hand_mesh import HandMesh, load_hand_mesh
 from train.data.synthetic.ict import AU_NUMBERS, Head, load_head
+from train.data.synthetic.morph import MORPHS, morph_rows
+from train.data.synthetic.photos import photo_rows
 from train.data.synthetic.portraits import CREDITS, Portrait, read_groups, read_portraits, split_identities
-from train.data.synthetic.render import Camera, Person, prepare_person, render
-from train.data.visibility import not_shown
+from train.data.synthetic.render import Person, prepare_person, render
 
-TEMPLATE = np.array([(0.3583, 0.4066), (0.6417, 0.4066), (0.5, 0.5471), (0.3895, 0.7090), (0.6105, 0.7090)])
-CROP_SCALE = 1.3736
-SIZE, MARGIN, FRAMES, INTERVAL_S = 160, 1.25, 4, 0.4
 SEQUENCES_PER_SHARD = 64
-JAW_SHUT = 0.031
-"""Drop of the chin, in inter-ocular distances, up to which AU26 is off on a smiling photo: .15 of the .21 by which the
-head's jaw drops at full strength. The jaw's points on the photos are good to about .03.
-"""
-PUPILS_CM = 6.3
-"""between the pupils of an adult, as far as a photo's scale is concerned"""
-CROP = Camera(SIZE, SIZE, TEMPLATE, MARGIN)
 
 
 @dataclass(frozen=True)
 class Settings:
     """``source``: folder with portraits/ and ict_facekit_light.npz; ``out``: the set; ``sequences`` in all, shared
-    among the splits as their identities are; ``hands``: share of them with a hand before the face.
+    among the splits as their identities are; ``hands``: share of them with a hand before the face; ``morphs``: how
+    many photos mixed of two people go with them.
     """
 
     source: Path
@@ -48,6 +40,7 @@ class Settings:
     workers: int = 2
     hands: float = HANDS
     hand_mesh: Path | None = None
+    morphs: int = MORPHS
 
 
 _state: dict = {}
@@ -125,65 +118,6 @@ def _render_shard(number: int) -> int:
     return len(rows)
 
 
-def _chin(points: np.ndarray) -> float:
-    """From the eyes down to the chin, in inter-ocular distances; ``points`` (68, 2) of one photo."""
-    eye = np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0))
-    down = (points[8] - points[27]) / np.linalg.norm(points[8] - points[27])
-    return float((points[7:10].mean(0) - points[36:48].mean(0)) @ down / eye)
-
-
-def _lay_on_photo(crop: np.ndarray, marks: np.ndarray, mesh: HandMesh, rng: np.random.Generator) -> np.ndarray:
-    """Lay a hand over ``crop`` (h, w, 3) uint8 BGR in place; ``marks`` (68, 2) px.  Returns (68,) bool: hidden."""
-    picture = crop.astype(np.float32)
-    light = rng.normal(0, 1, 3)
-    light[2] = abs(light[2]) + 0.6
-    eye = float(np.linalg.norm(marks[36:42].mean(0) - marks[42:48].mean(0)))
-    skin = cheek_tone(crop, marks)
-    scale, light = eye / PUPILS_CM, light / np.linalg.norm(light)
-    hidden = lay_mesh_hand(picture, hand_on_photo(rng, mesh), 0, marks, scale, skin, light, 90.0)
-    crop[:] = np.clip(picture, 0, 255).astype(np.uint8)
-    return hidden
-
-
-def _photo_rows(
-    portraits: list[Portrait], mesh: HandMesh | None = None, rng: np.random.Generator | None = None
-) -> tuple[list[dict[str, np.ndarray]], list[str]]:
-    """The real photos as still sequences: neutral = every AU off; smiling = AU12 on and only what is sure besides,
-    AU26 off where the chin is less than JAW_SHUT lower than on the same person's neutral photo. With ``mesh`` and
-    ``rng`` a hand lies over each, and AUs that only the hidden mouth would show are off.
-    """
-    rows, identity = [], []
-    at_rest = {p.identity: _chin(p.points) for p in portraits if not p.smiling}
-    for portrait in portraits:
-        image, points = portrait.load()
-        wide = 0.5 + (TEMPLATE - 0.5) / MARGIN
-        matrix = alignment.similarity(alignment.five_points(points), wide * SIZE * 2 - 0.5)
-        crop = cv2.warpAffine(
-            image, matrix, (SIZE * 2, SIZE * 2), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        hidden = np.zeros(len(points), bool)
-        if mesh is not None and rng is not None:
-            hidden = _lay_on_photo(crop, alignment.transform(matrix, points), mesh, rng)
-        crop = cv2.resize(crop, (SIZE, SIZE), interpolation=cv2.INTER_AREA)[..., ::-1]
-        marks = (alignment.transform(matrix, points) + 0.5) / (2 * SIZE)
-        hard = np.zeros(len(AU_NUMBERS), np.float32)
-        if portrait.smiling:
-            eye = np.linalg.norm(marks[36:42].mean(0) - marks[42:48].mean(0))
-            gap = np.linalg.norm(marks[[61, 62, 63]] - marks[[67, 66, 65]], axis=1).mean() / eye
-            hard[:] = np.nan
-            hard[choreography.ROW[12]] = 1
-            hard[[choreography.ROW[n] for n in (4, 15)]] = 0
-            if _chin(portrait.points) - at_rest.get(portrait.identity, -np.inf) < JAW_SHUT:
-                hard[choreography.ROW[26]] = 0
-            if not 0.03 <= gap <= 0.06:
-                hard[choreography.ROW[25]] = float(gap > 0.06)
-        hard[not_shown(hidden, AU_NUMBERS)] = 0
-        one = {"images": crop, "points": marks.astype(np.float32), "intensity": np.nan_to_num(hard), "labels": hard}
-        rows.append({k: np.repeat(v[None], FRAMES, axis=0) for k, v in one.items()})
-        identity.append(portrait.identity)
-    return rows, identity
-
-
 def _no_face_rows(people: dict[str, Person], count: int, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
     rows = []
     nothing = {
@@ -206,8 +140,17 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
     record = settings.out / "settings.json"
     mesh = load_hand_mesh(settings.hand_mesh) if settings.hand_mesh else None
     of_mesh = hashlib.sha256(settings.hand_mesh.read_bytes()).hexdigest() if settings.hand_mesh else None
-    wanted = {"seed": settings.seed, "hands": settings.hands, "hand_mesh_sha256": of_mesh}
-    begun = {**wanted, "hand_mesh_sha256": None, **json.loads(record.read_text())} if record.is_file() else wanted
+    wanted = {
+        "seed": settings.seed,
+        "hands": settings.hands,
+        "hand_mesh_sha256": of_mesh,
+        "morphs": settings.morphs,
+    }
+    begun = (
+        {**wanted, "hand_mesh_sha256": None, "morphs": 0, **json.loads(record.read_text())}
+        if record.is_file()
+        else wanted
+    )
     if other := [name for name in wanted if begun[name] != wanted[name]]:
         had, got = ({name: which[name] for name in other} for which in (begun, wanted))
         raise ValueError(f"{settings.out}: was begun with {had}, got {got}; choose another folder")
@@ -233,12 +176,19 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
     }
     (settings.out / "dataset.json").write_text(json.dumps(about, indent=1))
     if not (shards / "photos.npz").is_file():
-        rows, identity = _photo_rows(portraits)
+        rows, identity = photo_rows(portraits)
         if mesh is not None:  # of those who are trained on: the photos of the others stay what they are judged by
             training = [p for p in portraits if of[p.identity] == "train"]
-            more = _photo_rows(training, mesh, np.random.default_rng((settings.seed, 10**7)))
+            more = photo_rows(training, mesh, np.random.default_rng((settings.seed, 10**7)))
             rows, identity = rows + more[0], identity + more[1]
         _write(shards / "photos.npz", rows, identity, "photo")
+    if settings.morphs and not (shards / "morphs.npz").is_file():  # of those who are trained on
+        training = [p for p in portraits if of[p.identity] == "train"]
+        _write(
+            shards / "morphs.npz",
+            *morph_rows(training, settings.morphs, np.random.default_rng((settings.seed, 10**7 + 1))),
+            "photo",
+        )
     if not (shards / "no_face.npz").is_file():
         rows, identity = [], []
         for number, (name, share) in enumerate((("train", 192), ("val", 32), ("test", 64))):
