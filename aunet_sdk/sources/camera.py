@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from numbers import Integral
+from typing import Any, SupportsIndex
 
 from ..errors import InvalidInput, SourceLost
 from .base import Frame, SourceBase, quiet_cv2
@@ -17,15 +18,15 @@ class Camera(SourceBase):
     to deliver.
     """
 
-    def __init__(self, index: int = 0) -> None:
-        if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+    def __init__(self, index: SupportsIndex = 0) -> None:
+        if isinstance(index, bool) or not isinstance(index, Integral) or int(index) < 0:
             raise InvalidInput(f"camera: expected its number, from 0, got {index!r}")
-        self.index = index
+        self.index = number = int(index)
         with quiet_cv2() as cv2:
-            self._capture: Any = cv2.VideoCapture(index)
+            self._capture: Any = cv2.VideoCapture(number)
             if not self._capture.isOpened():
                 self._capture.release()
-                raise SourceLost(f"camera {index} cannot be opened; is it connected, free and permitted?")
+                raise SourceLost(f"camera {number} cannot be opened; is it connected, free and permitted?")
             self._capture.set(
                 cv2.CAP_PROP_BUFFERSIZE, 1
             )  # the newest frame rather than a queue, where the driver allows

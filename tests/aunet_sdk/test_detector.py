@@ -296,6 +296,24 @@ def test_a_frame_with_an_error_may_be_pushed_again(
     assert np.array_equal(probabilities(results), probabilities(reference))
 
 
+def test_after_an_error_flush_may_be_called_again(
+    detector: Detector, reference: list[FrameResult], monkeypatch
+) -> None:
+    results = [r for image, time_s in clip(30) for r in detector.push(image, time_s)]
+
+    def gone(queries: object) -> None:
+        raise RuntimeError("the device is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(detector.engine, "query", gone)
+        with pytest.raises(RuntimeError, match="gone"):
+            detector.flush()
+    results += detector.flush()
+    assert [(r.index, r.timestamp_s) for r in results] == [(r.index, r.timestamp_s) for r in reference]
+    assert np.array_equal(probabilities(results), probabilities(reference))
+    assert detector.flush() == []
+
+
 def test_after_an_error_the_engine_is_not_asked_twice(detector: Detector, monkeypatch) -> None:
     """It gives up states of a frame that was due: what it answered in a frame's first step outlives its second."""
     frames = clip(30)

@@ -55,6 +55,8 @@ def test_a_video(tmp_path: Path) -> None:
         (("clip.mp4", "--synthetic"), "either INPUT or --synthetic"),
         (("missing.mp4",), "missing.mp4 does not exist"),
         (("--synthetic", "--size", "640"), "WIDTHxHEIGHT"),
+        (("--synthetic", "--finder", "slime"), "slime"),
+        (("--synthetic", "--finder", "yunet", "--finder-model", "missing.onnx"), "missing.onnx"),
         (("--synthetic", "--faces", "0"), "faces"),
         (("--synthetic", "--faces", "64", "--size", "64x64"), "fewer faces"),
         (("--synthetic", "--duration", "0"), "duration_s"),

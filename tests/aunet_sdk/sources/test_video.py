@@ -148,6 +148,8 @@ def test_times_that_do_not_grow_are_replaced(tmp_path: Path, monkeypatch: pytest
 def test_a_camera_that_is_not_there() -> None:
     with pytest.raises(SourceLost, match="camera 97 cannot be opened"):
         Camera(97)
+    with pytest.raises(SourceLost, match="camera 97 cannot be opened"):
+        open_source(np.int64(97))
     for wrong in (-1, "0", True, 1.0):
         with pytest.raises(InvalidInput, match="expected its number"):
             Camera(wrong)  # type: ignore[arg-type]
