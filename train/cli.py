@@ -179,6 +179,8 @@ def calibrate(
     place = Path(model)
     target = out or (place / MODEL if place.is_dir() else place)
     calibrated = run(load_model(model), load_split(data, "val"))
+    command = f"python -m train calibrate --model {model} --data {data}{' --half' if half else ''} --out {target}"
+    calibrated.config.provenance["calibration"] = {"command": command, "split": "val"}
     calibrated.save(target, torch.float16 if half else torch.float32)
     logging.getLogger("train").info(
         "%s: %s, min_confidence %s", target, calibrated.config.thresholds, calibrated.config.min_confidence
