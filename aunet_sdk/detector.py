@@ -52,7 +52,11 @@ class Detector:
         self._selection = _select(bundle, self.options)
         self.finder = open_finder(self.options.finder, self.options.finder_model)
         self.engine = open_engine(
-            bundle, self.options.engine, max_faces=self.options.max_faces, threads=self.options.threads
+            bundle,
+            self.options.engine,
+            max_faces=self.options.max_faces,
+            threads=self.options.threads,
+            options=self.options.engine_options,
         )
         self._network = FaceNetwork(self.engine)
         self._lock = threading.RLock()

@@ -46,6 +46,20 @@ def _count(name: str, value: Any, low: int, high: int) -> int:
     return int(value)
 
 
+def _frozen(name: str, value: Any) -> Any:
+    """Mappings, also inside each other, as mappings that cannot be changed; all else as it is, if it can be hashed."""
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise InvalidInput(f"{name}: expected names as keys, got {key!r}")
+        return ReadOnlyDict({key: _frozen(f"{name}[{key!r}]", each) for key, each in value.items()})
+    try:
+        hash(value)
+    except TypeError:
+        raise InvalidInput(f"{name}: expected a value that can be hashed, got {value!r}") from None
+    return value
+
+
 def _path(name: str, value: object) -> None:
     if value is not None and not isinstance(value, (str, PathLike)):
         raise InvalidInput(f"{name}: expected a path or None, got {value!r}")
@@ -81,12 +95,21 @@ class DetectorOptions:
     """one threshold for all AUs, or some by AU name; where none is given the bundle's hold"""
     aus: tuple[str, ...] | None = None
     """AUs to report, in any spelling ("AU12", "12", 12); None: all of the bundle"""
+    engine_options: Mapping[str, Any] | None = None
+    """further arguments of the engine that is named in `engine`, such as {"cache_dir": "plans"} for tensorrt or
+    {"cpu_nodes": False} for onnxruntime-cuda (docs/engines.md); none with auto"""
 
     def __post_init__(self) -> None:
         _choice("look_ahead", self.look_ahead, get_args(LookAhead))
         _choice("baseline", self.baseline, get_args(Baseline))
         _choice("finder", self.finder, get_args(FinderName))
         _choice("engine", self.engine, get_args(EngineName))
+        if self.engine_options is not None and not isinstance(self.engine_options, Mapping):
+            raise InvalidInput(f"engine_options: expected a mapping or None, got {self.engine_options!r}")
+        if self.engine_options and self.engine == "auto":
+            names = ", ".join(map(str, self.engine_options))
+            raise InvalidInput(f"engine_options: expected an engine by name, got engine='auto' with {names}")
+        object.__setattr__(self, "engine_options", _frozen("engine_options", self.engine_options or None))
         _path("model", self.model)
         _path("finder_model", self.finder_model)
         object.__setattr__(self, "max_faces", _count("max_faces", self.max_faces, 1, 64))

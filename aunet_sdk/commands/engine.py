@@ -23,13 +23,6 @@ class Library(str, Enum):
     rtx = "tensorrt-rtx"
 
 
-class Cuda(str, Enum):
-    """--cuda"""
-
-    bindings = "cuda-bindings"
-    pycuda = "pycuda"
-
-
 ModelPath = Annotated[Path | None, typer.Option("--model", help="Bundle (.onnx) instead of the default one.")]
 Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the engines [default: in the user's cache].")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
@@ -123,12 +116,12 @@ def clear(cache: Cache = None, debug: Debug = False) -> None:
 
 
 class _bar:
-    """A progress bar on stderr, if that is a terminal."""
+    """A progress bar on stderr, if that is a terminal; else None, for the lines of the log."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Progress | None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -142,6 +135,8 @@ class _bar:
             disable=self._quiet or not console.is_terminal,
         )
         self._progress.start()
+        if not self._quiet and not console.is_terminal:
+            return None
         task = self._progress.add_task("opening", total=1.0)
 
         def told(phase: str, share: float) -> None:

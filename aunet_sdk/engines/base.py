@@ -84,6 +84,10 @@ class StreamEngine(Protocol):
 
     bundle: whose graph runs; name: e.g. "onnxruntime"; providers: what really runs it, first choice first
     max_faces: crops per step; crops (max_faces, 3, R, R) float32 RGB in [0, 1], filled by the caller before `step`
+
+    An engine may also have `copy_ms`, (in, out): milliseconds that the last `step` or `query` spent on copies to the
+    device and back, and `timed`, to be set to True by who wants to know where the measuring costs something; see
+    RingEngine (engines/stepping.py).
     """
 
     @property

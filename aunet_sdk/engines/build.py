@@ -17,6 +17,7 @@ from typing import Any
 from ..bundle import Bundle
 from ..errors import AUNetError, EngineMismatch, InvalidInput, ModelError
 from . import trt_api
+from .cuda_api import OutOfDeviceMemory, tells_of_memory
 from .ring import initial_rows
 from .stepping import index_names
 
@@ -138,7 +139,7 @@ def build_plan(
         compute_capabilities: "8.9", ... to build for without such a GPU; TensorRT-RTX alone can.
 
     Raises ModelError (the graph cannot be parsed or built), InvalidInput (a profile that does not fit the graph),
-    EngineMismatch (a library that cannot do what was asked).
+    EngineMismatch (a library that cannot do what was asked), OutOfDeviceMemory (the library says so).
     """
     options = options or BuildOptions()
     start_s = time.monotonic()
@@ -171,9 +172,14 @@ def build_plan(
     if monitor is not None and monitor.stopped:
         raise AUNetError(f"the build of {name} was stopped; start it again, what the builder learnt is not kept")
     if plan is None:
+        reason = trt_api.last_errors(trt)
+        if tells_of_memory(reason):
+            raise OutOfDeviceMemory(
+                f"expected free device memory to build {name}, got {reason}; end other users of the GPU, or lower "
+                "max_faces or the workspace"
+            )
         raise ModelError(
-            f"expected {name} to build, got {trt_api.last_errors(trt)}; "
-            "lower max_faces, change the workspace, or export the bundle again"
+            f"expected {name} to build, got {reason}; lower max_faces, change the workspace, or export the bundle again"
         )
     learnt = b""
     if cache is not None:
@@ -207,16 +213,22 @@ def _made(trt: Any, make: Callable[[], Any], what: str) -> Any:
     try:
         made = make()
     except TypeError as error:
-        raise EngineMismatch(
-            f"expected {what} of {trt_api.library_name(trt)}, got {error} ({trt_api.last_errors(trt)}); "
-            "check that its libraries, the driver and the GPU fit together"
-        ) from error
+        raise _not_made(trt, what, error) from error
     if made is None:
-        raise EngineMismatch(
-            f"expected {what} of {trt_api.library_name(trt)}, got None ({trt_api.last_errors(trt)}); "
-            "check that its libraries, the driver and the GPU fit together"
-        )
+        raise _not_made(trt, what, None)
     return made
+
+
+def _not_made(trt: Any, what: str, got: object) -> AUNetError:
+    reason, library = trt_api.last_errors(trt), trt_api.library_name(trt)
+    if tells_of_memory(reason):
+        return OutOfDeviceMemory(
+            f"expected free device memory for {what} of {library}, got {reason}; end other users of the GPU"
+        )
+    return EngineMismatch(
+        f"expected {what} of {library}, got {got} ({reason}); "
+        "check that its libraries, the driver and the GPU fit together"
+    )
 
 
 def _aim(trt: Any, config: Any, wanted: Sequence[str]) -> None:

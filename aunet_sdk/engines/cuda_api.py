@@ -9,7 +9,9 @@ import numpy as np
 
 from ..errors import BackendUnavailable
 
-__all__ = ["CudaApi", "CudaFailure", "DeviceInfo", "OutOfDeviceMemory"]
+__all__ = ["CudaApi", "CudaFailure", "DeviceInfo", "OutOfDeviceMemory", "tells_of_memory"]
+
+_MEMORY_WORDS = ("out of memory", "outofmemory", "failed to allocate", "could not be allocated", "alloc_failed")
 
 
 class CudaFailure(BackendUnavailable):
@@ -18,6 +20,11 @@ class CudaFailure(BackendUnavailable):
 
 class OutOfDeviceMemory(BackendUnavailable):
     """The GPU has not enough free memory."""
+
+
+def tells_of_memory(text: str) -> bool:
+    """Whether a library's own message says that memory ran out."""
+    return any(word in text.lower() for word in _MEMORY_WORDS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,9 @@ class CudaApi(Protocol):
 
     def event_create(self) -> int: ...
 
-    def event_record(self, event: int, stream: int) -> None: ...
+    def event_record(self, event: int, stream: int) -> None:
+        """Take the time when the stream comes to this point; during a capture, at every launch of the graph."""
+        ...
 
     def event_elapsed_ms(self, first: int, last: int) -> float:
         """Waits for `last`."""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from ..bundle import StateSpec
 from ..errors import BackendUnavailable
-from .cuda_api import CudaApi, OutOfDeviceMemory
+from .cuda_api import CudaApi, OutOfDeviceMemory, tells_of_memory
 from .ring import Ring
 
 __all__ = ["DeviceRing", "OrtValueRing", "ort_failure"]
@@ -18,8 +18,7 @@ log = logging.getLogger(__name__)
 def ort_failure(what: str, error: Exception) -> BackendUnavailable:
     """ONNX Runtime's error by name: OutOfDeviceMemory where it tells of memory, else BackendUnavailable."""
     text = " ".join(str(error).split())
-    words = ("out of memory", "failed to allocate memory", "alloc_failed")
-    if isinstance(error, MemoryError) or any(word in text.lower() for word in words):
+    if isinstance(error, MemoryError) or tells_of_memory(text):
         return OutOfDeviceMemory(
             f"expected free device memory for {what}, got {text}; lower max_faces, use a bundle with FP16 states, or "
             "end other users of the GPU"

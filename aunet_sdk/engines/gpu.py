@@ -9,6 +9,7 @@ from typing import Any
 from ..bundle import Bundle
 from ..errors import BackendUnavailable, InvalidInput
 from .base import StreamEngine
+from .engine_options import checked_options
 
 __all__ = ["GPU_ENGINES", "describe_gpu_engines", "open_gpu_engine"]
 
@@ -22,29 +23,23 @@ def open_gpu_engine(
 
     Raises InvalidInput (no such engine or option), BackendUnavailable (it cannot run here), ModelError.
     """
-    given = dict(options or {})
-    try:
-        if engine in ("tensorrt", "tensorrt-rtx"):
-            from .trt import TrtStreamEngine
+    if engine in ("tensorrt", "tensorrt-rtx"):
+        from .trt import TrtStreamEngine
 
-            return TrtStreamEngine(bundle, max_faces=max_faces, library=engine, **given)
-        if engine in ("onnxruntime-cuda", "onnxruntime-tensorrt"):
-            from .ort_gpu import OrtGpuStreamEngine
+        given = checked_options(engine, TrtStreamEngine, options)
+        return TrtStreamEngine(bundle, max_faces=max_faces, library=engine, **given)
+    if engine in ("onnxruntime-cuda", "onnxruntime-tensorrt"):
+        from .ort_gpu import OrtGpuStreamEngine
 
-            return OrtGpuStreamEngine(
-                bundle, max_faces=max_faces, provider=engine.removeprefix("onnxruntime-"), **given
-            )
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error) and "multiple values" not in str(error):
-            raise
-        raise InvalidInput(f"options: expected those of the engine {engine}, got {error}") from error
+        given = checked_options(engine, OrtGpuStreamEngine, options)
+        return OrtGpuStreamEngine(bundle, max_faces=max_faces, provider=engine.removeprefix("onnxruntime-"), **given)
     raise InvalidInput(f"engine: expected one of {', '.join(GPU_ENGINES)}, got {engine!r}")
 
 
 def describe_gpu_engines() -> dict[str, str]:
     """Engine -> version, or "not available: why". Whether there is a GPU shows when one is opened."""
     from . import trt_api
-    from .ort_gpu import PROVIDERS
+    from .ort_session import PROVIDERS
     from .ort_wheel import import_runtime
 
     told = {name: trt_api.describe(name) for name in trt_api.LIBRARIES}

@@ -10,11 +10,10 @@ every model and every choice has a folder of its own here.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from ..bundle import Bundle, sha256_of
-from ..errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
+from ..errors import BundleMismatch, InvalidInput
 from ..profiling.device import driver_version
 from .build import BuildOptions, Profile, Shapes, max_queries, profile_of, profile_text
 from .cache import ORT_FOLDER, PlanCache, PlanKey
-from .cuda_api import OutOfDeviceMemory
 from .device_ring import OrtValueRing, ort_failure
+from .ort_session import PROVIDERS, log_nodes_on_cpu, nodes_on_cpu, open_session
 from .ort_wheel import import_runtime
 from .ring import initial_rows
 from .stepping import RingEngine, check_fps, index_names, load_bundle
@@ -36,11 +35,6 @@ __all__ = ["PROVIDERS", "OrtGpuStreamEngine", "default_options"]
 
 log = logging.getLogger(__name__)
 
-PROVIDERS = {
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "cpu": "CPUExecutionProvider",  # to see this code run where there is no GPU
-}
 _TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
@@ -109,9 +103,14 @@ class OrtGpuStreamEngine(RingEngine):
         max_faces, typical_faces, workspace_mb, tf32: see build.BuildOptions. The TensorRT provider has no option for
             TF32 and allows it: there tf32=False takes NVIDIA_TF32_OVERRIDE=0 in the environment, and a warning says so.
         provider_options: of ONNX Runtime's provider, on top of `default_options`.
-        cpu_nodes: whether ONNX Runtime may put nodes that the GPU cannot take on the CPU; False makes that an error.
+        cpu_nodes: whether ONNX Runtime may put nodes that the GPU cannot take on the CPU, which is logged with their
+            operators; False makes that an error.
         fps: frame rate that the rings are first laid out for, one face.
         cache_dir: for the TensorRT provider's engines; None: aunet_sdk/engines in the user's cache folder.
+
+    nodes_on_cpu: operator -> how many of its nodes run on the CPU beside the GPU; None where ONNX Runtime cannot tell
+    copy_ms: in: the host's time for binding crops and indices, when ONNX Runtime copies them. Out: 0, the copies back
+        are part of the run and cannot be told from it. Both are 0 for "cpu", where nothing is copied.
 
     Raises InvalidInput, ModelError, BundleMismatch, OutOfDeviceMemory, and BackendUnavailable where the provider is not
     what runs.
@@ -141,6 +140,8 @@ class OrtGpuStreamEngine(RingEngine):
         self.max_faces = max_faces
         self._max_queries = max_queries(max_faces)
         self._device = ("cpu" if provider == "cpu" else "cuda", device_id)
+        if provider_options is not None and not isinstance(provider_options, Mapping):
+            raise InvalidInput(f"provider_options: expected a mapping or None, got {provider_options!r}")
         cache, given = PlanCache(cache_dir), dict(provider_options or {})
         profile = profile_of(self.bundle, max_faces, typical_faces)
         folder = cache.folder / ORT_FOLDER
@@ -154,9 +155,11 @@ class OrtGpuStreamEngine(RingEngine):
                     _TF32_OVERRIDE,
                 )
         settings = default_options(provider, profile, options, device_id, folder) | given
-        session = _session(path, provider, settings, cpu_nodes, tf32, cache)
+        session = open_session(path, provider, settings, cache, folder, cpu_nodes=cpu_nodes, tf32=tf32)
         self.providers: tuple[str, ...] = tuple(session.get_providers())
         _check_graph(self.bundle, session)
+        self.nodes_on_cpu = {} if provider == "cpu" or not cpu_nodes else nodes_on_cpu(session)
+        log_nodes_on_cpu(self.bundle.name, self.nodes_on_cpu)
         self._session: Any = session
 
         b = self.bundle
@@ -189,9 +192,12 @@ class OrtGpuStreamEngine(RingEngine):
         self._indices[:, count:queries] = -1
         crops, heatmaps = (self.crops, self._heatmaps) if n_new else (self._no_crop, self._no_heatmaps)
         bind = self._binding
+        start_s = time.perf_counter()
         bind.bind_input("crop", "cpu", 0, np.float32, (batch, *crops.shape[1:]), crops.ctypes.data)
         for index, (_, _, name) in zip(self._indices, index_names(self.bundle), strict=True):
             bind.bind_input(name, "cpu", 0, np.int64, (queries,), index.ctypes.data)
+        if self._device[0] != "cpu":
+            self._add_copies(1e3 * (time.perf_counter() - start_s), 0.0)
         bind.bind_output("heatmaps", "cpu", 0, np.float32, (batch, *heatmaps.shape[1:]), heatmaps.ctypes.data)
         bind.bind_output("logits", "cpu", 0, np.float32, (queries, self._logits.shape[1]), self._logits.ctypes.data)
         for i, ring in enumerate(self._rings):
@@ -204,73 +210,6 @@ class OrtGpuStreamEngine(RingEngine):
             self._session.run_with_iobinding(bind)
         except Exception as error:  # ONNX Runtime's errors share no other base class
             raise ort_failure(f"a step of {self.name}", error) from error
-
-
-def _session(
-    path: Path, provider: str, settings: Mapping[str, str], cpu_nodes: bool, tf32: bool, cache: PlanCache
-) -> Any:
-    ort = import_runtime()
-    name = PROVIDERS[provider]
-    if name not in ort.get_available_providers():
-        raise BackendUnavailable(
-            f"expected {name}, got an ONNX Runtime {ort.__version__} without it "
-            f"({', '.join(ort.get_available_providers())}); "
-            'pip uninstall onnxruntime, then pip install "aunet_sdk[gpu]" (on a Jetson: NVIDIA\'s wheel)'
-        )
-    if provider != "cpu" and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # CUDA and cuDNN from pip packages, where they are
-    building: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    if "trt_engine_cache_path" in settings:
-        try:
-            Path(settings["trt_engine_cache_path"]).mkdir(parents=True, exist_ok=True, mode=0o700)
-            building = cache.building()  # ONNX Runtime's files are no whole ones while it writes them
-        except OSError as error:
-            settings = {**settings, "trt_engine_cache_enable": "0", "trt_timing_cache_enable": "0"}
-            log.warning(
-                "the engine cache %s cannot be written (%s): ONNX Runtime builds anew at every start; make the folder "
-                "writable, or name another one (cache_dir)",
-                settings["trt_engine_cache_path"],
-                error.strerror or error,
-            )
-    options = ort.SessionOptions()
-    if not cpu_nodes:
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    order = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}[provider]
-    rest = {"device_id": settings["device_id"], "use_tf32": str(int(tf32))} if "device_id" in settings else {}
-    chosen = [
-        (PROVIDERS[each], dict(settings) if each == provider else rest if each == "cuda" else {}) for each in order
-    ]
-    try:
-        with building:
-            session = ort.InferenceSession(str(path), options, providers=chosen)
-    except Exception as error:  # ONNX Runtime's errors share no other base class
-        short = ort_failure(f"{path.name} on {name}", error)
-        if isinstance(short, OutOfDeviceMemory):
-            raise short from error
-        raise ModelError(
-            f"expected a graph and options that ONNX Runtime {ort.__version__} can run on {name}, got {path.name}: "
-            f"{error}; export it again, or mend the options"
-        ) from error
-    session.disable_fallback()
-    if session.get_providers()[0] != name:
-        raise BackendUnavailable(
-            f"expected {name}, got {', '.join(session.get_providers())}: {_why(ort, provider)}; install what is missing"
-        )
-    return session
-
-
-def _why(ort: Any, provider: str) -> str:
-    """What keeps a provider's library from being loaded, in the loader's own words."""
-    folder = Path(ort.__file__).parent / "capi"
-    for each in ("shared", provider):
-        library = folder / f"libonnxruntime_providers_{each}.so"
-        if not library.is_file():
-            return f"there is no {library.name}"
-        try:
-            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-        except OSError as error:
-            return str(error)
-    return "its libraries load, so it is the driver or the GPU that it does not take"
 
 
 def _check_graph(bundle: Bundle, session: Any) -> None:

@@ -17,7 +17,7 @@ from ..errors import BackendUnavailable, BundleMismatch, EngineMismatch
 from . import trt_api
 from .build import BuildOptions, Profile, Progress, Shapes, build_plan, profile_of, profile_text
 from .cache import PlanCache, PlanKey
-from .cuda_api import DeviceInfo
+from .cuda_api import DeviceInfo, OutOfDeviceMemory, tells_of_memory
 from .stepping import index_names
 
 __all__ = ["Loaded", "PlanInfo", "load_engine", "plan_key"]
@@ -82,6 +82,7 @@ def load_engine(
         BackendUnavailable: no runtime can be had.
         BundleMismatch: a plan built now differs from what the bundle's metadata say.
         EngineMismatch: a plan built now cannot be loaded.
+        OutOfDeviceMemory: the library says that there is too little for a plan, which is kept.
         And what `build_plan` raises.
     """
     library = trt_api.library_name(trt)
@@ -113,11 +114,17 @@ def load_engine(
 
     def opened(which: PlanKey, data: bytes, fresh: bool) -> Loaded | None:
         """None for a plan out of the cache that does not fit, which is removed."""
+        trt_api.last_errors(trt)  # a build that went well may have complained, too
         engine = runtime.deserialize_cuda_engine(data)
         shapes = profile if which == key else kin[which]
         misfit = trt_api.last_errors(trt) if engine is None else check_tensors(trt, engine, bundle, shapes)
         if engine is not None and not misfit:
             return Loaded(runtime, engine, PlanInfo(which, fresh, len(data), cache.folder / which.file_name))
+        if engine is None and tells_of_memory(misfit or ""):
+            raise OutOfDeviceMemory(
+                f"expected free device memory for the engine of {bundle.name} ({len(data) / 2**20:.1f} MiB), got "
+                f"{misfit}; end other users of the GPU, or lower max_faces"
+            )
         if fresh and engine is not None:
             raise BundleMismatch(f"{misfit} by the metadata of {bundle.name}; export it again")
         if fresh:

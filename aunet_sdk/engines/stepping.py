@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,7 +43,7 @@ def check_faces(max_faces: int) -> None:
 
 def check_fps(fps: float) -> None:
     """InvalidInput where rings cannot be laid out for it."""
-    if not 0 < fps <= 240:
+    if isinstance(fps, bool) or not isinstance(fps, Real) or not 0 < fps <= 240:
         raise InvalidInput(f"fps: expected a number above 0, at most 240, got {fps!r}")
 
 
@@ -58,6 +59,10 @@ class RingEngine(ABC):
         bundle, max_faces; _rings: one per state; _max_queries: rows of one run, at least 2 max_faces
         crops; _indices int64 (index inputs, >= _max_queries), _logits float32 (>= _max_queries, n): one row per query;
         _heatmaps float32 (max_faces, 68, R/4, R/4): by `_lay_out`, or elsewhere in memory by itself
+
+    timed: whether `copy_ms` is to be measured where that costs something
+    copy_ms: (in, out) milliseconds that the last step or query spent on copies to the engine's device and back. It
+        stays (0, 0) for the engines on the CPU, which read crops and write results in place: nothing is copied.
     """
 
     bundle: Bundle
@@ -71,6 +76,8 @@ class RingEngine(ABC):
     _no_crop: np.ndarray
     _no_heatmaps: np.ndarray
     _frame = 0
+    timed: bool = False
+    copy_ms: tuple[float, float] = (0.0, 0.0)
 
     @abstractmethod
     def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
@@ -108,6 +115,7 @@ class RingEngine(ABC):
     ) -> StepResult:
         """See StreamEngine."""
         self._check_open()
+        self.copy_ms = 0.0, 0.0
         if not 0 <= n_new <= self.max_faces:
             raise InvalidInput(f"n_new: expected 0 to {self.max_faces} (max_faces), got {n_new}")
         if causal is not None and len(causal) != n_new:
@@ -130,7 +138,12 @@ class RingEngine(ABC):
     def query(self, queries: Sequence[Query]) -> np.ndarray:
         """See StreamEngine. One run of the graph with an empty crop per `_max_queries` queries."""
         self._check_open()
+        self.copy_ms = 0.0, 0.0
         return self._answer(list(enumerate(queries)))
+
+    def _add_copies(self, in_ms: float, out_ms: float) -> None:
+        """For `_execute`, which may run more than once in a step."""
+        self.copy_ms = self.copy_ms[0] + in_ms, self.copy_ms[1] + out_ms
 
     def _answer(self, asked: Sequence[tuple[int, Query]]) -> np.ndarray:
         logits = np.empty((len(asked), len(self.bundle.au_numbers)), np.float32)

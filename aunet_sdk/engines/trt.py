@@ -25,10 +25,12 @@ from . import trt_api
 from .base import Query, Slot
 from .build import BuildOptions, Progress, max_queries, max_rows
 from .cache import PlanCache
+from .copy_clock import CopyClock
 from .cuda import open_cuda
-from .cuda_api import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory
+from .cuda_api import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory, tells_of_memory
 from .device_ring import DeviceRing
 from .plan import load_engine
+from .progress import LoggedProgress
 from .ring import initial_rows
 from .stepping import RingEngine, check_fps, index_names, load_bundle
 
@@ -54,9 +56,12 @@ class TrtStreamEngine(RingEngine):
         library: "tensorrt", "tensorrt-rtx" or the module itself.
         cuda: "cuda-bindings", "pycuda" (in the context that is current in this thread) or a CudaApi.
         cache_dir: of the plans; None: aunet_sdk/engines in the user's cache folder.
-        progress: told what the builder is at, from another thread; see build.Progress.
+        progress: told what the builder is at, from another thread; see build.Progress. None: a line in the log now and
+            then (progress.py).
         exact: run no plan but one for these very options; False takes one that is there for more faces, or of another
             workspace or typical count, before it builds one.
+        timed: measure `copy_ms` (stepping.py) by CUDA events in every step, replays of a graph included. May be set
+            later, too; with it a step costs four events more, and a graph is captured anew.
 
     `plan` says which plan runs. One thread of the engine's own makes all calls, so that the caller may change threads.
     Raises InvalidInput, ModelError, BundleMismatch, BackendUnavailable (no library, driver or GPU), EngineMismatch,
@@ -79,11 +84,13 @@ class TrtStreamEngine(RingEngine):
         cache_dir: str | Path | None = None,
         progress: Progress | None = None,
         exact: bool = False,
+        timed: bool = False,
     ) -> None:
         options = BuildOptions(max_faces, typical_faces, workspace_mb, tf32)
         check_fps(fps)
         self.bundle, path = load_bundle(bundle, "stream")
         self.max_faces = max_faces
+        self.timed = timed
         self._max_queries = max_queries(max_faces)
         self._trt = trt_api.load(library)
         self._cuda = open_cuda(cuda, device_id) if isinstance(cuda, str) else cuda
@@ -94,6 +101,7 @@ class TrtStreamEngine(RingEngine):
         self._allocated: list[int] = []
         self._rings: tuple[DeviceRing, ...] = ()
         self._stream = self._graph = self._runs = 0
+        self._clock: CopyClock | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
         self._context: Any = None
@@ -151,8 +159,10 @@ class TrtStreamEngine(RingEngine):
         self._attached = True
         self._library = trt_api.library_name(self._trt)
 
+        tell = LoggedProgress(self.bundle.name) if progress is None else progress
+
         def told(phase: str, share: float) -> bool:
-            return not self._stopping and (progress is None or progress(phase, share) is not False)
+            return not self._stopping and tell(phase, share) is not False
 
         loaded = load_engine(self._trt, self.bundle, path, options, self._gpu, cache, told, exact=exact)
         self._runtime, self._engine, self.plan = loaded.runtime, loaded.engine, loaded.plan
@@ -232,6 +242,7 @@ class TrtStreamEngine(RingEngine):
         batch = max(n_new, 1)
         queries = min(-(-max(count, 1) // batch) * batch, self._max_queries)
         self._indices[:, count:queries] = -1  # crop 0 of this call, which is always there
+        self._set_clock()
         self._arrange(batch, queries)
         if n_new == 0:
             self._enqueue(0, queries)
@@ -244,20 +255,55 @@ class TrtStreamEngine(RingEngine):
             target = ring.pointer + start * ring.row_bytes
             self._cuda.copy_on_device(target, self._on_device[ring.spec.name], n_new * ring.row_bytes, self._stream)
         self._cuda.stream_wait(self._stream)
+        self._read_clock()
+
+    def _set_clock(self) -> None:
+        """As `timed` says now; a captured graph has the events of its time, or none."""
+        if self.timed == (self._clock is not None):
+            return
+        self._forget_graph()
+        if self._clock is not None:
+            clock, self._clock = self._clock, None
+            clock.free()
+            return
+        try:
+            self._clock = CopyClock(self._cuda, self._stream)
+        except BackendUnavailable as error:
+            self._time_no_more(error)
+
+    def _read_clock(self) -> None:
+        """The run is over, and its results are good: a clock that cannot be read is no reason to lose them."""
+        if self._clock is not None:
+            try:
+                self._add_copies(*self._clock.read_ms())
+            except BackendUnavailable as error:
+                self._time_no_more(error)
+
+    def _time_no_more(self, error: BackendUnavailable) -> None:
+        self.timed = False
+        log.warning("the copies of this engine cannot be timed: %s", error)
+
+    def _mark(self, which: int) -> None:
+        if self._clock is not None:
+            self._clock.mark(which)
 
     def _enqueue(self, n_new: int, queries: int) -> None:
         """Copies in, the plan, copies out: what a graph holds. No crops (0): neither they nor heatmaps are copied."""
         cuda, stream, place = self._cuda, self._stream, self._on_device
+        self._mark(0)
         if n_new:
             cuda.copy_to_device(place["crop"], self.crops.ctypes.data, n_new * self.crops[0].nbytes, stream)
         cuda.copy_to_device(place["indices"], self._indices.ctypes.data, self._indices.nbytes, stream)
+        self._mark(1)
         if not self._context.execute_async_v3(stream):
-            raise CudaFailure(
-                f"expected {self._library} to run a step, got {trt_api.last_errors(self._trt)}; open the engine anew"
-            )
+            reason = trt_api.last_errors(self._trt)
+            kind = OutOfDeviceMemory if tells_of_memory(reason) else CudaFailure
+            raise kind(f"expected {self._library} to run a step, got {reason}; open the engine anew")
+        self._mark(2)
         if n_new:
             cuda.copy_to_host(self._heatmaps.ctypes.data, place["heatmaps"], n_new * self._heatmaps[0].nbytes, stream)
         cuda.copy_to_host(self._logits.ctypes.data, place["logits"], queries * self._logits[0].nbytes, stream)
+        self._mark(3)
 
     def _capture(self, n_new: int, queries: int) -> bool:
         """Write a step down as a CUDA graph; where that cannot be done, say so once and go on without."""
@@ -295,6 +341,8 @@ class TrtStreamEngine(RingEngine):
         if self._stream:
             give(self._cuda.stream_wait, self._stream)
         give(self._forget_graph)
+        if self._clock is not None:
+            give(self._clock.free)
         self._context = self._engine = self._runtime = None
         for ring in self._rings:
             give(ring.free)
@@ -303,4 +351,4 @@ class TrtStreamEngine(RingEngine):
         if self._stream:
             give(self._cuda.stream_destroy, self._stream)
         give(self._cuda.detach)
-        self._rings, self._allocated, self._stream = (), [], 0
+        self._rings, self._allocated, self._stream, self._clock = (), [], 0, None

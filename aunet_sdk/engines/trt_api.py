@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import BackendUnavailable, EngineMismatch, InvalidInput
+from .cuda_api import tells_of_memory
 
 __all__ = [
     "LIBRARIES",
@@ -160,11 +161,14 @@ def logger_of(trt: Any) -> Any:
             def __init__(self) -> None:
                 trt.ILogger.__init__(self)
                 self.errors: deque[str] = deque(maxlen=4)
+                self.memory = ""
 
             def log(self, severity: Any, message: str) -> None:
                 level = levels.get(severity, logging.NOTSET)
                 if level >= logging.ERROR:
-                    self.errors.append(" ".join(message.split()))
+                    text = " ".join(message.split())
+                    self.errors.append(text)
+                    self.memory = self.memory or (text if tells_of_memory(text) else "")
                 if level:
                     log.log(logging.DEBUG if level >= logging.ERROR else level, "%s", message)
 
@@ -173,8 +177,11 @@ def logger_of(trt: Any) -> Any:
 
 
 def last_errors(trt: Any) -> str:
-    """What the library logged as errors since this was asked last, for an error message."""
-    errors = logger_of(trt).errors
-    text = "; ".join(errors)
-    errors.clear()
+    """The last errors that the library logged since this was asked last, for an error message. The first that tells of
+    memory is among them: those that follow from it say less."""
+    logger = logger_of(trt)
+    lines = [] if not logger.memory or logger.memory in logger.errors else [logger.memory]
+    text = "; ".join([*lines, *logger.errors])
+    logger.errors.clear()
+    logger.memory = ""
     return text or "no reason given"

@@ -83,3 +83,31 @@ def test_what_is_no_path_is_refused_by_its_name(name: str) -> None:
         with pytest.raises(InvalidInput, match=f"^{name}: expected a path"):
             DetectorOptions(**{name: wrong})  # type: ignore[arg-type]
     assert getattr(DetectorOptions(**{name: "a.onnx"}), name) == "a.onnx"  # type: ignore[arg-type]
+
+
+def test_engine_options_are_frozen_hashed_pickled_and_replaced() -> None:
+    given = {"cpu_nodes": False, "provider_options": {"trt_fp16_enable": "1"}}
+    options = DetectorOptions(engine="onnxruntime-tensorrt", engine_options=given)
+    given["provider_options"]["trt_fp16_enable"] = "0"  # type: ignore[index]
+    assert options.engine_options == {"cpu_nodes": False, "provider_options": {"trt_fp16_enable": "1"}}
+    for part in (options.engine_options, options.engine_options["provider_options"]):
+        with pytest.raises(TypeError):
+            part["more"] = 1
+    for twin in (pickle.loads(pickle.dumps(options)), copy.deepcopy(options), dataclasses.replace(options)):
+        assert twin == options and hash(twin) == hash(options)
+    assert dataclasses.asdict(options)["engine_options"] == options.engine_options
+    assert DetectorOptions(engine_options={}) == DetectorOptions(), "none are none, also with auto"
+
+
+@pytest.mark.parametrize(
+    ("engine", "value", "text"),
+    [
+        ("auto", {"fps": 25}, "expected an engine by name, got engine='auto' with fps"),
+        ("tensorrt", "graphs=False", "expected a mapping or None, got 'graphs=False'"),
+        ("tensorrt", {1: 2}, "expected names as keys, got 1"),
+        ("onnxruntime-cuda", {"provider_options": {"a": [1]}}, "a value that can be hashed, got"),
+    ],
+)
+def test_engine_options_are_checked(engine: str, value: object, text: str) -> None:
+    with pytest.raises(InvalidInput, match=f"engine_options.*: .*{text}|engine_options: {text}"):
+        DetectorOptions(engine=engine, engine_options=value)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from aunet_sdk.engines import NEW, Query, StreamEngine
 from aunet_sdk.engines.cuda import CudaBindings
 from aunet_sdk.engines.gpu import GPU_ENGINES, open_gpu_engine
 from aunet_sdk.engines.ort import OrtStreamEngine
+from aunet_sdk.engines.ort_gpu import OrtGpuStreamEngine
 from aunet_sdk.engines.trt import TrtStreamEngine
 from aunet_sdk.errors import BackendUnavailable, EngineMismatch
 
@@ -72,6 +73,29 @@ def test_graphs_plans_and_closing(cuda: CudaBindings, name: str, tmp_path: Path)
     third = opened(name, tmp_path, graphs=False)
     assert isinstance(third, TrtStreamEngine) and third.plan.fresh and not third.replays
     third.close()
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+def test_copies_are_timed_in_replays_too(cuda: CudaBindings, name: str, tmp_path: Path) -> None:
+    engine = opened(name, tmp_path)
+    assert isinstance(engine, TrtStreamEngine)
+    for timed in (True, False):
+        engine.timed = timed
+        for _ in range(4):
+            engine.step(4, [Query(NEW, NEW, NEW)] * 4)
+            assert all((0 < ms < 100) == timed for ms in engine.copy_ms)
+        assert engine.replays
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
+def test_nodes_on_the_cpu_are_told(cuda: CudaBindings, name: str, tmp_path: Path) -> None:
+    engine = opened(name, tmp_path)
+    assert isinstance(engine, OrtGpuStreamEngine)
+    found = engine.nodes_on_cpu
+    engine.step(1)
+    assert engine.copy_ms[0] > 0 and (found is None or "Conv" not in found)
+    engine.close()
 
 
 def test_tensorrt_on_pycuda(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Late: copies and launches wait in their stream until it is waited for, as on a GPU at its slowest; a result that is read
 before, or a buffer that is filled again before, shows. Strict: addresses must lie inside living allocations, nothing
 may be allocated or waited for during a capture, and calls from another thread than the attached one are errors.
+It has a clock of its own: every work that runs takes its milliseconds, and events take the time where they stand.
 Device memory is host memory, so that a fake TensorRT can compute on it.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 from aunet_sdk.engines.cuda_api import CudaFailure, DeviceInfo, OutOfDeviceMemory
 
 Work = Callable[[], None]
+IN_MS, OUT_MS, KEEP_MS, RUN_MS = 2.0, 3.0, 0.25, 100.0
 
 
 @dataclass
@@ -38,7 +40,8 @@ class FakeCuda:
         self.host: list[np.ndarray] = []
         self.streams: dict[int, list[Work]] = {}
         self.graphs: dict[int, list[Work]] = {}
-        self.events: set[int] = set()
+        self.events: dict[int, float | None] = {}
+        self.clock_ms = 0.0
         self.capturing: int | None = None
         self.owner: int | None = None
         self._numbers = itertools.count(1000)
@@ -101,28 +104,33 @@ class FakeCuda:
                 return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
         raise AssertionError(f"{address:#x} is not in pinned memory")
 
-    def put(self, stream: int, work: Work) -> None:
+    def put(self, stream: int, work: Work, ms: float = RUN_MS) -> None:
         """What a launch does: into the stream, or into the graph that is being captured."""
         assert stream in self.streams, "a stream that is not there"
-        self.streams[stream].append(work)
 
-    def _copy(self, target: np.ndarray, source: np.ndarray, stream: int) -> None:
+        def timed() -> None:
+            self.clock_ms += ms
+            work()
+
+        self.streams[stream].append(timed)
+
+    def _copy(self, target: np.ndarray, source: np.ndarray, stream: int, ms: float) -> None:
         def work() -> None:
             target[:] = source
 
-        self.put(stream, work)
+        self.put(stream, work, ms)
 
     def copy_to_device(self, target: int, source: int, size: int, stream: int) -> None:
         self._record("copy_to_device", target, source, size, stream)
-        self._copy(self.at(target, size), self._pinned(source, size), stream)
+        self._copy(self.at(target, size), self._pinned(source, size), stream, IN_MS)
 
     def copy_to_host(self, target: int, source: int, size: int, stream: int) -> None:
         self._record("copy_to_host", target, source, size, stream)
-        self._copy(self._pinned(target, size), self.at(source, size), stream)
+        self._copy(self._pinned(target, size), self.at(source, size), stream, OUT_MS)
 
     def copy_on_device(self, target: int, source: int, size: int, stream: int) -> None:
         self._record("copy_on_device", target, source, size, stream)
-        self._copy(self.at(target, size), self.at(source, size), stream)
+        self._copy(self.at(target, size), self.at(source, size), stream, KEEP_MS)
 
     def stream_create(self) -> int:
         self._record("stream_create")
@@ -144,19 +152,27 @@ class FakeCuda:
     def event_create(self) -> int:
         self._record("event_create")
         event = next(self._numbers)
-        self.events.add(event)
+        self.events[event] = None
         return event
 
     def event_record(self, event: int, stream: int) -> None:
         self._record("event_record", event, stream)
+        assert event in self.events
+
+        def work() -> None:
+            self.events[event] = self.clock_ms
+
+        self.put(stream, work, 0.0)
 
     def event_elapsed_ms(self, first: int, last: int) -> float:
         self._record("event_elapsed_ms", first, last)
-        return 1.0
+        before, after = self.events[first], self.events[last]
+        assert before is not None and after is not None, "an event that the stream has not come to"
+        return after - before
 
     def event_destroy(self, event: int) -> None:
         self._record("event_destroy", event)
-        self.events.remove(event)
+        del self.events[event]
 
     def graph_begin(self, stream: int) -> None:
         self._record("graph_begin", stream)
@@ -177,7 +193,7 @@ class FakeCuda:
     def graph_launch(self, graph: int, stream: int) -> None:
         self._record("graph_launch", graph, stream)
         for work in self.graphs[graph]:
-            self.put(stream, work)
+            self.put(stream, work, 0.0)  # its works count their own time
 
     def graph_destroy(self, graph: int) -> None:
         self._record("graph_destroy", graph)

@@ -75,13 +75,14 @@ def fake_tensorrt(cuda: FakeCuda, version: str = "10.3.0") -> Any:
     """A module. `calls`: (name, arguments) of the run time's calls, in one list with those of `cuda`.
 
     `give`: name of a call -> what it gives instead (None, False, a list); `builds`: number of builds so far;
-    `work_s`: a build takes so long.
+    `on_build`: called when one begins; `says`: errors that it logs before its own reason where something fails.
     """
     module: Any = ModuleType("tensorrt")
     module.__version__ = version
     module.give = {}
     module.builds = 0
     module.on_build = None
+    module.says = []
 
     def call(name: str, *arguments: Any) -> None:
         cuda.calls.append((name, *arguments))
@@ -90,6 +91,8 @@ def fake_tensorrt(cuda: FakeCuda, version: str = "10.3.0") -> Any:
         return module.give.get(name, value)
 
     def complain(logger: Any, what: str) -> None:
+        for line in module.says:
+            logger.log(Logger.ERROR, line)
         logger.log(Logger.ERROR, f"the fake's reason for {what}")
 
     class ParserError:
@@ -139,6 +142,9 @@ def fake_tensorrt(cuda: FakeCuda, version: str = "10.3.0") -> Any:
 
         def __init__(self, network: INetworkDefinition, logger: Any) -> None:
             self._network = network
+            if given("OnnxParser", True) is None:
+                complain(logger, "no parser")
+                raise TypeError("pybind11::init(): factory function returned nullptr")
 
         def parse_from_file(self, path: str) -> bool:
             if not given("parse_from_file", True):
@@ -173,16 +179,16 @@ def fake_tensorrt(cuda: FakeCuda, version: str = "10.3.0") -> Any:
         def set_memory_pool_limit(self, pool: MemoryPoolType, size: int) -> None:
             call("set_memory_pool_limit", size)
 
-        def create_timing_cache(self, content: bytes) -> ITimingCache:
+        def create_timing_cache(self, content: bytes) -> ITimingCache | None:
             call("create_timing_cache", content)
-            return ITimingCache(content)
+            return given("create_timing_cache", ITimingCache(content))
 
         def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
             self.cache = cache
             return given("set_timing_cache", True)
 
-        def get_timing_cache(self) -> ITimingCache:
-            return self.cache
+        def get_timing_cache(self) -> ITimingCache | None:
+            return given("get_timing_cache", self.cache)
 
         def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
             self.profile = profile

@@ -13,6 +13,8 @@ from aunet_sdk.commands import engine as command
 from aunet_sdk.engines import available_engines, open_engine
 from aunet_sdk.engines.cache import PlanCache
 from aunet_sdk.engines.gpu import GPU_ENGINES, open_gpu_engine
+from aunet_sdk.engines.ort import OrtStreamEngine
+from aunet_sdk.engines.ring import Ring
 from aunet_sdk.engines.trt import TrtStreamEngine
 from aunet_sdk.errors import BackendUnavailable, InvalidInput
 
@@ -47,6 +49,22 @@ def test_options_are_checked(tmp_path: Path) -> None:
         open_gpu_engine(path, "tensorrt", options={"speed": "high"})
     with pytest.raises(InvalidInput, match="engine: expected one of tensorrt"):
         open_gpu_engine(path, "npu")
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "openvino-bf16", *GPU_ENGINES])
+@pytest.mark.parametrize("name", ["speed", "max_faces", "library", "provider", "precision"])
+def test_an_option_that_the_engine_has_not_is_named(tmp_path: Path, engine: str, name: str) -> None:
+    """Those that the engine's name or another option decides are none of its own."""
+    path = write(tmp_path / "a.onnx", describe())
+    with pytest.raises(
+        InvalidInput, match=f"engine_options: .*those of the engine {engine}, got '{name}'; it has .*fps"
+    ):
+        open_engine(path, engine, options={"fps": 25.0, name: "high"})
+
+
+def test_auto_takes_no_options(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="expected an engine by name, got 'auto' with fps"):
+        open_engine(write(tmp_path / "a.onnx", describe()), options={"fps": 25.0})
 
 
 @pytest.fixture
@@ -104,6 +122,23 @@ def test_what_was_built_is_what_detect_takes(
     assert "tell-tale: built" in aunet("build", "--model", model, "--max-faces", 2), "asked for, so built"
 
 
+def test_options_reach_the_engine(faked: FakeCuda, tmp_path: Path) -> None:
+    model = write(tmp_path / "a.onnx", describe())
+    options = {"cache_dir": tmp_path / "plans", "graphs": False, "fps": 5}
+    engine = open_engine(model, "tensorrt", max_faces=2, options=options)
+    assert isinstance(engine, TrtStreamEngine) and engine.plan.path.parent == tmp_path / "plans"
+    for _ in range(3):
+        engine.step(1)
+    assert not engine.replays and engine.max_faces == 2
+    engine.close()
+    cpu = open_engine(model, "onnxruntime", max_faces=2, threads=1, options={"fps": 5})
+    assert [ring.rows for ring in cpu._rings] == [ring.rows for ring in engine_rings(model)]  # type: ignore[attr-defined]
+
+
+def engine_rings(model: Path) -> tuple[Ring, ...]:
+    return OrtStreamEngine(model, max_faces=2, threads=1, fps=5)._rings
+
+
 def test_build_without_a_cache_says_so(faked: FakeCuda, tmp_path: Path) -> None:
     model = write(tmp_path / "a.onnx", describe())
     (tmp_path / "file").write_text("no folder")
@@ -150,7 +185,14 @@ def test_rows_that_were_written_stay_when_the_gpu_fails(
 
 def test_the_bar_of_a_terminal(tmp_path: Path) -> None:
     with command._bar(quiet=True) as told:
-        assert told("building", 0.5) is None
+        assert told is not None and told("building", 0.5) is None
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_without_a_terminal_the_log_tells(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", property(lambda self: terminal))
+    with command._bar(quiet=False) as told:
+        assert (told is None) is not terminal
 
 
 def test_a_kept_plan_of_another_gpu_is_listed(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ VARIABLES = {
     "_engine": "ICudaEngine",
     "_context": "IExecutionContext",
     "_runtime": "Runtime",
+    "runtime": "Runtime",
 }
 LOOK = """
 import importlib.util, json, sys

@@ -22,7 +22,7 @@ from aunet_sdk.errors import AUNetError, EngineMismatch, InvalidInput, ModelErro
 from .test_ort import describe, write
 
 rtx: Any = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed (extra trt-check)")
-GPUS = ("8.0", "8.6", "8.9", "12.0")
+GPUS = ("8.0", "8.6", "8.9", "12.0", "12.1")
 
 
 def conv(path: Path, kernel: type[np.generic], batch: int | str = "batch") -> Path:
@@ -63,10 +63,11 @@ def test_the_stream_contract_builds(path: Path) -> None:
     assert len(told) > 10 and all(0 <= share <= 1 for _, share in told) and told[0][1] == 0.0
 
 
-def test_the_default_bundle_builds() -> None:
+@pytest.mark.parametrize("gpu", GPUS)
+def test_the_default_bundle_builds(gpu: str) -> None:
     bundle = Bundle.load()
     assert bundle.path is not None
-    built = build_plan(rtx, bundle.path, profile_of(bundle, 8), compute_capabilities=["8.9"])
+    built = build_plan(rtx, bundle.path, profile_of(bundle, 8), compute_capabilities=[gpu])
     dtype = "HALF" if bundle.arithmetic == "fp16" else "FLOAT"
     kinds = {dtype for kind, dtype in built.layers if kind == "CONVOLUTION"}
     assert kinds == {dtype} and len(built.plan) > 1 << 20
