@@ -33,8 +33,12 @@ def options_of(arguments: argparse.Namespace, **more: Any) -> DetectorOptions:
 
 def machine() -> dict[str, Any]:
     """Cores, and the load when the script began: a figure measured beside other work says less."""
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-    return {"cores": os.cpu_count(), "load": load}
+    return {"cores": os.cpu_count(), "load": load()}
+
+
+def load() -> float | None:
+    """Of the last minute, or None where the system does not tell."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def finish(figures: dict[str, Any], path: Path | None = None) -> int:

@@ -1,17 +1,26 @@
 """Everything that a CUDA machine can tell in one go: the tests marked `gpu`, then latencies against eager PyTorch.
 
+    pip install -e ".[test,trt,pycuda]"
+    pip uninstall -y onnxruntime && pip install --force-reinstall --no-deps onnxruntime-gpu
     python benchmarks/gpu.py [--model CHECKPOINT] [--engines tensorrt,onnxruntime-cuda] [--faces 8] [--turns 15]
+
+The second line: onnxruntime and onnxruntime-gpu overwrite each other's files, and the engines refuse to start with
+both. PyTorch must be one for CUDA. Without TensorRT leave out `trt`; pycuda is for the tests alone.
 
 released: PyTorch, eager, FP32, without TF32: FAN three times per frame, then the head; what the authors' code does.
 Against it one live step of the `stream` graph of the same weights in half precision (--precision fp32 for the other):
 crops from the host, one decision per face, heatmaps and logits back on the host. torch_graph: the same graph in PyTorch
-as one CUDA graph. All take turns. Every figure is named after the library that ran; an engine that cannot run here is
-left out, with the reason.
+as one CUDA graph (torch_graph.py), no engine of aunet_sdk. All take turns. Every figure is named after the library that
+ran; an engine that cannot run here is left out with the reason, and one that fails on the way stands in `failed`.
 
 latency_ms: median step with one face of the fastest whose probabilities are within the gate of PyTorch's (`gate`; wide
-for random weights in half precision, so name a trained --model for a figure that counts). ratio_eager:
-released over it. ratio_8_faces: its step with --faces faces over that with one. The last line is one JSON object, which
-also goes to benchmarks/results/. --cpu runs all of it on the CPU, to see whether the script runs: not a result.
+for random weights in half precision, so name a trained --model for a figure that counts); `engine` says which that is,
+`best` which is the fastest of aunet_sdk's own. ratio_eager: released over it. ratio_8_faces: its step with --faces
+faces over that with one. The last line is one JSON object, which also goes to benchmarks/results/. The exit code is 1
+where a test failed, after all that. --cpu runs all of it on the CPU, to see whether the script runs: not a result.
+
+ONNX Runtime's own CUDA graphs (`enable_cuda_graph`) are not tried: they want every input and output at one address of
+the device, and our engine binds crops on the host and new rows of the rings in every step.
 """
 
 from __future__ import annotations
@@ -27,6 +36,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,13 +46,13 @@ import numpy as np
 import torch
 from common import finish, parser_of, run
 from released_path import answers, random_model, released, sigmoid
+from torch_graph import TorchGraph
 
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, StreamEngine
 from aunet_sdk.engines.gpu import GPU_ENGINES, open_gpu_engine
 from aunet_sdk.errors import AUNetError, BackendUnavailable
 from export import build
-from export.fuse import Stream, query_roles
 from train.model import Model
 
 ROOT = Path(__file__).parents[1]
@@ -50,58 +60,15 @@ GATES = {"fp32": 1e-3, "fp16": 5e-3}
 """largest difference of probabilities from eager PyTorch"""
 RANDOM_GATE = 5e-2
 """the same for FP16 with random weights, whose answers amplify rounding: shows wrong rows and layouts alone"""
+GRAPH = "torch_graph"
+Call = Callable[[], object]
 PACKAGES = (
     "torch", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu13-libs", "onnxruntime", "onnxruntime-gpu",
     "cuda-bindings", "pycuda", "numpy",
 )  # fmt: skip
 
 
-class TorchGraph:
-    """The `stream` graph in PyTorch for a fixed number of faces, replayed as a CUDA graph where there is CUDA."""
-
-    def __init__(self, model: Model, head: str, precision: str, faces: int, device: str) -> None:
-        half = precision == "fp16"
-        kinds = ("float16", "float16") if half else ("float32", "float32")
-        stream = Stream(model, head, *kinds).to(device).eval()
-        resolution = model.config.resolution
-        self._host = torch.zeros(faces, 3, resolution, resolution)
-        if device == "cuda":
-            self._host = self._host.pin_memory()
-        self.crops = self._host.numpy()
-        self._crop = self._host.to(device)
-        rings = [torch.zeros(16, *s.shape, dtype=getattr(torch, s.dtype), device=device) for s in stream.specs]
-        indices = [torch.arange(faces, device=device) for _ in query_roles(stream.specs)]
-        self._graph: Any = None
-
-        def step() -> tuple[torch.Tensor, ...]:
-            with torch.inference_mode():
-                outputs: tuple[torch.Tensor, ...] = stream(self._crop, indices, rings)
-                for ring, state in zip(rings, outputs[1:-1], strict=True):
-                    ring[8 : 8 + faces].copy_(state[:8])
-                return outputs[0], outputs[-1]
-
-        self._step, self._device = step, device
-        if device == "cuda":
-            side = torch.cuda.Stream()
-            with torch.cuda.stream(side):
-                for _ in range(3):
-                    step()
-            torch.cuda.synchronize()
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._outputs = step()
-
-    def __call__(self) -> None:
-        self._crop.copy_(self._host, non_blocking=True)
-        if self._graph is not None:
-            self._graph.replay()
-        else:
-            self._outputs = self._step()
-        for output in self._outputs:
-            output.cpu()
-
-
-def stepper(engine: StreamEngine, faces: int) -> Callable[[], None]:
+def stepper(engine: StreamEngine, faces: int) -> Call:
     """One frame of live use with so many faces: new crops, a decision about a kept frame of each."""
     engine.crops[:] = np.random.default_rng(0).random(engine.crops.shape[1:], np.float32)
     kept = [engine.step(faces).slots for _ in range(2)]
@@ -126,10 +93,64 @@ def open_engines(names: Sequence[str], bundle: Bundle, faces: int, cpu: bool) ->
         try:
             engines[name] = open_gpu_engine(bundle, name, max_faces=faces)
             print(f"{name}: {', '.join(engines[name].providers)}", file=sys.stderr)
-        except AUNetError as error:
-            passed_over[name] = str(error)
+        except Exception as error:  # of whatever library: the others are to be measured
+            passed_over[name] = short(error)
             print(f"{name}: left out: {error}", file=sys.stderr)
     return engines, passed_over
+
+
+def short(error: Exception) -> str:
+    """In one line; with its name where it is none of ours."""
+    text = " ".join(str(error).split())[:400]
+    return text if isinstance(error, AUNetError) else f"{type(error).__name__}: {text}"
+
+
+class Failures:
+    """What failed on the way, name -> error. `probe`: the eager reference, which fails where the device is lost."""
+
+    def __init__(self, probe: Call) -> None:
+        self.errors: dict[str, str] = {}
+        self.device_lost = False
+        self._probe = probe
+
+    def add(self, name: str, error: Exception) -> None:
+        """Note it, and look whether the device still answers: after some errors no CUDA call does."""
+        self.errors[name] = short(error)
+        print(f"{name}: failed: {self.errors[name]}", file=sys.stderr)
+        try:
+            self._probe()
+        except Exception as lost:
+            self.device_lost = True
+            print(f"the device does not answer any more: {short(lost)}", file=sys.stderr)
+
+
+def graph_runs(
+    model: Model, head: str, precision: str, faces: int, device: str, crops: np.ndarray
+) -> tuple[np.ndarray, tuple[Call, Call]]:
+    """Probabilities (2, N, n) of triplets by the graphs for one face and for many, and a step of each."""
+    one, many = (TorchGraph(model, head, precision, count, device) for count in (1, faces))
+    return sigmoid(np.stack([one.logits(crops), many.logits(crops)])), (one, many)
+
+
+def prepared(
+    makers: dict[str, Callable[[], tuple[np.ndarray, tuple[Call, Call]]]], expected: np.ndarray, failures: Failures
+) -> tuple[dict[str, float], dict[str, tuple[Call, Call | None]]]:
+    """Largest difference of probabilities from `expected`, and the steps with one face and with many, of all that can
+    do it. Raises BackendUnavailable where the device is lost."""
+    apart: dict[str, float] = {}
+    runs: dict[str, tuple[Call, Call | None]] = {}
+    for name, make in makers.items():
+        try:
+            got, steps = make()
+            apart[name] = float(np.abs(got - expected).max())
+            runs[name] = steps
+        except Exception as error:  # of whatever library: the others are to be measured
+            failures.add(name, error)
+        if failures.device_lost:
+            raise BackendUnavailable(
+                f"expected a device that goes on after {name}, got {failures.errors[name]}; leave it out (--engines)"
+            )
+    return apart, runs
 
 
 def figures_of(spent_ms: Sequence[float]) -> dict[str, float]:
@@ -192,28 +213,27 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     def eager() -> None:
         released(model, head, *triplets[0]).cpu()
 
+    failures = Failures(eager)
     with tempfile.TemporaryDirectory() as folder:
         cpu_model = model.cpu() if device == "cpu" else Model(model.config).eval()
         if device != "cpu":
             cpu_model.load_state_dict({k: v.cpu() for k, v in model.state_dict().items()})
         path = build.save(build.build(cpu_model, described), Path(folder) / "stream.onnx")
+        makers = {GRAPH: lambda: graph_runs(cpu_model, head, precision, faces, device, crops)}
+        apart, runs = prepared(makers, expected, failures)  # before the engines: their threads may disturb a capture
         engines, passed_over = open_engines(arguments.engines.split(","), Bundle.load(path), faces, arguments.cpu)
-        apart = {name: float(np.abs(answers(engine, crops) - expected).max()) for name, engine in engines.items()}
-        runs: dict[str, tuple[Callable[[], object], Callable[[], object] | None]] = {"released": (eager, None)}
-        runs["torch_graph"] = (
-            TorchGraph(cpu_model, head, precision, 1, device),
-            TorchGraph(cpu_model, head, precision, faces, device),
+        makers = {name: partial(engine_runs, engine, crops, faces) for name, engine in engines.items()}
+        more_apart, more_runs = prepared(makers, expected, failures)
+        apart |= more_apart
+        one, many = take_turns(
+            {"released": (eager, None), **runs, **more_runs}, arguments.turns, arguments.steps, failures
         )
         for name, engine in engines.items():
-            runs[name] = (stepper(engine, 1), stepper(engine, faces))
-        one, many = take_turns(runs, arguments.turns, arguments.steps)
-        for engine in engines.values():
-            engine.close()
+            try:
+                engine.close()
+            except Exception as error:
+                print(f"{name}: closing: {short(error)}", file=sys.stderr)
     gate = RANDOM_GATE if precision == "fp16" and arguments.model is None else GATES[precision]
-    held = {name: difference < gate for name, difference in apart.items()}
-    ms = {name: figures_of(spent) for name, spent in one.items()}
-    best = min((name for name in engines if held[name]), key=lambda name: ms[name]["p50"], default=None)
-    middle = {name: statistics.median(spent) for name, spent in one.items()}
     figures |= {
         "width": model.config.width,
         "resolution": side,
@@ -223,40 +243,93 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "faces": faces,
         "turns": arguments.turns,
         "steps": arguments.steps,
-        "ms": ms,
+        "ms": {name: figures_of(spent) for name, spent in one.items()},
         "ms_faces": {name: figures_of(spent) for name, spent in many.items()},
-        "ratios": {name: round(middle["released"] / value, 2) for name, value in middle.items()},
-        "max_difference": {name: float(f"{value:.2e}") for name, value in apart.items()},
         "gate": gate,
-        "held": held,
         "left_out": passed_over,
-        "best": best,
-        "latency_ms": None if best is None else ms[best]["p50"],
-        "ratio_eager": None if best is None else round(middle["released"] / middle[best], 2),
-        "ratio_8_faces": None if best is None else round(statistics.median(many[best]) / middle[best], 2),
+        "failed": failures.errors,
+        "device_lost": failures.device_lost,
+        **verdict(one, many, apart, gate),
     }
     return figures
 
 
+def engine_runs(engine: StreamEngine, crops: np.ndarray, faces: int) -> tuple[np.ndarray, tuple[Call, Call]]:
+    """Probabilities (N, n) of triplets, and a step with one face and with many."""
+    return answers(engine, crops), (stepper(engine, 1), stepper(engine, faces))
+
+
+def verdict(
+    one: dict[str, list[float]], many: dict[str, list[float]], apart: dict[str, float], gate: float
+) -> dict[str, Any]:
+    """Ratios, and the figures of the fastest whose answers are within the gate; None where there is none.
+
+    one, many: times in ms of steps with one face and with many; apart: largest difference of probabilities
+    """
+    middle = {name: statistics.median(spent) for name, spent in one.items()}
+    held = {name: bool(difference < gate) for name, difference in apart.items()}  # NaN does not hold
+    counts = sorted((name for name, holds in held.items() if holds and name in middle), key=middle.__getitem__)
+    engine = counts[0] if counts else None
+    return {
+        "ratios": {name: round(middle["released"] / value, 2) for name, value in middle.items()},
+        "max_difference": {
+            name: float(f"{value:.2e}") if np.isfinite(value) else None for name, value in apart.items()
+        },
+        "held": held,
+        "best": next((name for name in counts if name != GRAPH), None),
+        "engine": engine,
+        "latency_ms": None if engine is None else round(middle[engine], 4),
+        "ratio_eager": None if engine is None else round(middle["released"] / middle[engine], 2),
+        "ratio_8_faces": None if engine is None else round(statistics.median(many[engine]) / middle[engine], 2),
+    }
+
+
 def take_turns(
-    runs: dict[str, tuple[Callable[[], object], Callable[[], object] | None]], turns: int, steps: int
+    runs: dict[str, tuple[Call, Call | None]], turns: int, steps: int, failures: Failures
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Times of single steps in ms, with one face and with many; the first turn warms up."""
+    """Times of single steps in ms, with one face and with many; the first turn warms up.
+
+    One that fails is taken out, with its times. Where the device is lost with it the turns end, and the times of the
+    others until then stay. Raises BackendUnavailable where that was before eager PyTorch had its first turn.
+    """
     one: dict[str, list[float]] = {name: [] for name in runs}
     many: dict[str, list[float]] = {name: [] for name in runs if runs[name][1] is not None}
     for turn in range(turns + 1):
-        for name, calls in runs.items():
-            for call, spent in zip(calls, (one[name], many.get(name)), strict=True):
-                if call is None or spent is None:
-                    continue
-                call()
-                call()  # another shape: warm, captured
-                for _ in range(steps):
-                    start_s = time.perf_counter()
-                    call()
-                    if turn:
-                        spent.append(1e3 * (time.perf_counter() - start_s))
+        for name in [name for name in runs if name not in failures.errors]:
+            try:
+                for call, spent in zip(runs[name], (one[name], many.get(name)), strict=True):
+                    if call is not None and spent is not None:
+                        times = step_times(call, steps)
+                        spent += times if turn else []
+            except Exception as error:  # of whatever library: the others are to be measured
+                failures.add(name, error)
+                if name != "released":  # which fails where another has lost the device
+                    one.pop(name)
+                    many.pop(name, None)
+            if failures.device_lost:
+                break
+        if failures.device_lost:
+            break
+    one = {name: spent for name, spent in one.items() if spent}
+    many = {name: spent for name, spent in many.items() if spent and name in one}
+    one = {name: spent for name, spent in one.items() if runs[name][1] is None or name in many}
+    if "released" not in one:
+        raise BackendUnavailable(
+            f"expected a turn of eager PyTorch, got none: {failures.errors}; leave out what failed"
+        )
     return one, many
+
+
+def step_times(call: Call, steps: int) -> list[float]:
+    """Of so many steps, ms each, after two that are not counted (another shape: warm, captured)."""
+    call()
+    call()
+    times = []
+    for _ in range(steps):
+        start_s = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start_s))
+    return times
 
 
 def show(figures: dict[str, Any]) -> None:
@@ -267,13 +340,22 @@ def show(figures: dict[str, Any]) -> None:
     for name, ms in figures["ms"].items():
         many = figures["ms_faces"].get(name)
         tail = f"{many['p50']:9.3f}" if many else " " * 9
-        difference = f"{figures['max_difference'][name]:.1e}" if name in figures["max_difference"] else ""
+        apart = figures["max_difference"].get(name)
+        difference = "" if apart is None else f"{apart:.1e}{'' if figures['held'][name] else ' does not hold'}"
         print(
             f"{name:22} {ms['p50']:9.3f} {ms['p90']:9.3f} {ms['p99']:9.3f} {figures['ratios'][name]:7.2f} {tail}  "
             f"{difference}"
         )
     for name, why in figures["left_out"].items():
         print(f"{name:22} left out: {why}")
+    for name, why in figures["failed"].items():
+        print(f"{name:22} failed: {why}")
+    if figures["device_lost"]:
+        print("the device stopped to answer: the other figures are those of the turns before")
+    if figures["engine"] is None:
+        print("none whose answers hold")
+    else:
+        print(f"{figures['engine']}: {figures['latency_ms']:.3f} ms, {figures['ratio_eager']:.2f} times eager PyTorch")
     if figures["tests"] is not None:
         print(f"tests marked gpu: {', '.join(f'{count} {word}' for word, count in figures['tests'].items())}")
 
@@ -304,7 +386,13 @@ def main() -> int:
         arguments.results.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^a-z0-9]+", "-", str(figures["device"]).lower()).strip("-")
         path = arguments.results / f"gpu-{datetime.date.today().isoformat()}-{name}.json"
-    return finish(figures, path)
+    code = finish(figures, path)
+    return 1 if failed_tests(figures["tests"]) else code
+
+
+def failed_tests(counts: dict[str, int] | None) -> int:
+    """How many of `run_tests` failed, errors included."""
+    return 0 if counts is None else counts.get("failed", 0) + counts.get("error", 0)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ Without CLIP: examples/sample.mp4. The whole way is measured: decoding, finding 
 MediaPipe (VIDEO mode, one face, blendshapes; wheel and --task file wanted) decodes the same file in the same way and
 writes its 52 blendshapes. The two take turns, `--repeats` times; the figures are medians over the turns.
 
-decode: how long the processing waits for a frame, which a thread of its own decodes ahead.
-overhead_ms: everything but the network, per frame. `rest`: what no stage counts, the table above all. ratio_8_faces:
-time of a frame with eight faces over that of the same frame with one, without decoding; the eight are copies of the
-clip's first face on one canvas. The last line is one JSON object.
+Stages are those of `aunet_sdk.profiling.profile` (docs/profiling.md), means per frame; `stages` in the JSON has the
+percentiles of one turn, the middle one. `rest`: what no stage counts, opening and closing of file and table and the
+results that are left at the end. overhead_ms: everything but the network's run, per frame; copies to a GPU and back
+belong to it. ratio_8_faces: time of a frame with eight faces over that of the same frame with one, without decoding;
+the eight are copies of the clip's first face on one canvas. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,36 +30,49 @@ import numpy as np
 from common import finish, machine, options_of, parser_of, run
 from landmarker import Landmarker, available
 
-from aunet_sdk import Detector
+from aunet_sdk import Detector, FrameResult
+from aunet_sdk.profiling import Profile, profile
 from aunet_sdk.sinks import CsvSink
 from aunet_sdk.sources import VideoFile
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "sample.mp4"
-STAGES = ("decode", "find", "align", "network", "points")
 TILE_PX, COLUMNS, TILE_ROWS = 160, 4, 2
 
 
-def run_ours(detector: Detector, clip: Path, table: Path) -> dict[str, float]:
-    """One turn: means per frame in ms, by stage, with `wall` and `rest`."""
-    spent = dict.fromkeys(STAGES, 0.0)
-    frames = with_face = 0
+@dataclass(frozen=True)
+class Turn:
+    """wall_ms: per frame, from before file and table are opened until the table is closed
+    face_share: of the frames whose result has a face
+    """
+
+    profile: Profile
+    wall_ms: float
+    face_share: float
+
+    def stages_ms(self) -> dict[str, float]:
+        """Means per frame; `rest` is what is left of `wall`."""
+        spent = {name: stage.mean_ms for name, stage in self.profile.stages.items() if name != "other"}
+        return {**spent, "rest": self.wall_ms - sum(spent.values()), "wall": self.wall_ms}
+
+
+def run_ours(detector: Detector, clip: Path, table: Path) -> Turn:
+    """One turn. What `profile` does before and after the frames (sensors, device facts) is not counted."""
+    results = with_face = 0
     start_s = time.perf_counter()
-    with CsvSink(table, detector.au_names) as sink:
-        for result in detector.detect_video(clip):
-            sink.write(result)
-            frames += 1
+    with CsvSink(table, detector.au_names) as rows, VideoFile(clip) as frames:
+
+        def write(result: FrameResult) -> None:
+            nonlocal results, with_face
+            rows.write(result)
+            results += 1
             with_face += bool(result.faces)
-            for name in STAGES:
-                spent[name] += result.latency_ms[name]
-    wall_ms = 1e3 * (time.perf_counter() - start_s) / frames
-    turn = {name: spent[name] / frames for name in STAGES}
-    return {
-        **turn,
-        "rest": wall_ms - sum(turn.values()),
-        "wall": wall_ms,
-        "frames": frames,
-        "faces": with_face / frames,
-    }
+
+        opened_s = time.perf_counter()
+        found = profile(detector, frames, warm_up=0, sink=write, flush=True)
+        done_s = time.perf_counter()
+    around_s = opened_s - start_s + time.perf_counter() - done_s
+    assert found.wall_s is not None
+    return Turn(found, 1e3 * (around_s + found.wall_s) / found.frames, with_face / max(1, results))
 
 
 def run_mediapipe(task: Path, clip: Path, table: Path) -> float:
@@ -114,8 +129,9 @@ def crowd_ms(detector: Detector, tiles: list[np.ndarray], faces: int) -> tuple[f
 
 def measure(arguments: argparse.Namespace, task: Path | None) -> dict[str, Any]:
     """All turns, and what comes of them."""
-    ours: list[dict[str, float]] = []
+    ours: list[Turn] = []
     theirs: list[float] = []
+    load = machine()
     one: list[tuple[float, float]] = []
     eight: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder, Detector(options_of(arguments)) as detector:
@@ -129,25 +145,29 @@ def measure(arguments: argparse.Namespace, task: Path | None) -> dict[str, Any]:
             if tiles:
                 one.append(crowd_ms(detector, tiles, 1))
                 eight.append(crowd_ms(detector, tiles, 8))
-        bundle = detector.bundle
-    middle = {name: statistics.median(turn[name] for turn in ours) for name in ours[0]}
-    source = VideoFile(arguments.clip)
-    source.close()
+    middle = sorted(ours, key=lambda turn: turn.wall_ms)[len(ours) // 2].profile
+    stages = {name: statistics.median(turn.stages_ms()[name] for turn in ours) for name in ours[0].stages_ms()}
+    overhead = [turn.wall_ms - turn.profile.stages["network"].mean_ms for turn in ours]
     figures: dict[str, Any] = {
         "benchmark": "pipeline",
         "clip": arguments.clip.name,
-        "width": source.width,
-        "height": source.height,
-        "frames": int(middle["frames"]),
-        "face_share": round(middle["faces"], 3),
-        "model": bundle.name,
-        "engine": detector.engine.name,
-        **machine(),
+        "width": middle.width,
+        "height": middle.height,
+        "frames": middle.frames,
+        "face_share": round(statistics.median(turn.face_share for turn in ours), 3),
+        "model": middle.model,
+        "engine": middle.engine,
+        "precision": middle.precision,
+        **load,
         "threads": arguments.threads,
         "repeats": arguments.repeats,
-        "fps": round(1e3 / middle["wall"], 1),
-        "overhead_ms": round(statistics.median(turn["wall"] - turn["network"] for turn in ours), 3),
-        "stages_ms": {name: round(middle[name], 3) for name in (*STAGES, "rest", "wall")},
+        "fps": round(1e3 / stages["wall"], 1),
+        "overhead_ms": round(statistics.median(overhead), 3),
+        "stages_ms": {name: round(value, 3) for name, value in stages.items()},
+        "stages": middle.as_json()["stages"],
+        "peak_memory_mb": middle.as_json()["peak_memory_mb"],
+        "peak_gpu_memory_mb": middle.as_json()["peak_gpu_memory_mb"],
+        "notes": list(middle.notes),
         "mediapipe_fps": round(1e3 / statistics.median(theirs), 1) if theirs else None,
         "ratio_8_faces": None,
     }
@@ -166,9 +186,11 @@ def show(figures: dict[str, Any], why_not: str) -> None:
     size = f"{figures['width']}x{figures['height']}"
     print(f"{figures['clip']}: {figures['frames']} frames of {size}, a face in {figures['face_share']:.0%}")
     print(f"model {figures['model']}, {figures['cores']} cores, medians of {figures['repeats']} turns\n")
-    print(f"{'stage':10} {'ms/frame':>9}")
+    print(f"{'stage':10} {'ms/frame':>9} {'p50':>9} {'p95':>9}")
     for name, value in figures["stages_ms"].items():
-        print(f"{name:10} {value:9.2f}")
+        stage = figures["stages"].get(name)
+        tail = f" {stage['p50_ms']:9.2f} {stage['p95_ms']:9.2f}" if stage else ""
+        print(f"{name.replace('_', ' '):10} {value:9.2f}{tail}")
     print(f"\n{'aunet_sdk':22} {figures['fps']:8.1f} fps, {figures['overhead_ms']:.2f} ms without the network")
     other = f"{figures['mediapipe_fps']:8.1f} fps" if figures["mediapipe_fps"] else f"  not run: {why_not}"
     print(f"{'MediaPipe landmarker':22} {other}")
@@ -179,6 +201,8 @@ def show(figures: dict[str, Any], why_not: str) -> None:
     print(f"{'eight faces':22} {text}")
     if figures["face_share"] < 0.5:
         print("few frames have a face: the network hardly ran, and the speed says little")
+    for note in figures["notes"]:
+        print(f"note: {note}")
 
 
 def main() -> int:

@@ -9,11 +9,12 @@ runs live: ONNX Runtime FP32, and OpenVINO FP32, bf16 and INT8. All take turns; 
 ratio_ort_fp32: released over ONNX Runtime FP32. ratio_best: released over the fastest of those whose answers hold:
 FP32 within 1e-3 of PyTorch, bf16 within the FP16 gate (5e-3). INT8: with --model and labels in --crops the F1 of its
 decisions may change by .01, the gate of export; random weights (without --model) decide nothing, and its probabilities
-may differ by .01 in the mean, the limit that export chooses by. --widen copies the channels of a narrow model (Net2Net,
-arXiv 1511.05641): a network of the paper's width that decides as the narrow one does, as long as nobody has weights of
-that width. --int8-as leaves those convolutions out of INT8 that an export of --model did (its .parity.json); without it
-all are quantised.
-The last line is one JSON object.
+may differ by .005 in the mean, the limit that export chooses by. --widen copies the channels of a narrow model
+(Net2Net, arXiv 1511.05641): a network of the paper's width that decides as the narrow one does, as long as nobody has
+weights of that width. --int8-as leaves those convolutions out of INT8 that an export of --model did (its .parity.json);
+without it all are quantised.
+
+load: of the machine at start and end, over one minute. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any
 import checkout  # noqa: F401
 import numpy as np
 import torch
+from common import load
 
 import train.model
 from aunet_sdk.bundle import Bundle
@@ -195,6 +197,7 @@ def engines(
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All turns, and what comes of them."""
+    busy = [load()]
     torch.set_num_threads(arguments.threads)
     loaded = Model.load(arguments.model) if arguments.model else None
     if loaded and arguments.widen > 1:
@@ -245,6 +248,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "weights": weights_of(arguments),
         "crops": sample.name,
         "cores": os.cpu_count(),
+        "load": [*busy, load()],
         "threads": arguments.threads,
         "turns": arguments.turns,
         "released_ms": round(statistics.median(turns["released"]), 2),
@@ -324,6 +328,8 @@ def show(figures: dict[str, Any]) -> None:
             f"{figures['max_difference'][name]:8.1e} "
             f"{figures['mean_difference'][name]:8.1e}  {verdict}"
         )
+    start, end = ("not told" if value is None else f"{value:.2f}" for value in figures["load"])
+    print(f"\nload of the machine: {start} at the start, {end} at the end")
 
 
 def main() -> int:

@@ -17,6 +17,8 @@ import pytest
 
 from .aunet_sdk.painted import paint, painted_detector
 
+PROFILED = ["decode", "find", "align", "copy_in", "network", "copy_out", "points", "buffer", "sinks", "other"]
+
 
 def run(repository: Path, script: str, *arguments: object) -> tuple[int, str, dict[str, Any]]:
     """Exit code, output and the object in the last line."""
@@ -55,10 +57,64 @@ def test_pipeline_prints_its_figures(repository: Path, clip: Path, tmp_path: Pat
     )
     assert code == 0, output
     assert figures["frames"] == 20 and figures["fps"] > 0 and figures["mediapipe_fps"] is None
+    assert list(figures["stages"]) == PROFILED, "the stages are those of profiling.profile"
+    assert {"p50_ms", "p95_ms", "share"} <= set(figures["stages"]["network"])
     stages = figures["stages_ms"]
+    assert list(stages) == [*PROFILED[:-1], "rest", "wall"]
+    assert stages["find"] == pytest.approx(figures["stages"]["find"]["mean_ms"], abs=0.001)
+    assert figures["peak_memory_mb"] is None or figures["peak_memory_mb"] > 50
     assert stages["wall"] == pytest.approx(sum(value for name, value in stages.items() if name != "wall"), abs=0.01)
     assert figures["overhead_ms"] == pytest.approx(stages["wall"] - stages["network"], abs=0.01)
     assert json.loads((tmp_path / "a.json").read_text()) == figures
+
+
+def test_pipeline_measures_by_the_profiling_api(
+    scripts: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = load("pipeline")
+    real, calls = pipeline.profile, []
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        calls.append(real(*arguments, **options))
+        return calls[-1]
+
+    monkeypatch.setattr(pipeline, "profile", watched)
+    with painted_detector() as detector:
+        turn = pipeline.run_ours(detector, clip, tmp_path / "table.csv")
+    assert calls == [turn.profile] and turn.profile.frames == 20 and turn.profile.warm_up == 0
+    assert turn.face_share == 1.0
+    rows = (tmp_path / "table.csv").read_text().splitlines()
+    assert len(rows) == 21, "also the frames that waited for a later one"
+    assert turn.wall_ms * 20 >= 1e3 * turn.profile.wall_s, "opening and closing are counted"
+    stages = turn.stages_ms()
+    assert stages["rest"] >= turn.profile.stages["other"].mean_ms - 1e-6
+
+
+def test_alignment_prints_its_ratio(repository: Path) -> None:
+    code, output, figures = run(repository, "alignment.py", "--rounds", 10)
+    assert code == 0, output
+    assert len(figures["cases"]) == 4 and figures["ratio"] == min(row["ratio"] for row in figures["cases"])
+    assert all(row["kernel_us"] > 0 and row["difference_levels"] < 2 for row in figures["cases"])
+    assert run(repository, "alignment.py", "--rounds", 9)[0] == 2
+
+
+def test_memory_prints_state_and_allocations(repository: Path) -> None:
+    arguments = ("--frames", 5, "--faces", 1, "--threads", 1, "--engine", "onnxruntime")
+    code, output, figures = run(repository, "memory.py", *arguments)
+    assert code == 0, output
+    assert figures["state_mib_25fps"] == pytest.approx((11 * 2 + 21 * 0.5 + 11 * 0.5) * 1.0)  # S, E, L: MiB a row
+    assert figures["state_mib_30fps"] == pytest.approx((13 * 2 + 25 * 0.5 + 13 * 0.5) * 1.0)
+    assert (figures["target_state_mib"], figures["target_alloc_kib"]) == (40, 0)
+    assert 0 < figures["state_model_mib_25fps"] < figures["state_model_mib_30fps"] < 40
+    assert figures["faces"] == 1 and 0 < figures["alloc_kib_per_frame"] < 16 and figures["arrays"] is False
+    assert "40.00" in output
+
+
+def test_memory_sees_an_array(scripts: Path) -> None:
+    memory = load("memory")
+    kept: list[np.ndarray] = []
+    top, growth = memory.allocations(lambda: kept.append(np.empty(memory.SMALLEST_ARRAY, np.uint8)), 4)
+    assert top >= memory.SMALLEST_ARRAY and growth >= 4 * memory.SMALLEST_ARRAY
 
 
 def test_pipeline_names_a_clip_that_is_missing(repository: Path, tmp_path: Path) -> None:
@@ -70,6 +126,118 @@ def test_startup_prints_its_figures(repository: Path) -> None:
     code, output, figures = run(repository, "startup.py", "--rounds", 1, "--threads", 1, "--engine", "onnxruntime")
     assert code == 0, output
     assert 0 < figures["import_s"] < figures["ready_s"] and figures["first_picture_s"] > 0
+
+
+def fine() -> None:
+    """A step that works."""
+
+
+def test_gpu_keeps_the_figures_of_the_others(scripts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gpu = load("gpu")
+    right = np.array([[0.2, 0.8]])
+    steps = 0
+
+    def breaks() -> None:
+        nonlocal steps
+        steps += 1
+        if steps > 8:
+            raise RuntimeError("cudaErrorX\nin line 2")
+
+    def no_answer() -> Any:
+        raise ValueError("no such layout")
+
+    failures = gpu.Failures(fine)
+    makers = {
+        "good": lambda: (right + 1e-4, (fine, fine)),
+        "mute": no_answer,
+        "apart": lambda: (right + 0.3, (fine, fine)),
+        "breaks": lambda: (right, (breaks, breaks)),
+    }
+    apart, runs = gpu.prepared(makers, right, failures)
+    assert list(runs) == ["good", "apart", "breaks"] and failures.errors == {"mute": "ValueError: no such layout"}
+    one, many = gpu.take_turns({"released": (fine, None), **runs}, 3, 2, failures)
+    assert set(one) == {"released", "good", "apart"} and set(many) == {"good", "apart"}
+    assert {name: len(spent) for name, spent in one.items()} == {"released": 6, "good": 6, "apart": 6}
+    assert failures.errors["breaks"] == "RuntimeError: cudaErrorX in line 2" and not failures.device_lost
+    figures = gpu.verdict(one, many, apart, 1e-3)
+    assert figures["held"] == {"good": True, "apart": False, "breaks": True}
+    assert figures["engine"] == figures["best"] == "good"
+    assert "breaks: failed" in capsys.readouterr().err
+
+
+def test_gpu_keeps_what_came_before_a_lost_device(scripts: Path) -> None:
+    gpu = load("gpu")
+    lost = False
+
+    def eager() -> None:
+        if lost:
+            raise RuntimeError("an illegal memory access was encountered")
+
+    def loses() -> None:
+        nonlocal lost
+        lost = lost or turns[0] > 12
+        turns[0] += 1
+        eager()
+
+    turns = [0]
+    failures = gpu.Failures(eager)
+    runs = {"released": (eager, None), "loses": (loses, loses), "later": (eager, eager)}
+    one, many = gpu.take_turns(runs, 4, 1, failures)
+    assert failures.device_lost and set(failures.errors) == {"loses"}
+    assert set(one) == {"released", "later"} and set(many) == {"later"} and one["later"]
+    with pytest.raises(gpu.BackendUnavailable, match="first"):
+        gpu.prepared({"first": lambda: loses(), "second": lambda: None}, np.zeros((1, 1)), gpu.Failures(eager))
+
+
+def test_gpu_takes_the_graph_of_pytorch_where_it_is_the_fastest_that_agrees(scripts: Path) -> None:
+    gpu = load("gpu")
+    one = {"released": [8.0, 9.0, 10.0], "torch_graph": [2.0, 2.0, 2.0], "tensorrt": [1.0] * 3, "ort": [3.0] * 3}
+    many = {name: [4 * ms for ms in spent] for name, spent in one.items()}
+    apart = {"torch_graph": 1e-3, "tensorrt": 0.2, "ort": 1e-3}
+    figures = gpu.verdict(one, many, apart, 5e-3)
+    assert (figures["engine"], figures["best"]) == ("torch_graph", "ort")
+    assert (figures["latency_ms"], figures["ratio_eager"], figures["ratio_8_faces"]) == (2.0, 4.5, 4.0)
+    figures = gpu.verdict(one, many, {**apart, "tensorrt": 1e-4}, 5e-3)
+    assert figures["engine"] == figures["best"] == "tensorrt" and figures["latency_ms"] == 1.0
+    figures = gpu.verdict(one, many, dict.fromkeys(apart, float("nan")), 5e-3)
+    assert figures["engine"] is None and figures["latency_ms"] is None and figures["ratio_eager"] is None
+    json.loads(json.dumps(figures, allow_nan=False))
+
+
+@pytest.mark.parametrize("head", ["aunet", "points"])
+def test_the_graph_of_pytorch_answers_as_the_released_path(scripts: Path, head: str) -> None:
+    """Three live steps of it, for one face and for several at once, also where the last ones are not full."""
+    import torch
+
+    gpu = load("gpu")
+    crops = np.random.default_rng(0).integers(0, 256, (3, 3, 3, 64, 64), np.uint8)
+    model = gpu.random_model(16, 64, crops)
+    triplets = [torch.from_numpy(part.astype(np.float32) / np.float32(255)) for part in crops.swapaxes(0, 1)]
+    expected = gpu.sigmoid(gpu.released(model, head, *triplets).numpy())
+    found, steps = gpu.graph_runs(model, head, "fp32", 2, "cpu", crops)
+    assert found.shape == (2, *expected.shape) and np.abs(found - expected).max() < 1e-3
+    assert np.abs(found - expected[::-1]).max() > 5e-3, "another face would show"
+    heatmaps, logits = steps[1]()
+    assert heatmaps.shape == (2, 68, 16, 16) and logits.shape == (2, expected.shape[1])
+
+
+def test_gpu_ends_with_an_error_after_failed_tests(
+    scripts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = load("gpu")
+    tests: dict[str, int] | None = None
+    monkeypatch.setattr(gpu, "measure", lambda _: {"device": "none", "tests": tests})
+    monkeypatch.setattr(gpu, "show", lambda _: None)
+    path = tmp_path / "g.json"
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--cpu", "--json", str(path)])
+    for tests, code in (
+        (None, 0),
+        ({"passed": 3, "skipped": 1}, 0),
+        ({"passed": 3, "failed": 1}, 1),
+        ({"error": 2}, 1),
+    ):
+        path.unlink(missing_ok=True)
+        assert gpu.main() == code and json.loads(path.read_text())["tests"] == tests
 
 
 def test_a_benchmark_says_which_model_is_missing(repository: Path, tmp_path: Path) -> None:

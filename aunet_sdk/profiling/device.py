@@ -12,13 +12,23 @@ import platform
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-__all__ = ["PowerMeter", "device_facts", "driver_version", "forget_peak_memory", "peak_memory_mb"]
+__all__ = ["GpuMemory", "PowerMeter", "device_facts", "driver_version", "forget_peak_memory", "peak_memory_mb"]
 
 SAMPLE_S = 0.1
+
+
+@dataclass(frozen=True)
+class GpuMemory:
+    """What is held on the GPU, MiB: by this process, on all GPUs, or else by all processes on the machine's only one"""
+
+    peak_mb: float
+    of_process: bool
 
 
 class Sensor(Protocol):
@@ -62,6 +72,28 @@ class RaplPackage:
         return (spent if spent >= 0 else spent + self._range) / 1e6 / (now - before)
 
 
+class _Memory(ctypes.Structure):
+    """nvmlMemory_t, bytes."""
+
+    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
+
+
+class _Process(ctypes.Structure):
+    """nvmlProcessInfo_t, bytes."""
+
+    _fields_ = [
+        ("pid", ctypes.c_uint),
+        ("used", ctypes.c_ulonglong),
+        ("gpu_instance", ctypes.c_uint),
+        ("compute_instance", ctypes.c_uint),
+    ]
+
+
+_PROCESSES = 128
+"""of one GPU that are looked at; where there are more NVML gives an error, and none is known"""
+_NOT_TOLD = ctypes.c_ulonglong(-1).value
+
+
 class NvmlDevice:
     """A GPU by NVML."""
 
@@ -86,6 +118,21 @@ class NvmlDevice:
         if self._library.nvmlDeviceGetClockInfo(self._handle, 1, ctypes.byref(clock)):
             return None
         return clock.value
+
+    def memory_mb(self) -> float | None:
+        """In use by all processes, MiB."""
+        memory = _Memory()
+        if self._library.nvmlDeviceGetMemoryInfo(self._handle, ctypes.byref(memory)):
+            return None
+        return float(memory.used) / 2**20
+
+    def process_memory_mb(self) -> float | None:
+        """In use by this process, MiB; None where NVML does not list it (no CUDA, or a container's own numbers)."""
+        found, count = (_Process * _PROCESSES)(), ctypes.c_uint(_PROCESSES)
+        if self._library.nvmlDeviceGetComputeRunningProcesses_v3(self._handle, ctypes.byref(count), found):
+            return None
+        used = [each.used for each in found[: count.value] if each.pid == os.getpid() and each.used != _NOT_TOLD]
+        return sum(used) / 2**20 if used else None
 
 
 def _nvml() -> Any:
@@ -135,16 +182,23 @@ def find_sensors(root: Path = Path("/")) -> list[Sensor]:
 
 
 class PowerMeter:
-    """Samples the sensors ten times a second in a daemon thread, inside `with`."""
+    """Samples power and GPU memory ten times a second in a daemon thread, inside `with`; the memory at its ends, too.
 
-    def __init__(self, sensors: list[Sensor] | None = None) -> None:
-        self._sensors = find_sensors() if sensors is None else sensors
+    sensors: None: all that answer, and then the memory of the GPUs among them
+    """
+
+    def __init__(self, sensors: Sequence[Sensor] | None = None) -> None:
+        self._sensors = list(find_sensors() if sensors is None else sensors)
+        self._gpus = [sensor for sensor in self._sensors if isinstance(sensor, NvmlDevice)]
         self._watts: dict[str, list[float]] = {}
+        self._process_mb: float | None = None
+        self._device_mb: float | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> PowerMeter:
         if self._sensors:
+            self._look_at_memory()
             self._thread = threading.Thread(target=self._work, name="aunet-power", daemon=True)
             self._thread.start()
         return self
@@ -155,13 +209,33 @@ class PowerMeter:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+            self._look_at_memory()
 
     def _work(self) -> None:
         while not self._stop.wait(SAMPLE_S):
+            self._look_at_memory()
             for sensor in self._sensors:
                 watts = sensor.watts()
                 if watts is not None:
                     self._watts.setdefault(sensor.name, []).append(watts)
+
+    def _look_at_memory(self) -> None:
+        try:
+            own = [mb for gpu in self._gpus if (mb := gpu.process_memory_mb()) is not None]
+            every = self._gpus[0].memory_mb() if len(self._gpus) == 1 else None
+        except AttributeError:  # an NVML without these calls
+            self._gpus = []
+            return
+        if own:
+            self._process_mb = max(sum(own), self._process_mb or 0.0)
+        if every is not None:
+            self._device_mb = max(every, self._device_mb or 0.0)
+
+    def gpu_memory(self) -> GpuMemory | None:
+        """The largest sample; None where no GPU answered, or several did and none lists this process."""
+        if self._process_mb is not None:
+            return GpuMemory(self._process_mb, of_process=True)
+        return None if self._device_mb is None else GpuMemory(self._device_mb, of_process=False)
 
     def result(self) -> dict[str, dict[str, float]]:
         """By sensor: mean_w and max_w, watts; sensors without an answer are left out."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..errors import InvalidInput, SourceLost
 from ..sources.base import Frame, as_bgr
-from .device import PowerMeter, device_facts, forget_peak_memory, peak_memory_mb
+from .device import GpuMemory, PowerMeter, device_facts, forget_peak_memory, peak_memory_mb
 from .report import Comparison, Profile
 from .timers import DETAILS, summarise
 
@@ -70,13 +71,26 @@ class _Run:
         self.age_ms.append(1e3 * age_s)
         self.faces.append(len(self._session.tracker.live))
 
+    def flush(self) -> None:
+        """The results that still waited for a later frame go to the sink."""
+        with self.detector._lock:
+            results = self._session.flush()
+        if self._sink is not None:
+            for result in results:
+                self._sink(result)
+
     def network_ms(self, last: int = 0) -> list[float]:
         """Of every frame, or the last ones, copies to the device and back included."""
         parts = (self.stages[name][-last:] for name in ("copy_in", "network", "copy_out"))
         return [sum(each) for each in zip(*parts, strict=True)]
 
     def profile(
-        self, dropped: int, power: Mapping[str, Mapping[str, float]], device: Mapping[str, str], notes: Iterable[str]
+        self,
+        dropped: int,
+        meter: PowerMeter,
+        device: Mapping[str, str],
+        notes: Iterable[str],
+        wall_s: float | None = None,
     ) -> Profile:
         """What came of it. Raises InvalidInput where no frame is left after the warm-up."""
         if not self.frame_ms:
@@ -86,6 +100,7 @@ class _Run:
             )
         engine, bundle, options = self.detector.engine, self.detector.bundle, self.detector.options
         per_face = [ms / faces for ms, faces in zip(self.network_ms(), self.faces, strict=True) if faces]
+        gpu = _gpu_memory(meter.gpu_memory(), engine.providers)
         thin = np.linspace(0, len(self.frame_ms) - 1, min(len(self.frame_ms), TIMELINE_POINTS)).astype(int)
         return Profile(
             engine=engine.name,
@@ -107,10 +122,12 @@ class _Run:
             dropped=dropped,
             faces_left_out=self._session.tracker.left_out,
             peak_memory_mb=peak_memory_mb(),
-            power=power,
+            peak_gpu_memory_mb=None if gpu is None else gpu.peak_mb,
+            wall_s=wall_s,
+            power=meter.result(),
             device=device,
             timeline_ms=tuple(self.frame_ms[i] for i in thin),
-            notes=(*notes, *_doubts(device, self.faces)),
+            notes=(*notes, *_doubts(device, self.faces, gpu)),
         )
 
 
@@ -121,6 +138,7 @@ def profile(
     duration_s: float | None = None,
     warm_up: int = WARM_UP,
     sink: Sink | None = None,
+    flush: bool = False,
 ) -> Profile:
     """Measure a detector on frames, in a stream of its own.
 
@@ -131,6 +149,8 @@ def profile(
         duration_s: stop after this many seconds (warm-up not counted); None: when the frames end.
         warm_up: frames that are not counted, at least 0.
         sink: called with every result; its time is the stage `sinks`.
+        flush: at the end the results that waited for a later frame go to the sink, too. That belongs to no frame and to
+            no stage; `wall_s` holds it.
 
     Returns:
         Profile. Where the source breaks off on the way, what was measured until then, with a note.
@@ -144,7 +164,8 @@ def profile(
     forget_peak_memory()
     coming = iter(frames)
     stop_s = None
-    with PowerMeter() as power:
+    with _timed([detector]), PowerMeter() as meter:
+        begun_s = time.perf_counter()
         try:
             while True:
                 start_s = time.perf_counter()
@@ -163,7 +184,10 @@ def profile(
         finally:
             if coming is not frames and hasattr(coming, "close"):
                 coming.close()
-    return run.profile(int(getattr(frames, "dropped", 0)), power.result(), device_facts(), notes)
+        if flush:
+            run.flush()
+        wall_s = time.perf_counter() - begun_s
+    return run.profile(int(getattr(frames, "dropped", 0)), meter, device_facts(), notes, wall_s)
 
 
 def compare(
@@ -192,7 +216,7 @@ def compare(
     forget_peak_memory()
     coming = iter(frames)
     begun_s = time.perf_counter()
-    with PowerMeter() as power:
+    with _timed(detectors.values()), PowerMeter() as meter:
         while (part := list(islice(coming, turn_frames))) and (
             duration_s is None or time.perf_counter() - begun_s < duration_s or len(turns) < 1
         ):
@@ -207,7 +231,7 @@ def compare(
     first = next(iter(runs))
     device = device_facts()
     notes = ["the engines took turns: power and peak memory are those of all of them together"]
-    profiles = {name: run.profile(0, power.result(), device, notes) for name, run in runs.items()}
+    profiles = {name: run.profile(0, meter, device, notes) for name, run in runs.items()}
     ratios = {
         name: {
             key: statistics.median(turn[name][key] / turn[first][key] if turn[first][key] else 1.0 for turn in turns)
@@ -216,6 +240,27 @@ def compare(
         for name in runs
     }
     return Comparison(profiles, ratios)
+
+
+@contextmanager
+def _timed(detectors: Iterable[Detector]) -> Iterator[None]:
+    """Inside, engines measure their copies also where that costs something; those that cannot are left as they are."""
+    engines = [detector.engine for detector in detectors if hasattr(detector.engine, "timed")]
+    before = [engine.timed for engine in engines]
+    try:
+        for engine in engines:
+            engine.timed = True
+        yield
+    finally:
+        for engine, timed in zip(engines, before, strict=True):
+            engine.timed = timed
+
+
+def _gpu_memory(found: GpuMemory | None, providers: Iterable[str]) -> GpuMemory | None:
+    """That of the whole device says nothing of an engine on the CPU."""
+    if found is None or found.of_process:
+        return found
+    return None if all(name.upper().startswith("CPU") for name in providers) else found
 
 
 def _tail(run: _Run, count: int) -> dict[str, float]:
@@ -233,7 +278,7 @@ def _check(duration_s: float | None, warm_up: int) -> None:
         raise InvalidInput(f"warm_up: expected a whole number of frames from 0 on, got {warm_up!r}")
 
 
-def _doubts(device: Mapping[str, str], faces: list[int]) -> list[str]:
+def _doubts(device: Mapping[str, str], faces: list[int], gpu: GpuMemory | None) -> list[str]:
     """Notes on what makes the figures say less."""
     notes = []
     governor = device.get("governor", "not told")
@@ -245,4 +290,6 @@ def _doubts(device: Mapping[str, str], faces: list[int]) -> list[str]:
     without = sum(not count for count in faces) / len(faces)
     if without > 0.1:
         notes.append(f"{without:.0%} of the frames had no face: the network hardly ran there")
+    if gpu is not None and not gpu.of_process:
+        notes.append("NVML does not list this process: the GPU memory is what all processes on that GPU hold")
     return notes

@@ -51,6 +51,11 @@ class Profile:
     """faces seen but not followed (max_faces)"""
     peak_memory_mb: float | None
     """of the whole process, MiB; None where the system does not tell"""
+    peak_gpu_memory_mb: float | None = None
+    """largest sample of the GPU memory that this process held, MiB, by NVML; of all processes where a note says so;
+    None where nothing answers or nothing is held"""
+    wall_s: float | None = None
+    """from asking for the first frame to the last result, warm-up and `flush` included; None in a comparison"""
     power: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """by sensor: mean_w, max_w; empty where the device does not tell"""
     device: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +87,8 @@ class Profile:
             "dropped": self.dropped,
             "faces_left_out": self.faces_left_out,
             "peak_memory_mb": None if self.peak_memory_mb is None else round(self.peak_memory_mb, 1),
+            "peak_gpu_memory_mb": None if self.peak_gpu_memory_mb is None else round(self.peak_gpu_memory_mb, 1),
+            "wall_s": None if self.wall_s is None else round(self.wall_s, 4),
             "stages": {name: {**_numbers(s), "share": round(self.share(name), 4)} for name, s in self.stages.items()},
             "frame": _numbers(self.frame),
             "age": _numbers(self.age),
@@ -119,6 +126,8 @@ class Profile:
         per_face = "" if self.network_ms_per_face is None else f", network {self.network_ms_per_face:.2f} ms per face"
         lines = [f"{self.fps:.1f} frames/s{per_face}; look-ahead {self.lookahead_ms:.0f} ms on top of the age"]
         memory = "not known" if self.peak_memory_mb is None else f"{self.peak_memory_mb:.0f} MiB"
+        if self.peak_gpu_memory_mb is not None:
+            memory += f", on the GPU {self.peak_gpu_memory_mb:.0f} MiB"
         left_out = f"; faces left out: {self.faces_left_out}" if self.faces_left_out else ""
         lines.append(f"peak memory of the process {memory}; frames dropped: {self.dropped}{left_out}")
         for name, watts in self.power.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from aunet_sdk.profiling.device import (
+    GpuMemory,
     PowerMeter,
     device_facts,
     driver_version,
@@ -91,6 +93,88 @@ def test_the_drivers_version(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setattr("ctypes.CDLL", library)
         assert driver_version() == expected
+
+
+class FakeGpus(FakeNvml):
+    """GPUs with a power, and memory in bytes: in use, and by process."""
+
+    def __init__(self, *gpus: tuple[int, dict[int, int]], lists: bool = True) -> None:
+        super().__init__(b"550.54.15")
+        self.gpus = list(gpus)
+        self._lists = lists
+
+    def nvmlDeviceGetCount_v2(self, count: Any) -> int:
+        count._obj.value = len(self.gpus)
+        return 0
+
+    def nvmlDeviceGetHandleByIndex_v2(self, index: int, handle: Any) -> int:
+        handle._obj.value = index + 1
+        return 0
+
+    def nvmlDeviceGetName(self, handle: Any, name: Any, size: Any) -> int:
+        name.value = b"H200"
+        return 0
+
+    def nvmlDeviceGetPowerUsage(self, handle: Any, milliwatts: Any) -> int:
+        milliwatts._obj.value = 90_000
+        return 0
+
+    def nvmlDeviceGetMemoryInfo(self, handle: Any, memory: Any) -> int:
+        memory._obj.used = self.gpus[handle.value - 1][0]
+        return 0
+
+    def nvmlDeviceGetComputeRunningProcesses_v3(self, handle: Any, count: Any, found: Any) -> int:
+        if not self._lists:
+            return 3
+        processes = self.gpus[handle.value - 1][1]
+        assert count._obj.value >= len(processes)
+        for row, (pid, used) in zip(found, processes.items(), strict=False):
+            row.pid, row.used = pid, used
+        count._obj.value = len(processes)
+        return 0
+
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    "library, expected",
+    [
+        (FakeGpus((900 * MIB, {os.getpid(): 300 * MIB, 1: 500 * MIB})), GpuMemory(300, of_process=True)),
+        (FakeGpus((9 * MIB, {os.getpid(): 4 * MIB}), (8 * MIB, {os.getpid(): 2 * MIB})), GpuMemory(6, of_process=True)),
+        (FakeGpus((900 * MIB, {1: 500 * MIB})), GpuMemory(900, of_process=False)),
+        (FakeGpus((900 * MIB, {}), lists=False), GpuMemory(900, of_process=False)),
+        (FakeGpus((900 * MIB, {os.getpid(): 2**64 - 1})), GpuMemory(900, of_process=False)),  # not told (WDDM)
+        (FakeGpus((900 * MIB, {}), (800 * MIB, {})), None),  # whose it is nobody knows
+        (FakeGpus(), None),
+        (FakeNvml(b"550.54.15"), None),  # an NVML without GPUs' calls
+    ],
+)
+def test_gpu_memory(monkeypatch: pytest.MonkeyPatch, library: FakeNvml, expected: GpuMemory | None) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    with PowerMeter() as meter:
+        pass
+    assert meter.gpu_memory() == expected
+
+
+def test_gpu_memory_is_the_largest_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = FakeGpus((0, {os.getpid(): 100 * MIB}))
+    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    with PowerMeter() as meter:
+        library.gpus[0] = 0, {os.getpid(): 700 * MIB}
+        time.sleep(0.3)
+        library.gpus[0] = 0, {os.getpid(): 200 * MIB}
+    assert meter.gpu_memory() == GpuMemory(700, of_process=True)
+    assert meter.result()["gpu 0 H200"]["max_w"] == 90.0
+
+
+def test_an_nvml_without_memory_calls_still_tells_power(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = FakeGpus((900 * MIB, {}))
+    monkeypatch.setattr(FakeGpus, "nvmlDeviceGetComputeRunningProcesses_v3", property())
+    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    with PowerMeter() as meter:
+        time.sleep(0.3)
+    assert meter.gpu_memory() is None and "gpu 0 H200" in meter.result()
 
 
 def test_clocks_and_governor(jetson: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from aunet_sdk import AUNetError, Detector, DetectorOptions, FrameResult, InvalidInput, SourceLost
 from aunet_sdk.profiling import Comparison, Profile, SyntheticFrames, compare, profile
+from aunet_sdk.profiling.device import GpuMemory
 from aunet_sdk.profiling.html import page, write_page
 from aunet_sdk.profiling.synthetic import draw_head
 from aunet_sdk.sources import Frame
@@ -54,9 +55,75 @@ def test_a_profile_counts_its_frames_and_adds_up(detector: Detector, frames: lis
     assert found.peak_memory_mb is None or found.peak_memory_mb > 50
 
 
+def test_flush_brings_the_results_that_are_left(detector: Detector, frames: list[Frame]) -> None:
+    seen: list[int] = []
+    lengths = []
+    for flush in (False, True):
+        seen.clear()
+        found = profile(detector, frames[:20], warm_up=4, sink=lambda result: seen.append(result.index), flush=flush)
+        assert found.wall_s is not None and found.wall_s >= sum(found.timeline_ms) / 1e3
+        lengths.append(len(seen))
+    assert lengths == [10, 20] and seen == list(range(20))
+    assert found.as_json()["wall_s"] == pytest.approx(found.wall_s, abs=1e-3)
+
+
+def test_the_wall_holds_the_warm_up_and_the_flush(detector: Detector, frames: list[Frame]) -> None:
+    def sink(result: FrameResult) -> None:
+        time.sleep(0.01)
+
+    found = profile(detector, frames[:14], warm_up=13, sink=sink, flush=True)
+    assert found.frames == 1 and found.wall_s is not None and found.wall_s > 0.14
+
+
+def test_engines_time_their_copies_while_they_are_measured(detector: Detector, frames: list[Frame]) -> None:
+    engine, during = detector.engine, []
+    assert engine.timed is False  # type: ignore[attr-defined]
+    profile(detector, frames[:12], warm_up=1, sink=lambda _: during.append(engine.timed))  # type: ignore[attr-defined]
+    with pytest.raises(InvalidInput, match="warm-up"):
+        profile(detector, frames[:2], warm_up=2)
+    assert set(during) == {True} and engine.timed is False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "providers, memory, expected",
+    [
+        (("CPUExecutionProvider",), None, None),
+        (("CPUExecutionProvider",), GpuMemory(700.0, of_process=False), None),
+        (("CPU fp32",), GpuMemory(700.0, of_process=False), None),
+        (("CPUExecutionProvider",), GpuMemory(700.0, of_process=True), 700.0),
+        (("CUDAExecutionProvider", "CPUExecutionProvider"), GpuMemory(700.0, of_process=False), 700.0),
+    ],
+)
+def test_gpu_memory_in_a_profile(
+    detector: Detector,
+    frames: list[Frame],
+    monkeypatch: pytest.MonkeyPatch,
+    providers: tuple[str, ...],
+    memory: GpuMemory | None,
+    expected: float | None,
+) -> None:
+    monkeypatch.setattr(detector.engine, "providers", providers)
+    monkeypatch.setattr("aunet_sdk.profiling.measure.PowerMeter.gpu_memory", lambda _: memory)
+    found = profile(detector, frames[:3], warm_up=1)
+    assert found.peak_gpu_memory_mb == found.as_json()["peak_gpu_memory_mb"] == expected
+    of_all = memory is not None and expected is not None and not memory.of_process
+    assert any("NVML" in note for note in found.notes) == of_all
+    assert ("on the GPU 700 MiB" in " ".join(found.lines())) == (expected is not None)
+
+
 def test_what_the_json_holds(detector: Detector, frames: list[Frame]) -> None:
     figures = json.loads(json.dumps(profile(detector, frames, warm_up=20).as_json()))
-    for name in ("fps", "engine", "precision", "faces", "lookahead_ms", "peak_memory_mb", "dropped", "stages"):
+    for name in (
+        "fps",
+        "engine",
+        "precision",
+        "faces",
+        "lookahead_ms",
+        "peak_memory_mb",
+        "peak_gpu_memory_mb",
+        "dropped",
+        "stages",
+    ):
         assert name in figures
     bundle = detector.bundle
     assert (bundle.precision, bundle.arithmetic) == ("fp16", "fp32"), "the default bundle stores half, computes single"
