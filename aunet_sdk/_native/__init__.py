@@ -1,10 +1,15 @@
-"""Compiled kernels, built from csrc/*.pyx. Each has a NumPy reference that runs where it is missing."""
+"""Compiled kernels, built from csrc/*.pyx. Where one is missing its NumPy reference runs; `raster`, which only train's
+renderer uses, has none.
+"""
 
 from __future__ import annotations
 
 import warnings
 from importlib import import_module
 from types import ModuleType
+
+KERNELS = ("align", "boxes", "geometry", "heatmap")
+"""the modules that the package runs; `raster` is the renderer's of train alone"""
 
 _warned = False
 

@@ -17,6 +17,8 @@ from train.data.synthetic.choreography import ROW
 from train.data.synthetic.hand_mesh import JOINTS, HandMesh, MeshHand
 from train.data.synthetic.portraits import read_portraits
 
+pytest.importorskip("aunet_sdk._native.raster")
+
 SIDE, PX_PER_CM = 200, 10.0
 LIGHT = np.array((0.0, 0.0, 1.0))
 

@@ -19,18 +19,21 @@ from train.data.synthetic.crop import CROP, CROP_SCALE, FRAMES, INTERVAL_S, MARG
 from train.data.synthetic.hand_mesh import HandMesh, load_hand_mesh
 from train.data.synthetic.ict import AU_NUMBERS, Head, load_head
 from train.data.synthetic.morph import MORPHS, morph_rows
+from train.data.synthetic.native import load_raster
 from train.data.synthetic.photos import photo_rows
 from train.data.synthetic.portraits import CREDITS, Portrait, read_groups, read_portraits, split_identities
+from train.data.synthetic.record import begin, renderer_key, source_key
 from train.data.synthetic.render import Person, prepare_person, render
 
 SEQUENCES_PER_SHARD = 64
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Settings:
     """``source``: folder with portraits/ and ict_facekit_light.npz; ``out``: the set; ``sequences`` in all, shared
-    among the splits as their identities are; ``hands``: share of them with a hand before the face; ``morphs``: how
-    many photos mixed of two people go with them.
+    among the splits as their identities are (a set may grow: more of them later); ``hands``: share of them with a hand
+    before the face; ``morphs``: how many photos mixed of two people go with them.
     """
 
     source: Path
@@ -46,21 +49,43 @@ class Settings:
 _state: dict = {}
 
 
-def _load(settings: Settings) -> tuple[Head, dict[str, Person], dict[str, str], list[Portrait]]:
-    head = load_head(settings.source / "ict_facekit_light.npz")
-    portraits = read_portraits(settings.source / "portraits")
-    splits = split_identities([p.identity for p in portraits], read_groups(settings.source / "portraits"))
-    of = {identity: name for name, members in splits.items() for identity in members}
-    people = {p.identity: prepare_person(head, p, settings.out / "people") for p in portraits if not p.smiling}
-    return head, people, of, portraits
+@dataclass(frozen=True)
+class Material:
+    """What is read of the source. ``of``: identity -> split; ``splits``: the other way round."""
+
+    head: Head
+    portraits: list[Portrait]
+    groups: dict[str, dict[str, str]]
+    splits: dict[str, list[str]]
+    of: dict[str, str]
+
+    def people(self, cache: Path) -> dict[str, Person]:
+        """Everybody with a neutral portrait, fitted."""
+        return {p.identity: prepare_person(self.head, p, cache) for p in self.portraits if not p.smiling}
+
+    def training(self) -> list[Portrait]:
+        """The photos of those who are trained on."""
+        return [p for p in self.portraits if self.of[p.identity] == "train"]
+
+
+def _read(source: Path) -> Material:
+    head, portraits = load_head(source / "ict_facekit_light.npz"), read_portraits(source / "portraits")
+    groups = read_groups(source / "portraits")
+    splits = split_identities([p.identity for p in portraits], groups)
+    if empty := [name for name in SPLITS if not splits[name]]:
+        raise ValueError(
+            f"{source}: expected people enough for train, val and test, got {len({p.identity for p in portraits})}, "
+            f"none for {', '.join(empty)}; six of one ethnic group are the fewest"
+        )
+    return Material(head, portraits, groups, splits, {n: name for name in SPLITS for n in splits[name]})
 
 
 def _start(settings: Settings) -> None:
     cv2.setNumThreads(1)
-    head, people, of, portraits = _load(settings)
+    material = _read(settings.source)
     mesh = load_hand_mesh(settings.hand_mesh) if settings.hand_mesh else None
-    matrix = head.au_matrix()
-    _state.update(settings=settings, head=head, people=people, of=of, portraits=portraits, matrix=matrix, mesh=mesh)
+    people, matrix = material.people(settings.out / "people"), material.head.au_matrix()
+    _state.update(settings=settings, head=material.head, people=people, of=material.of, matrix=matrix, mesh=mesh)
 
 
 def render_sequence(
@@ -101,14 +126,16 @@ def _write(path: Path, rows: list[dict[str, np.ndarray]], identity: list[str], s
     os.replace(partial, path)
 
 
-def _render_shard(number: int) -> int:
+def _render_shard(job: tuple[int, int]) -> int:
+    """Write shard ``number`` of ``count`` sequences.  Returns ``count``."""
+    number, count = job
     settings: Settings = _state["settings"]
     rng = np.random.default_rng((settings.seed, number))
     people: dict[str, Person] = _state["people"]
     names = sorted(people)
-    mates = {split: [people[n] for n in names if _state["of"][n] == split] for split in ("train", "val", "test")}
+    mates = {split: [people[n] for n in names if _state["of"][n] == split] for split in SPLITS}
     rows, identity = [], []
-    for _ in range(min(SEQUENCES_PER_SHARD, settings.sequences - number * SEQUENCES_PER_SHARD)):
+    for _ in range(count):
         name = names[rng.integers(len(names))]
         others = mates[_state["of"][name]]
         more = (rng, settings.hands, _state["mesh"])
@@ -122,8 +149,8 @@ def _no_face_rows(people: dict[str, Person], count: int, rng: np.random.Generato
     rows = []
     nothing = {
         "points": np.full((FRAMES, 68, 2), np.nan, np.float32),
-        "intensity": np.full((FRAMES, 15), np.nan, np.float32),
-        "labels": np.full((FRAMES, 15), np.nan, np.float32),
+        "intensity": np.full((FRAMES, len(AU_NUMBERS)), np.nan, np.float32),
+        "labels": np.full((FRAMES, len(AU_NUMBERS)), np.nan, np.float32),
     }
     for _ in range(count):
         image = scene.no_face(list(people.values()), SIZE, rng)[..., ::-1]
@@ -131,35 +158,31 @@ def _no_face_rows(people: dict[str, Person], count: int, rng: np.random.Generato
     return rows
 
 
-def generate(settings: Settings) -> Iterator[tuple[int, int]]:
-    """Render what is missing; yields (frames done, frames in all) as shards are finished. The same settings give the
-    same set, whatever the number of workers.
+def _missing(shards: Path, sequences: int) -> list[tuple[int, int]]:
+    """(number, rows) of the shards that a set of ``sequences`` lacks, or has with fewer rows.
+
+    Raises:
+        ValueError: there are more sequences already.
     """
-    shards = settings.out / "shards"
-    shards.mkdir(parents=True, exist_ok=True)
-    record = settings.out / "settings.json"
-    mesh = load_hand_mesh(settings.hand_mesh) if settings.hand_mesh else None
-    of_mesh = hashlib.sha256(settings.hand_mesh.read_bytes()).hexdigest() if settings.hand_mesh else None
-    wanted = {
-        "seed": settings.seed,
-        "hands": settings.hands,
-        "hand_mesh_sha256": of_mesh,
-        "morphs": settings.morphs,
-    }
-    begun = (
-        {**wanted, "hand_mesh_sha256": None, "morphs": 0, **json.loads(record.read_text())}
-        if record.is_file()
-        else wanted
-    )
-    if other := [name for name in wanted if begun[name] != wanted[name]]:
-        had, got = ({name: which[name] for name in other} for which in (begun, wanted))
-        raise ValueError(f"{settings.out}: was begun with {had}, got {got}; choose another folder")
-    wanted["sequences"] = settings.sequences
-    record.write_text(json.dumps(wanted))
-    head, people, of, portraits = _load(settings)
-    splits = {name: sorted(n for n in of if of[n] == name) for name in ("train", "val", "test")}
-    neutral = np.mean([p.fit.vertices[head.landmarks] for p in people.values()], axis=0)
-    about = {
+    rows = {}
+    for path in shards.glob("[0-9][0-9][0-9][0-9][0-9].npz"):
+        with np.load(path) as shard:
+            rows[int(path.stem)] = len(shard["identity"])
+    held = max((number * SEQUENCES_PER_SHARD + count for number, count in rows.items()), default=0)
+    if held > sequences:
+        raise ValueError(
+            f"{shards.parent}: holds sequence {held} already, got {sequences} as their number; ask for {held}, "
+            "or choose another folder"
+        )
+    starts = range(0, sequences, SEQUENCES_PER_SHARD)
+    wanted = {number: min(SEQUENCES_PER_SHARD, sequences - start) for number, start in enumerate(starts)}
+    return [(number, count) for number, count in wanted.items() if rows.get(number) != count]
+
+
+def _about(settings: Settings, material: Material, people: dict[str, Person]) -> dict:
+    """What dataset.json says."""
+    neutral = np.mean([p.fit.vertices[material.head.landmarks] for p in people.values()], axis=0)
+    return {
         "version": 1,
         "seed": settings.seed,
         "size": SIZE,
@@ -169,44 +192,71 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
         "au_numbers": list(AU_NUMBERS),
         "template": TEMPLATE.tolist(),
         "crop_scale": CROP_SCALE,
-        "splits": splits,
-        "groups": read_groups(settings.source / "portraits"),
+        "splits": {name: sorted(material.splits[name]) for name in SPLITS},
+        "groups": material.groups,
         "points3d": (neutral - neutral.mean(0)).round(4).tolist(),
         "credits": list(CREDITS),
     }
-    (settings.out / "dataset.json").write_text(json.dumps(about, indent=1))
+
+
+def _write_stills(settings: Settings, material: Material, people: dict[str, Person], mesh: HandMesh | None) -> None:
+    """Photos, morphs and pictures without a face, as far as they are missing."""
+    shards, seed = settings.out / "shards", settings.seed
     if not (shards / "photos.npz").is_file():
-        rows, identity = photo_rows(portraits)
+        rows, identity = photo_rows(material.portraits)
         if mesh is not None:  # of those who are trained on: the photos of the others stay what they are judged by
-            training = [p for p in portraits if of[p.identity] == "train"]
-            more = photo_rows(training, mesh, np.random.default_rng((settings.seed, 10**7)))
+            more = photo_rows(material.training(), mesh, np.random.default_rng((seed, 10**7)))
             rows, identity = rows + more[0], identity + more[1]
         _write(shards / "photos.npz", rows, identity, "photo")
-    if settings.morphs and not (shards / "morphs.npz").is_file():  # of those who are trained on
-        training = [p for p in portraits if of[p.identity] == "train"]
-        _write(
-            shards / "morphs.npz",
-            *morph_rows(training, settings.morphs, np.random.default_rng((settings.seed, 10**7 + 1))),
-            "photo",
-        )
+    if settings.morphs and not (shards / "morphs.npz").is_file():
+        rng = np.random.default_rng((seed, 10**7 + 1))
+        _write(shards / "morphs.npz", *morph_rows(material.training(), settings.morphs, rng), "photo")
     if not (shards / "no_face.npz").is_file():
         rows, identity = [], []
         for number, (name, share) in enumerate((("train", 192), ("val", 32), ("test", 64))):
-            members = {n: people[n] for n in splits[name]}
-            rows += _no_face_rows(members, share, np.random.default_rng((settings.seed, 10**6 + number)))
-            identity += [splits[name][i % len(members)] for i in range(share)]
+            members = {n: people[n] for n in sorted(material.splits[name])}
+            rows += _no_face_rows(members, share, np.random.default_rng((seed, 10**6 + number)))
+            identity += [list(members)[i % len(members)] for i in range(share)]
         _write(shards / "no_face.npz", rows, identity, "negative")
-    del people, head, mesh
-    count = -(-settings.sequences // SEQUENCES_PER_SHARD)
-    missing = [i for i in range(count) if not (shards / f"{i:05d}.npz").is_file()]
-    total, done = settings.sequences * FRAMES, (count - len(missing)) * SEQUENCES_PER_SHARD * FRAMES
+
+
+def generate(settings: Settings) -> Iterator[tuple[int, int]]:
+    """Render what is missing; yields (frames done, frames in all) as shards are finished. The same settings and sources
+    give the same set, whatever the number of workers, and whether it was made at once or grew.
+
+    Raises:
+        ValueError: the folder holds a set of other settings, sources or renderer, or a larger one.
+        FileNotFoundError: part of the source is missing.
+        BackendUnavailable: the compiled raster is missing.
+    """
+    load_raster()
+    material = _read(settings.source)
+    mesh = load_hand_mesh(settings.hand_mesh) if settings.hand_mesh else None
+    wanted = {
+        "seed": settings.seed,
+        "hands": settings.hands,
+        "hand_mesh_sha256": hashlib.sha256(settings.hand_mesh.read_bytes()).hexdigest() if settings.hand_mesh else None,
+        "morphs": settings.morphs,
+        "sources": source_key(settings.source),
+        "renderer": renderer_key(),
+    }
+    shards = settings.out / "shards"
+    shards.mkdir(parents=True, exist_ok=True)
+    missing = _missing(shards, settings.sequences)
+    begin(settings.out, wanted, settings.sequences)
+    people = material.people(settings.out / "people")
+    (settings.out / "dataset.json").write_text(json.dumps(_about(settings, material, people), indent=1))
+    _write_stills(settings, material, people, mesh)
+    del people, material, mesh
+    total = settings.sequences * FRAMES
+    done = total - sum(count for _, count in missing) * FRAMES
     yield done, total
     if not missing:
         return
     with multiprocessing.get_context("spawn").Pool(settings.workers, _start, (settings,)) as pool:
         for written in pool.imap_unordered(_render_shard, missing):
             done += written * FRAMES
-            yield min(done, total), total
+            yield done, total
 
 
 __all__ = ["Settings", "generate", "render_sequence"]

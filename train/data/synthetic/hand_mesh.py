@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-raster: Any = import_module("aunet_sdk._native.raster")
+from train.data.synthetic.native import load_raster
 
 FINGERS = ("thumb", "index-finger", "middle-finger", "ring-finger", "pinky-finger")
 _BONES = ("metacarpal", "phalanx-proximal", "phalanx-intermediate", "phalanx-distal", "tip")
@@ -273,7 +271,7 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 def _assemble(hand: MeshHand, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Hand and arm in the picture's axes: xyz (n, 3) float32 cm from the contact, colours (n, 3) BGR, triangles."""
-    at_rest = raster.vertex_normals(hand.mesh.vertices, hand.mesh.triangles)
+    at_rest = load_raster().vertex_normals(hand.mesh.vertices, hand.mesh.triangles)
     vertices, joints = pose(hand.mesh, hand.bends, hand.spread)
     wrist = joints[JOINTS.index("wrist")]
     arm, arm_triangles = _arm(wrist, hand.arm, hand.sleeve_bgr is not None)
@@ -312,6 +310,7 @@ def lay_mesh_hand(
     Returns:
         (68,) bool, the points that it hides.
     """
+    raster = load_raster()
     hidden = np.zeros(len(points), bool)
     if not hand.there[frame]:
         return hidden

@@ -5,9 +5,7 @@ into the crop.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,9 +16,9 @@ from train.data.synthetic.fit import Fit, fit_head
 from train.data.synthetic.furrows import furrow_maps
 from train.data.synthetic.hand_mesh import MeshHand, lay_mesh_hand
 from train.data.synthetic.ict import GUMS, SKIN, SOCKET, TEETH, Head
+from train.data.synthetic.native import load_raster
 from train.data.synthetic.portraits import Portrait, cut_out
 
-raster: Any = import_module("aunet_sdk._native.raster")  # compiled alone: there is no slower way to draw 20,000 frames
 # The cut-out (hair, ears, neck) stands this far in front of the head's origin, turned with the head.
 PLANE_DEPTH_CM = 1.5
 SUPERSAMPLING = 2
@@ -58,7 +56,7 @@ def prepare_person(head: Head, portrait: Portrait, cache: Path | None = None) ->
     photo, points = np.ascontiguousarray(photo[y0:y1, x0:x1]), points - (x0, y0)
     fit = Fit(fit.vertices, fit.rotation, fit.scale, fit.shift - (x0, y0), fit.error)
     uv = np.ascontiguousarray(fit.project(fit.vertices)[:, :2])
-    normals = raster.vertex_normals(fit.vertices, head.triangles) @ fit.rotation.T.astype(np.float32)
+    normals = load_raster().vertex_normals(fit.vertices, head.triangles) @ fit.rotation.T.astype(np.float32)
     rng = np.random.default_rng(hash_name(portrait.identity))
     furrows = furrow_maps((photo.shape[0] // 2, photo.shape[1] // 2), (points + 0.5) / 2 - 0.5, rng)
     alpha = cut_out(photo, points)
@@ -184,6 +182,7 @@ def render(
             vector added to the photo's pose (x nods, y turns, z tilts; radians).
         extras: what is worn or held before the face.  frame: of the sequence, for the hand.
     """
+    raster = load_raster()
     vertices = person.fit.vertices + look.offset
     calm = vertices[head.landmarks]
     used = np.flatnonzero(weights)

@@ -15,7 +15,11 @@ from train.data.synthetic.render import Look, Person
 
 @lru_cache(maxsize=1)
 def _photographs() -> list[np.ndarray]:
-    """Pictures without people that scikit-image carries (public domain or CC0), BGR."""
+    """Pictures without people that scikit-image's wheel carries (public domain or CC0), BGR.
+
+    Raises:
+        FileNotFoundError: one is missing. Without it the same seed would give another set.
+    """
     from skimage import data
 
     names = (
@@ -38,8 +42,11 @@ def _photographs() -> list[np.ndarray]:
     for name in names:
         try:
             picture = data.stereo_motorcycle()[0] if name == "motorcycle_left" else getattr(data, name)()
-        except (OSError, ConnectionError, ModuleNotFoundError):  # not every picture is in every wheel
-            continue
+        except (OSError, ModuleNotFoundError) as error:  # it asks for pooch, to download what is not there
+            raise FileNotFoundError(
+                f"backgrounds: expected the picture {name} in the installed scikit-image, got: {error}; install the "
+                "wheel that constraints.txt names"
+            ) from error
         picture = np.asarray(picture)
         if picture.dtype == bool:
             picture = picture.astype(np.uint8) * 255

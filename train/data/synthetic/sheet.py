@@ -15,7 +15,7 @@ def contact_sheet(data: Path, out: Path, count: int, seed: int, points: bool) ->
     """
     about = json.loads((data / "dataset.json").read_text())
     rng = np.random.default_rng(seed)
-    shards = sorted((data / "shards").glob("[0-9]*.npz"))
+    shards = sorted(p for p in (data / "shards").glob("[0-9]*.npz") if ".partial" not in p.name)
     if not shards:
         raise FileNotFoundError(
             f"{data}: expected rendered shards in shards/, found none; run `python -m train synthetic generate`"
