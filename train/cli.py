@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from aunet_sdk.errors import BackendUnavailable
 from train.config import AUNetOptions, FanOptions, PointsOptions, RunOptions
 from train.data.cli import register as register_data
 from train.models_cli import register as register_models
@@ -126,12 +127,12 @@ def evaluate(
     frames: Annotated[int, typer.Option(help="Look at about this many frames, evenly spaced; 0: all.")] = 0,
     threads: ThreadsArgument = 2,
 ) -> None:
-    """Measure a model on one split: per AU, head, context, group; thresholds are those in the model's file."""
+    """Measure a model, or the network of a run of the paper, on one split: per AU, head, context, group; thresholds are
+    those in the model's file."""
     import torch
 
     from train.data.sequences import load_split
-    from train.evaluate import evenly, full_report
-    from train.fan import load_model
+    from train.evaluate import evenly, report_of
     from train.report import show
 
     torch.set_num_threads(threads)
@@ -139,7 +140,7 @@ def evaluate(
     report = {
         "model": model,
         "split": split,
-        **full_report(load_model(model), evenly(sequences, frames) if frames else sequences),
+        **report_of(model, evenly(sequences, frames) if frames else sequences),
     }
     show(report)
     if json_file is not None:
@@ -196,7 +197,7 @@ def main() -> None:
         if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
             sys.exit(130)
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, BackendUnavailable) as error:
         _fail(str(error), 2)
     except RuntimeError as error:
         if type(error).__name__ != "RunError":

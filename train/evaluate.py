@@ -1,9 +1,16 @@
-"""Evaluation of a model on one split: landmarks, AUs per head, context and group, photographs, confidence."""
+"""Evaluation of a model on one split: landmarks, AUs per head, context and group, photographs, confidence.
+
+A model of ours has two heads on one FAN; a network of the paper (train.variants) is a single one, under its own name,
+with landmarks where it has a FAN.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,8 +19,10 @@ from numpy.typing import NDArray
 from train import calibration, metrics
 from train.augment import centre_crops
 from train.data.sequences import SequenceSet
-from train.model import HEADS, Model
+from train.model import FAN, HEADS, Model, ModelConfig
+from train.variants import Network
 
+LOG = logging.getLogger("train")
 CONTEXTS = ("sequence", "full", "none")
 """sequence: all frames, neighbours where the sequence has them; full: frames with both; none: all frames, alone."""
 
@@ -23,13 +32,18 @@ class Predictions:
     """What a model says about N sequences of F frames."""
 
     points: NDArray[np.float32]
-    """(N, F, 68, 2) pixels of the crop."""
+    """(N, F, 68, 2) pixels of the crop; NaN: a network without landmarks."""
     truth: NDArray[np.float32]
     """(N, F, 68, 2) pixels of the crop; NaN: no face."""
     confidence: NDArray[np.float32]
-    """(N, F) mean over the points."""
+    """(N, F) mean over the points; NaN: a network without landmarks."""
     probabilities: dict[tuple[str, str], NDArray[np.float32]]
     """(head, 'sequence' | 'none') -> (N, F, n)."""
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The heads that said something."""
+        return tuple(dict.fromkeys(head for head, _ in self.probabilities))
 
 
 def evenly(sequences: SequenceSet, frames: int) -> SequenceSet:
@@ -38,40 +52,90 @@ def evenly(sequences: SequenceSet, frames: int) -> SequenceSet:
     return sequences.subset(np.linspace(0, len(sequences) - 1, count).round().astype(np.int64))
 
 
-@torch.inference_mode()
+Decide = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
+"""For each crop of a batch the rows (B,) of its former and its later frame -> logits (B, n) per head."""
+Said = tuple[torch.Tensor | None, torch.Tensor | None, Decide | None]
+"""Of a batch of crops: points (B, 68, 2) px and their peaks (B, 68), both None without landmarks; the decision."""
+
+
 def predict(model: Model, sequences: SequenceSet, heads: bool = True, batch: int = 16) -> Predictions:
-    """Run a model over the canonical crops of sequences, float32, `batch` sequences at a time."""
+    """Run the heads of a model over the canonical crops of sequences, float32, `batch` sequences at a time."""
+
+    def look(images: torch.Tensor) -> Said:
+        heatmaps, features = model.fan(images)
+        found, peak = metrics.decode(heatmaps[-1])
+        if not heads:
+            return found, peak, None
+        static, early, late = model.aunet.split(features)
+        described = model.points.describe(features, heatmaps[-1])
+
+        def decide(former: torch.Tensor, later: torch.Tensor) -> dict[str, torch.Tensor]:
+            logits = {
+                "aunet": lambda: model.aunet.combine(static, early[former], early, late, late[later]),
+                "points": lambda: model.points.combine(described[former], described, described[later]),
+            }
+            return {head: logits[head]() for head in model.config.heads}
+
+        return found, peak, decide
+
     model.eval()
-    device = next(model.parameters()).device
+    return _over(sequences, model.config.resolution, next(model.parameters()).device, look, batch)
+
+
+def predict_network(network: Network, resolution: int, sequences: SequenceSet, batch: int = 16) -> Predictions:
+    """The same of a network of the paper, whose one head bears the name of the variant."""
+    heatmaps: list[torch.Tensor] = []
+    fan = cast(FAN | None, getattr(network, "fan", None))
+
+    def look(images: torch.Tensor) -> Said:
+        features = network.features(images)
+        found, peak = metrics.decode(heatmaps.pop()) if fan is not None else (None, None)
+
+        def decide(former: torch.Tensor, later: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {network.variant: network.decide(features[former], features, features[later])}
+
+        return found, peak, decide
+
+    network.eval()
+    hook = fan.register_forward_hook(lambda _, __, said: heatmaps.append(said[0][-1])) if fan is not None else None
+    try:
+        return _over(sequences, resolution, next(network.parameters()).device, look, batch)
+    finally:
+        if hook is not None:
+            hook.remove()
+
+
+@torch.inference_mode()
+def _over(
+    sequences: SequenceSet,
+    resolution: int,
+    device: torch.device,
+    look: Callable[[torch.Tensor], Said],
+    batch: int,
+) -> Predictions:
     frames = sequences.info.frames
     points, truth, confidence = [], [], []
     probabilities: dict[tuple[str, str], list[NDArray[np.float32]]] = {}
     for start in range(0, len(sequences), batch):
         chosen = range(start, min(start + batch, len(sequences)))
         pairs = [
-            centre_crops(sequences.images[i], sequences.points[i], model.config.resolution, sequences.info.margin)
-            for i in chosen
+            centre_crops(sequences.images[i], sequences.points[i], resolution, sequences.info.margin) for i in chosen
         ]
         images = torch.from_numpy(np.concatenate([images for images, _ in pairs])).to(device)
-        heatmaps, features = model.fan(to_input(images))
-        found, peak = metrics.decode(heatmaps[-1])
+        found, peak, decide = look(to_input(images))
+        if found is None or peak is None:
+            found, peak = (torch.full((len(images), *shape), torch.nan) for shape in ((68, 2), (68,)))
         points.append(found.cpu().numpy().reshape(len(pairs), frames, 68, 2))
         confidence.append(peak.mean(1).cpu().numpy().reshape(len(pairs), frames))
         truth += [moved for _, moved in pairs]
-        if not heads:
+        if decide is None:
             continue
-        static, early, late = model.aunet.split(features)
-        described = model.points.describe(features, heatmaps[-1])
         own = torch.arange(len(images), device=device)
         place = own % frames
         for context in ("sequence", "none"):
             former = torch.where(place > 0, own - 1, own) if context == "sequence" else own
             later = torch.where(place < frames - 1, own + 1, own) if context == "sequence" else own
-            logits = {
-                "aunet": model.aunet.combine(static, early[former], early, late, late[later]),
-                "points": model.points.combine(described[former], described, described[later]),
-            }
-            for head, values in logits.items():
+            for head, values in decide(former, later).items():
                 shaped = values.sigmoid().cpu().numpy().reshape(len(pairs), frames, -1)
                 probabilities.setdefault((head, context), []).append(shaped)
     return Predictions(
@@ -111,7 +175,7 @@ def au_report(
     """
     report: dict[str, dict[str, dict[str, Any]]] = {}
     n_aus = labels.shape[-1]
-    for head in HEADS:
+    for head in predictions.heads:
         report[head] = {}
         for context in CONTEXTS:
             values, wanted = predictions.probabilities[head, "none" if context == "none" else "sequence"], labels
@@ -127,7 +191,7 @@ def brief(model: Model, sequences: SequenceSet) -> dict[str, float]:
     """The scalars of an evaluation during training: landmarks; mean AUC and macro F1 at 0.5 per head."""
     predictions = predict(model, sequences)
     report = landmark_report(predictions)
-    even = {head: (0.5,) * sequences.labels.shape[-1] for head in HEADS}
+    even = {head: (0.5,) * sequences.labels.shape[-1] for head in predictions.heads}
     for head, contexts in au_report(predictions, sequences.labels, even).items():
         for context in ("sequence", "none"):
             suffix = "" if context == "sequence" else "_none"
@@ -148,7 +212,7 @@ def calibrate(model: Model, validation: SequenceSet) -> Model:
     labels = validation.labels.reshape(-1, n_aus)
     targets = calibration.soft_targets(validation).reshape(-1, n_aus)
     thresholds = {}
-    for head in HEADS:
+    for head in predictions.heads:
         values = np.clip(
             predictions.probabilities[head, "sequence"].reshape(-1, n_aus).astype(np.float64), 1e-7, 1 - 1e-7
         )
@@ -164,42 +228,91 @@ def calibrate(model: Model, validation: SequenceSet) -> Model:
     return model
 
 
+def report_of(place: str | Path, sequences: SequenceSet) -> dict[str, Any]:
+    """The report on a model file or run folder: both heads of a model of ours, or the one network of a run of the
+    paper or of import-release.
+
+    Raises:
+        FileNotFoundError, ModelFileError: no such file, or something else.
+        ValueError: the model and the set have no AU in common.
+    """
+    from train.network_file import load_network
+    from train.rundir import MODEL
+
+    path = Path(place) / MODEL if Path(place).is_dir() else Path(place)
+    network, config = load_network(path)
+    if config.crop_scale != sequences.info.crop_scale:
+        LOG.warning(
+            "%s was made for crops of %.4g times the face box, the set has %.4g", place, config.crop_scale,
+            sequences.info.crop_scale,
+        )  # fmt: skip
+    if _is_model(path) and set(config.heads) == set(HEADS):
+        return full_report(Model.load(path), sequences)
+    thresholds = {network.variant: config.thresholds.get("aunet", (0.5,) * len(config.au_numbers))}
+    return _report(predict_network(network, config.resolution, sequences), sequences, config, thresholds)
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a file is one of train.model.Model, and not one that train.network_file alone reads."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return "config" in (file.metadata() or {})
+
+
 def full_report(model: Model, sequences: SequenceSet) -> dict[str, Any]:
-    """Everything the model card needs about one split; thresholds are those of the model's configuration."""
+    """Everything the model card needs about one split, of the heads that the model has; thresholds are those of the
+    model's configuration. ValueError where the model and the set have no AU in common."""
+    thresholds = {head: model.config.thresholds_of(head) for head in model.config.heads}
+    return _report(predict(model, sequences), sequences, model.config, thresholds)
+
+
+def _report(
+    predictions: Predictions, sequences: SequenceSet, config: ModelConfig, thresholds: dict[str, tuple[float, ...]]
+) -> dict[str, Any]:
+    """`thresholds`: per head, one per AU of `config`."""
     info = sequences.info
-    if tuple(info.au_numbers) != model.config.au_numbers:
-        raise ValueError(f"data: expected the AUs of the model {model.config.au_numbers}, got {info.au_numbers}")
-    predictions = predict(model, sequences)
-    thresholds = {head: model.config.thresholds_of(head) for head in HEADS}
+    numbers = tuple(number for number in info.au_numbers if number in config.au_numbers)
+    if not numbers:
+        raise ValueError(f"data: expected some of the AUs of the model {config.au_numbers}, got {info.au_numbers}")
+    own, wanted = ([list(aus).index(number) for number in numbers] for aus in (config.au_numbers, info.au_numbers))
+    predictions = dataclasses.replace(
+        predictions, probabilities={key: values[..., own] for key, values in predictions.probabilities.items()}
+    )
+    labels = sequences.labels[..., wanted]
+    thresholds = {head: tuple(values[i] for i in own) for head, values in thresholds.items()}
     report: dict[str, Any] = {
         "sequences": len(sequences),
         "frames": len(sequences) * info.frames,
         "identities": len(set(sequences.identity.tolist())),
-        "aus": [f"AU{n}" for n in info.au_numbers],
+        "aus": [f"AU{n}" for n in numbers],
         "thresholds": {head: list(values) for head, values in thresholds.items()},
-        "landmarks": landmark_report(predictions),
-        "heads": au_report(predictions, sequences.labels, thresholds),
+        "heads": au_report(predictions, labels, thresholds),
         "groups": {},
-        "photos_au12_auc": _photos(predictions, sequences),
+        "photos_au12_auc": _photos(predictions, sequences, labels, numbers),
     }
-    least = model.config.min_confidence
-    face = ~np.isnan(predictions.truth).any((2, 3))
-    report["face_check"] = {
-        "min_confidence": least,
-        "faces_kept": metrics.nanmean((predictions.confidence[face] >= least).astype(float)),
-        "others_kept": metrics.nanmean((predictions.confidence[~face] >= least).astype(float)),
-    }
+    if not np.isnan(predictions.confidence).all():
+        least, face = config.min_confidence, ~np.isnan(predictions.truth).any((2, 3))
+        report["landmarks"] = landmark_report(predictions)
+        report["face_check"] = {
+            "min_confidence": least,
+            "faces_kept": metrics.nanmean((predictions.confidence[face] >= least).astype(float)),
+            "others_kept": metrics.nanmean((predictions.confidence[~face] >= least).astype(float)),
+        }
     ethnicity = np.array([str(info.groups.get(name, {}).get("ethnicity", "unknown")) for name in sequences.identity])
     for group in sorted(set(ethnicity)):
         chosen = np.flatnonzero((ethnicity == group) & (sequences.source != "negative"))
         if len(chosen):
             part = _select(predictions, chosen)
-            heads = au_report(part, sequences.labels[chosen], thresholds)
+            heads = au_report(part, labels[chosen], thresholds)
             report["groups"][group] = {
                 "identities": len(set(sequences.identity[chosen].tolist())),
                 "frames": len(chosen) * info.frames,
                 "nme_inner": landmark_report(part)["nme_inner"],
-                **{head: {k: heads[head]["sequence"][f"mean_{k}"] for k in ("f1_calibrated", "auc")} for head in HEADS},
+                **{
+                    head: {k: contexts["sequence"][f"mean_{k}"] for k in ("f1_calibrated", "auc")}
+                    for head, contexts in heads.items()
+                },
             }
     return report
 
@@ -213,14 +326,16 @@ def _select(predictions: Predictions, chosen: NDArray[np.int64]) -> Predictions:
     )
 
 
-def _photos(predictions: Predictions, sequences: SequenceSet) -> dict[str, float]:
+def _photos(
+    predictions: Predictions, sequences: SequenceSet, labels: NDArray[np.float32], numbers: Sequence[int]
+) -> dict[str, float]:
     """AUC of AU12 between neutral and smiling photographs, no neighbours; NaN where the split has none."""
-    column = list(sequences.info.au_numbers).index(12) if 12 in sequences.info.au_numbers else None
     chosen = np.flatnonzero(sequences.source == "photo")
-    if column is None or not len(chosen):
-        return {head: float("nan") for head in HEADS}
-    labels = sequences.labels[chosen][..., column].reshape(-1)
+    if 12 not in numbers or not len(chosen):
+        return {head: float("nan") for head in predictions.heads}
+    column = list(numbers).index(12)
+    wanted = labels[chosen][..., column].reshape(-1)
     return {
-        head: metrics.auc(predictions.probabilities[head, "none"][chosen][..., column].reshape(-1), labels)
-        for head in HEADS
+        head: metrics.auc(predictions.probabilities[head, "none"][chosen][..., column].reshape(-1), wanted)
+        for head in predictions.heads
     }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from train.variants import Cost
 
 FanFile = Annotated[
     Path, typer.Option("--fan", help="FAN's file: .pth, .pth.tar or .safetensors (docs/weights.md lists what fits).")
@@ -27,9 +30,17 @@ def vae(
         Path | None, typer.Option(help="Labels: .npz with `labels` (N, n) 0/1/NaN and `au_numbers` (n,).")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Instead of --labels: folder of the synthetic set.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Instead of --labels: folder of the --corpus, in its published layout.")
+    ] = None,
     corpus: Annotated[
         str | None, typer.Option(help="bp4d, disfa or affwild2: the paper's latent dimension for it (8, 6, 5).")
     ] = None,
+    fold: Annotated[int, typer.Option(help="With --root: the labels of this fold's training part.")] = 0,
+    lists: Annotated[str, typer.Option(help="With --root: folder of the fold lists; empty: searched.")] = "",
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="With --root: leave out what a fold list names and the copy lacks.")
+    ] = False,
     latent: Annotated[int | None, typer.Option(help="Latent dimension [default: the corpus's, else 8].")] = None,
     hidden: Annotated[int | None, typer.Option(help="Hidden units [default: the latent dimension].")] = None,
     kl_weight: Annotated[float, typer.Option("--lambda", help="Weight of the KL divergence: .1, .2 or .3.")] = 0.1,
@@ -48,7 +59,14 @@ def vae(
 
     if corpus is not None and corpus not in LATENT:
         raise ValueError(f"corpus: expected one of {', '.join(LATENT)}, got {corpus!r}; give --latent instead")
-    table, au_numbers = _labels(labels, data)
+    if root is not None and corpus is None:
+        raise ValueError("corpus: expected --corpus bp4d, disfa or affwild2 with --root, got none")
+    if [labels, data, root].count(None) != 2:
+        raise ValueError("labels, data, root: expected one of --labels, --data and --root")
+    if root is not None and corpus is not None:
+        table, au_numbers = _corpus_labels(corpus, root, fold, lists, skip_missing)
+    else:
+        table, au_numbers = _labels(labels, data)
     chosen = latent if latent is not None else LATENT[corpus] if corpus else 8
     options = VAEOptions(chosen, hidden, kl_weight, noise, lr, epochs, batch, seed)
     missing = int(np.isnan(table).any(1).sum())
@@ -64,6 +82,8 @@ def vae(
         trained = train_vae(table, options, au_numbers, told)
     if corpus is not None:
         trained.provenance["corpus"] = corpus
+    if root is not None:
+        trained.provenance["fold"] = fold
     out.parent.mkdir(parents=True, exist_ok=True)
     trained.save(out)
     left_out = f", {missing} with a missing label left out" if missing else ""
@@ -73,12 +93,23 @@ def vae(
     )
 
 
+def _corpus_labels(name: str, root: Path, fold: int, lists: str, skip: bool) -> tuple[Any, tuple[int, ...]]:
+    """Labels (N, n) float32 of a training part, and the AUs that it labels."""
+    import logging
+
+    from train.data.corpora import lists_of, open_corpus, training_labels
+
+    corpus = open_corpus(name, root, lists_of(lists, name))
+    table, numbers = training_labels(corpus, fold or None, skip)
+    for text in (*corpus.lacking(), *corpus.notes):
+        logging.getLogger("train").warning("%s", text)
+    return table, numbers
+
+
 def _labels(labels: Path | None, data: Path | None) -> tuple[Any, tuple[int, ...]]:
     """(N, n) float32 and the AUs."""
     import numpy as np
 
-    if (labels is None) == (data is None):
-        raise ValueError("labels, data: expected one of --labels and --data")
     if data is not None:
         from train.data.sequences import load_split
 
@@ -105,10 +136,10 @@ def import_fan(
 ) -> None:
     """FAN of the authors' release (2dfan2) or of face-alignment (2DFAN-4, its first two stacks) as a model of ours,
     whose heads are still to be trained."""
-    from train.weights import blob_id, fan_model, load_fan
+    from train.weights import compare_published, fan_model, load_fan
 
     network, pooling = load_fan(fan)
-    provenance = {"imported": {"file": fan.name, "git_blob": blob_id(fan)}}
+    provenance = {"imported": compare_published(fan, "fan" if pooling == "max" else "")}
     out.parent.mkdir(parents=True, exist_ok=True)
     fan_model(network, pooling, provenance, resolution).save(out)
     typer.echo(
@@ -132,14 +163,14 @@ def import_release(
     ] = False,
 ) -> None:
     """AUNet from the authors' two files; OUT/HEAD.safetensors, which `python -m export ... --head aunet` takes."""
-    from train.weights import blob_id, default_aus, from_release, read_state
+    from train.weights import compare_published, default_aus, from_release, read_state
 
     head_state = read_state(head)
     numbers = _numbers(aus) if aus is not None else default_aus(head_state)
     provenance = {
         "imported": {
-            "fan": {"file": fan.name, "git_blob": blob_id(fan)},
-            "head": {"file": head.name, "git_blob": blob_id(head)},
+            "fan": compare_published(fan, "fan"),
+            "head": compare_published(head, "head"),
             "au_order": list(numbers),
         },
         "training_data": "weights of the authors' release of AUNet: BP4D, DISFA, AffWild2, as its file says",
@@ -162,21 +193,39 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise ValueError(f"aus: expected FACS numbers like 1,2,4, got {text!r}") from None
 
 
+def _aunet_with_fan(rows: list[Cost]) -> Cost:
+    """The whole AUNet for one decision; the paper's figures are the sums of the two that it prints."""
+    from train.variants import Cost
+
+    fan, head = (next(row for row in rows if row.part == part) for part in ("FAN, frozen", "head of AU-TDN, AUNet"))
+    return Cost(
+        "AUNet with FAN",
+        fan.parameters + head.parameters,
+        fan.multiply_adds + head.multiply_adds,
+        (fan.paper_parameters or 0) + (head.paper_parameters or 0),
+        (fan.paper_multiply_adds or 0) + (head.paper_multiply_adds or 0),
+        "FAN of one frame: the features of the neighbours are kept",
+    )
+
+
 def complexity(
     n_aus: Annotated[int, typer.Option("--n-aus", help="AUs.")] = 15,
     width: Annotated[int, typer.Option(help="Channels of FAN and heads.")] = 256,
     resolution: Annotated[int, typer.Option(help="Side of the crop in px.")] = 256,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the numbers.")] = None,
 ) -> None:
-    """Parameters and multiply-adds of every variant beside the paper's (section V-F, Table XI)."""
+    """Parameters and multiply-adds of every variant beside the paper's, which also cites two others (section V-F, Table
+    XI)."""
     import dataclasses
 
     from rich.console import Console
     from rich.table import Table
 
+    from train.paper import COMPLEXITY
     from train.variants import costs
 
     rows = costs(n_aus, width, resolution)
+    rows.append(_aunet_with_fan(rows))
     paper = width == 256 and resolution == 256
     table = Table(title=f"width {width}, crop {resolution} px, {n_aus} AUs")
     table.add_column("part", no_wrap=True)
@@ -194,6 +243,9 @@ def complexity(
             f"{row.multiply_adds / 1e9:.2f} G" if row.multiply_adds >= 1e7 else str(row.multiply_adds),
             scaled(row.paper_multiply_adds, 1e9, "G"),
         )
+    if paper:
+        for name, parameters, multiply_adds in COMPLEXITY:
+            table.add_row(f"{name}, cited", "-", f"{parameters / 1e6:.2f} M", "-", f"{multiply_adds / 1e9:.2f} G")
     console = Console()
     console.print(table)
     for row in rows:

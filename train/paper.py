@@ -195,6 +195,9 @@ T_TESTS = {
 }
 """Table XII, BP4D, against AU-FAN: name -> (our name, t, p)."""
 
+COMPLEXITY = (("JÄANet", 25e6, 8.38e9), ("MEGraph", 31.67e6, 10.29e9))
+"""Other methods in section V-F: name, parameters, multiply-adds ("flops")."""
+
 IN_TEXT = {
     "III": Method("ResNet18, ImageNet", "resnet18-imagenet", (), 61.5),
     "VII": Method("AUNet, label space", "aunet", (), 65.0, "label"),

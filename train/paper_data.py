@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from aunet_sdk.facs import AU_NUMBERS
 from train.config import PaperOptions
+from train.data.check_synthetic import lacking
 from train.data.corpora import CORPORA, lists_of, open_corpus
-from train.data.corpus import Corpus
+from train.data.corpus import EXAMPLES, Corpus, spans
 from train.data.mixture import mix
 from train.data.sequences import DatasetInfo, load_split
 from train.data.triplets import TripletSet
+from train.distributed import leads
 
 LOG = logging.getLogger(__name__)
 SYNTHETIC = "synthetic"
@@ -38,7 +40,8 @@ class Parts:
 
 def load_parts(options: PaperOptions, resolution: int) -> Parts:
     """Open the data sets in `options.data`: a folder bp4d, disfa, affwild2 each, `prepared` beside them (what
-    `python -m train prepare --out` wrote), or the synthetic set.
+    `python -m train prepare --out` wrote), or the synthetic set. What a copy lacks is logged, as far as it shows
+    without reading more than the run does; `python -m train check` reads everything.
 
     Raises:
         ValueError: a data set that is unknown, cannot be mixed, or is not there as it should be.
@@ -66,9 +69,10 @@ def load_parts(options: PaperOptions, resolution: int) -> Parts:
             else _whole(opened[name], options, resolution)
         )
     ]
-    for corpus in opened.values():
-        for note in corpus.notes:
-            LOG.warning("%s: %s", corpus.name, note)
+    if leads():
+        for corpus in opened.values():
+            _tell(corpus)
+        _tell_parts({"training": [train], "test": tests})
     thinned = [evenly(part, options.test_frames) for part in tests]
     used = evenly(labelled(train), options.samples)
     return Parts(used, labelled(mix(thinned, numbers)), None, None, _interval_s(options, opened, used))
@@ -76,10 +80,15 @@ def load_parts(options: PaperOptions, resolution: int) -> Parts:
 
 def _synthetic(options: PaperOptions, resolution: int) -> Parts:
     sets = {split: load_split(options.data, split) for split in ("train", "val", "test")}
+    if leads():
+        for problem in lacking(sets["train"].info, [name for part in sets.values() for name in part.identity.tolist()]):
+            LOG.warning("%s", problem)
     parts = {split: TripletSet.from_sequences(part, resolution) for split, part in sets.items()}
     if options.aus:
         parts = {split: mix([part], options.aus) for split, part in parts.items()}
     train, validation, test = (labelled(parts[split]) for split in ("train", "val", "test"))
+    if leads():
+        _tell_parts({"training": [train], "validation": [validation], "test": [test]})
     return Parts(
         evenly(train, options.samples),
         evenly(test, options.test_frames),
@@ -87,6 +96,27 @@ def _synthetic(options: PaperOptions, resolution: int) -> Parts:
         sets["train"].info,
         sets["train"].info.interval_s,
     )
+
+
+def _tell(corpus: Corpus) -> None:
+    """Log what a copy lacks, of what is known once its parts are open."""
+    gaps = corpus.gaps[:EXAMPLES]
+    if len(corpus.gaps) > EXAMPLES:
+        gaps.append(f"{len(corpus.gaps) - EXAMPLES} more videos have frames without a picture")
+    for text in (*corpus.lacking(), *(f"{corpus.name}: {text}" for text in (*gaps, *corpus.notes))):
+        LOG.warning("%s", text)
+    if corpus.unknown():
+        LOG.info("%s: whether the copy is complete cannot be told: %s", corpus.name, corpus.unknown())
+
+
+def _tell_parts(parts: dict[str, list[TripletSet]]) -> None:
+    """Log which frames and people a run looks at."""
+    for use, sets in parts.items():
+        for part in sets:
+            for name in dict.fromkeys(part.corpus.tolist()):
+                own = part.corpus == name
+                people = sorted(set(part.subject[own].tolist()))
+                LOG.info("%s: %s: %d frames, %d subjects: %s", use, name, own.sum(), len(people), spans(people))
 
 
 def _numbers(corpora: list[Corpus]) -> tuple[int, ...]:

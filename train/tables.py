@@ -19,6 +19,8 @@ from train.predictions import Predictions, merge
 from train.protocol import Group, Summary, summarise
 from train.table import DASH, Table
 
+COMMON = f"{paper.AVERAGE}, AUs of both"
+"""Name of the row that averages the AUs that the paper and ours have."""
 PAPER_SETS = ("bp4d", "disfa", "affwild2")
 Runs = dict[Group, list[Predictions]]
 
@@ -120,21 +122,37 @@ def _f1(table: paper.F1Table, found: Runs, stand_in: str | None, flip: bool) -> 
     whose = "ours" if (train, test) == (table.train, table.test) else f"ours, {test}"
     columns: list[tuple[str, str]] = []
     values: list[paper.Method | Summary | None] = []
+    measured: list[tuple[list[Predictions], bool]] = []
     for method in methods:
         columns.append((method.name, "paper"))
         values.append(method)
+        measured.append(([], flip))
         if method.variant is None:
             continue
         runs = _find(found, table.number, method.variant, train, test, method.space)
         columns.append((method.name, whose))
         values.append(summarise(runs, flip) if runs else None)
+        measured.append((runs, flip))
         if table.number in ("XIII", "XIV") and not flip and runs and all(r.flipped is not None for r in runs):
             columns.append((method.name, f"{whose}, flip"))
             values.append(summarise(runs, True))
+            measured.append((runs, True))
     ours = [value for value in values if isinstance(value, Summary)]
     aus = sorted({*table.au_numbers, *(au for value in ours for au in value.au_numbers)})
     rows = [(f"AU{au}", *(_f1_cell(value, au, table) for value in values)) for au in aus]
     rows.append((paper.AVERAGE, *(_beside(value, "average") for value in values)))
+    notes = []
+    shared = _shared(ours, table)
+    if ours and shared and any(_with_f1(value) != set(table.au_numbers) for value in ours):
+        cells = [
+            _paper_average(value, shared, table) if isinstance(value, paper.Method) else _average(runs, shared, flipped)
+            for value, (runs, flipped) in zip(values, measured, strict=True)
+        ]
+        rows.append((COMMON, *cells))
+        listed = ", ".join(f"AU{au}" for au in shared)
+        notes.append(
+            f"{COMMON}: over {listed}, which the paper and all of ours have; the paper's from its figures per AU."
+        )
     if ours:
         names = {
             "auc": "AUC, mean of AUs",
@@ -145,13 +163,35 @@ def _f1(table: paper.F1Table, found: Runs, stand_in: str | None, flip: bool) -> 
         }
         beside = [(title, *(_beside(value, name) for value in values)) for name, title in names.items()]
         rows += [row for row in beside if any(cell != DASH for cell in row[1:])]
-    notes = []
     if any(set(value.au_numbers) != set(table.au_numbers) for value in ours):
         notes.append("Averages of ours are over the AUs that have a figure in their own column.")
     if any(len(value.seeds) > 1 for value in ours):
         notes.append("± in a cell: standard deviation over seeds.")
     title = f"{table.title}. F1 in per cent at .5"
     return Table(table.number, title + _instead(train, test, table), tuple(columns), tuple(rows), tuple(notes))
+
+
+def _with_f1(value: Summary) -> set[int]:
+    return {au for au, f1 in zip(value.au_numbers, value.f1.tolist(), strict=True) if not math.isnan(f1)}
+
+
+def _shared(ours: Sequence[Summary], table: paper.F1Table) -> tuple[int, ...]:
+    """AUs of the table for which all of ours have an F1."""
+    return tuple(au for au in table.au_numbers if all(au in _with_f1(value) for value in ours))
+
+
+def _paper_average(method: paper.Method, aus: Sequence[int], table: paper.F1Table) -> str:
+    """Mean of the printed figures of these AUs; a dash where the paper gives the average alone."""
+    if not method.f1:
+        return DASH
+    return f"{sum(method.f1[table.au_numbers.index(au)] for au in aus) / len(aus):.1f}"
+
+
+def _average(runs: Sequence[Predictions], aus: tuple[int, ...], flip: bool) -> str:
+    if not runs:
+        return DASH
+    summary = summarise([run.only(aus) for run in runs], flip)
+    return percent(summary.average, summary.seed_spread)
 
 
 def _instead(train: str, test: str, table: paper.F1Table) -> str:

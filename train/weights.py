@@ -12,6 +12,7 @@ where all of them are missing they count from 0. Files are read as safetensors o
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 import re
 import zipfile
@@ -24,13 +25,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from aunet_sdk.commands import models as published
 from train.model import AU_NUMBERS, FAN, TEMPLATE, AUNet, AUNetHead, Model, ModelConfig, ModelFileError
 
 __all__ = [
-    "PAPER_CROP_SCALE", "PAPER_TEMPLATE", "RELEASED_AUS", "blob_id", "default_aus", "fan_model", "from_face_alignment",
-    "from_release", "load_exactly", "load_fan", "mean_face", "read_fan", "read_state",
+    "PAPER_CROP_SCALE", "PAPER_TEMPLATE", "RELEASED_AUS", "blob_id", "compare_published", "default_aus", "fan_model",
+    "from_face_alignment", "from_release", "load_exactly", "load_fan", "mean_face", "read_fan", "read_state",
 ]  # fmt: skip
 
+LOG = logging.getLogger("train")
 State = Mapping[str, Tensor]
 
 PAPER_CROP_SCALE = 200 / 130
@@ -319,3 +322,31 @@ def blob_id(path: str | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def compare_published(path: str | Path, kind: str = "") -> dict[str, Any]:
+    """Say in the log whether a file is the one that the authors published; another one is no error.
+
+    Args:
+        kind: "fan" or "head" of their release; empty: a file of somebody else, whose id is not known.
+
+    Returns:
+        for a model's provenance: "file", "git_blob" and, where an id is known, "published".
+    """
+    path = Path(path)
+    found = blob_id(path)
+    facts: dict[str, Any] = {"file": path.name, "git_blob": found}
+    known = {"fan": [published.FAN], "head": list(published.HEADS.values())}.get(kind, [])
+    same = [one for one in known if one.blob == found]
+    named = known if kind == "fan" else [one for one in known if one.name.split(".")[0] == path.name.split(".")[0]]
+    if same:
+        LOG.info("%s is the published file %s (git blob %s)", path, same[0].path, found)
+    elif named:
+        LOG.warning(
+            "%s is not the published file %s (expected git blob %s, got %s)", path, named[0].path, named[0].blob, found
+        )
+    elif known:
+        LOG.warning("%s is none of the published heads (got git blob %s)", path, found)
+    else:
+        LOG.info("%s: git blob %s; no published id is known to compare it with", path, found)
+    return {**facts, "published": bool(same)} if known else facts

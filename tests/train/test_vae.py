@@ -215,7 +215,7 @@ def test_the_command(tmp_path: Path, data: Path) -> None:
     assert result.exit_code == 0, result.output
     assert LabelVAE.load(out).provenance["options"]["kl_weight"] == 0.2
     for arguments, words in (
-        ([], "one of --labels and --data"),
+        ([], "one of --labels, --data and --root"),
         (["--labels", str(tmp_path / "none.npz")], "found none"),
         (["--data", str(data), "--corpus", "other"], "bp4d, disfa, affwild2"),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -14,12 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 from typer.testing import CliRunner
 
+from aunet_sdk.commands import models as published
 from train.cli import app, main
 from train.model import AU_NUMBERS, FAN, AUFANHead, AUNet, AUNetHead, Model, ModelFileError
 from train.weights import (
     PAPER_CROP_SCALE,
     PAPER_TEMPLATE,
     blob_id,
+    compare_published,
     default_aus,
     from_face_alignment,
     from_release,
@@ -29,6 +32,7 @@ from train.weights import (
 )
 
 WIDTH = 16
+FAN_BLOB, HEAD_BLOB = "02738a66b9420dd15364d7d79f908f0627fb88b4", "19745a2ade2f5b8efa9e5dbc26ec44cad1792d96"
 State = dict[str, Tensor]
 
 
@@ -309,6 +313,35 @@ def test_import_release_writes_what_export_takes(files: Path, fan_state: State) 
     assert list(logits) == ["aunet"]
 
 
+def test_a_file_is_compared_with_the_published_one(
+    files: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    names = ["--fan", str(files / "2dfan2.pth"), "--head", str(files / "cross_model.pth"), "--out", str(files)]
+    assert CliRunner().invoke(app, ["import-release", *names]).exit_code == 0
+    own = {name: blob_id(files / name) for name in ("2dfan2.pth", "cross_model.pth")}
+    for name, expected in (("2dfan2.pth", FAN_BLOB), ("cross_model.pth", HEAD_BLOB)):
+        assert f"(expected git blob {expected}, got {own[name]})" in caplog.text
+    assert caplog.text.count("is not the published file") == 2
+    assert Model.load(files / "cross_model.safetensors").config.provenance["imported"]["head"]["published"] is False
+    caplog.clear()
+    monkeypatch.setattr(published, "FAN", dataclasses.replace(published.FAN, blob=own["2dfan2.pth"]))
+    head = dataclasses.replace(published.HEADS["cross_model"], blob=own["cross_model.pth"])
+    monkeypatch.setitem(published.HEADS, "cross_model", head)
+    (files / "renamed.pth").write_bytes((files / "cross_model.pth").read_bytes())
+    names[3] = str(files / "renamed.pth")
+    assert CliRunner().invoke(app, ["import-release", *names]).exit_code == 0
+    assert "is the published file models/2dfan2.pth" in caplog.text
+    assert "renamed.pth is the published file checkpoints/cross_model.pth" in caplog.text
+    assert "is not the" not in caplog.text
+    assert Model.load(files / "renamed.safetensors").config.provenance["imported"]["fan"]["published"] is True
+    caplog.clear()
+    assert "published" not in compare_published(files / "2dfan2.pth") and "no published id is known" in caplog.text
+    (files / "mine.pth").write_bytes(b"another")
+    assert compare_published(files / "mine.pth", "head")["published"] is False
+    assert "is none of the published heads" in caplog.text
+
+
 def test_import_makes_a_fan_to_train_heads_on(files: Path, fan_state: State) -> None:
     arguments = ["import", "--fan", str(files / "2dfan2.pth"), "--out", str(files / "fan.safetensors")]
     result = CliRunner().invoke(app, [*arguments, "--resolution", "128"])
@@ -335,9 +368,14 @@ def test_complexity_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["complexity", "--json", str(tmp_path / "c.json")])
     assert result.exit_code == 0, result.output
     assert "12.11 M" in result.output and "3.83 G" in result.output
+    for name, figures in (("JÄANet, cited", ("25.00 M", "8.38 G")), ("MEGraph, cited", ("31.67 M", "10.29 G"))):
+        line = next(line for line in result.output.splitlines() if name in line)
+        assert all(figure in line for figure in figures)
     rows = {row["part"]: row for row in json.loads((tmp_path / "c.json").read_text())}
     assert rows["FAN, frozen"]["parameters"] == 12_106_504
     assert rows["head of AU-TDN, AUNet"]["parameters"] == 2_657_423
+    assert rows["AUNet with FAN"]["parameters"] == 12_106_504 + 2_657_423
+    assert rows["AUNet with FAN"]["paper_parameters"] == pytest.approx(14.77e6)
     for row in rows.values():
         if row["paper_parameters"] and "flow" not in row["part"]:
             assert row["parameters"] == pytest.approx(row["paper_parameters"], rel=0.01)

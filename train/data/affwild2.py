@@ -21,6 +21,10 @@ from train.data.reading import FrameReader, ImageFiles, VideoFrames, find_folder
 SETS = {"train": ("Train_Set", "Training_Set"), "test": ("Validation_Set",)}
 FRAME_FOLDERS = ("cropped_aligned", "cropped", "cropped_images", "frames")
 VIDEO_SUFFIXES = (".mp4", ".avi")
+EARLY = 20
+"""the AU that only the early release labels, the one of the paper"""
+PUBLISHED = {"train": 215_000, "test": 63_000}
+"""labelled frames of its parts: the paper has about 227,000 and 67,000; a twentieth less counts as too few"""
 FPS = 30.0
 """of a folder of frames, which does not tell its own; nearly all of the videos have it"""
 
@@ -115,7 +119,26 @@ class AffWild2(Corpus):
         if self._without:
             count, videos = sum(self._without.values()), len(self._without)
             self.notes.append(f"{count} annotated frames of {videos} videos have no picture and are left out")
-        return []
+        if EARLY not in self._header:
+            return []
+        counts = {part: sum(self._labelled(name) for name in names) for part, names in self._parts.items()}
+        return [
+            f"affwild2: expected at least {least:,} labelled frames of {SETS[part][0]}, found {counts[part]:,}"
+            for part, least in PUBLISHED.items()
+            if counts[part] < least
+        ]
+
+    def _labelled(self, name: str) -> int:
+        """Labelled frames with a picture; 0 where the annotation cannot be read, which `check` tells by itself."""
+        try:
+            return int((~np.isnan(self.video(name).labels).all(1)).sum())
+        except DatasetError:
+            return 0
+
+    def unknown(self) -> str:
+        if EARLY in self._header:
+            return ""
+        return f"no counts of videos or frames are at hand for the annotation of {len(self._header)} AUs without AU20"
 
     def frame_of(self, text: str) -> tuple[str, int] | None:
         match = re.fullmatch(r"(?:.*/)?([^/]+)/(\d+)\.(?:jpg|jpeg|png)", text.strip(), re.IGNORECASE)

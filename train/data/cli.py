@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from train.data.corpus import Corpus
     from train.data.prepare import Report
 
+CheckedArgument = Annotated[str, typer.Argument(metavar="bp4d|disfa|affwild2|synthetic", help="Which data set.")]
 NameArgument = Annotated[str, typer.Argument(metavar="bp4d|disfa|affwild2", help="Which data set.")]
 RootOption = Annotated[Path, typer.Option(help="Folder of the data set, in its published layout (docs/data.md).")]
 ListsOption = Annotated[
@@ -19,18 +20,26 @@ ListsOption = Annotated[
 
 
 def check(
-    name: NameArgument,
+    name: CheckedArgument,
     root: RootOption,
     lists: ListsOption = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every picture, too.")] = False,
 ) -> None:
-    """Say what a copy of a data set has, what it lacks and what is wrong; exit code 1 where it is not complete."""
+    """Say what a copy of a data set has, what it lacks and what is wrong; exit code 1 where something is."""
     from rich.console import Console
 
+    from train.data.check_synthetic import check_synthetic
     from train.data.corpora import open_corpus
 
     with Console(stderr=True).status("reading") as status:
-        findings = open_corpus(name, root, lists).check(decode, lambda video: status.update(f"reading {video}"))
+
+        def told(part: str) -> None:
+            status.update(f"reading {part}")
+
+        if name == "synthetic":
+            findings = check_synthetic(root, decode, told)
+        else:
+            findings = open_corpus(name, root, lists).check(decode, told)
     typer.echo(findings.text())
     if not findings.ok:
         raise typer.Exit(1)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from train.data.affwild2 import AffWild2
 from train.data.bp4d import BP4D
 from train.data.corpus import Corpus, DatasetError
@@ -29,6 +32,21 @@ def open_corpus(name: str, root: str | os.PathLike[str], lists: str | os.PathLik
     if name == "affwild2":
         return AffWild2(root)
     raise DatasetError(f"expected a data set out of {', '.join(CORPORA)}, got {name!r}")
+
+
+def training_labels(
+    corpus: Corpus, fold: int | None = None, skip_missing: bool = False
+) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    """Labels (N, n) of the training part, NaN where missing, and the AUs that it labels at all; frames without any
+    label are left out. Raises DatasetError as Corpus.select."""
+    if corpus.folds and fold is None:
+        raise DatasetError(f"{corpus.name}: expected a fold out of {list(corpus.folds)}, got none; give --fold")
+    chosen = corpus.select("train", fold, skip_missing)
+    table = np.concatenate([selection.video.labels[selection.chosen] for selection in chosen])
+    known = ~np.isnan(table)
+    columns = np.flatnonzero(known.any(0))
+    numbers = tuple(corpus.au_numbers[k] for k in columns.tolist())
+    return np.asarray(table[known.any(1)][:, columns], np.float32), numbers
 
 
 def lists_of(lists: str | os.PathLike[str], name: str) -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from train.data.sequences import DatasetError
 PARTS = ("train", "test")
 EXAMPLES = 3
 """this many of a kind are named in a problem; the rest is counted"""
+SPANS = 12
+"""this many subjects, or runs of subjects, are named; the rest is counted"""
+_COUNTED = re.compile(r"(.*?)(\d+)")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,6 +71,7 @@ class Findings:
     corpus: str
     root: Path
     videos: int
+    """of the synthetic set: sequences"""
     frames: int
     """annotated frames with a picture"""
     subjects: tuple[str, ...]
@@ -76,23 +81,32 @@ class Findings:
     """what is as it may be, and worth knowing"""
     problems: tuple[str, ...]
     """what is missing or wrong, in words, with the file's name"""
+    unknown: str = ""
+    """why it cannot be told whether the copy is complete; empty: it can"""
 
     @property
     def ok(self) -> bool:
-        """Whether the copy is complete and readable."""
+        """Whether nothing is missing or wrong, as far as it can be told."""
         return not self.problems
 
     def text(self) -> str:
         """Several lines for a terminal."""
+        end = (
+            f"nothing wrong found; whether it is complete cannot be told: {self.unknown}"
+            if self.unknown
+            else "complete"
+        )
+        videos = "sequences" if self.corpus == "synthetic" else "videos"
         lines = [
             f"{self.corpus} in {self.root}",
-            f"  {self.videos} videos, {self.frames:,} frames, {len(self.subjects)} subjects",
+            f"  {self.videos} {videos}, {self.frames:,} frames, {len(self.subjects)} subjects",
+            f"  subjects: {spans(self.subjects)}",
             "  on: " + ", ".join(
                 f"AU{au} {on / known:.1%}" if known else f"AU{au} -" for au, (on, known) in self.positives.items()
             ),
             *(f"  note: {note}" for note in self.notes),
             *(f"  problem: {problem}" for problem in self.problems),
-            "  complete" if self.ok else f"  {len(self.problems)} problems",
+            f"  {end}" if self.ok else f"  {len(self.problems)} problems",
         ]  # fmt: skip
         return "\n".join(lines)
 
@@ -105,7 +119,7 @@ class Corpus:
     folds: tuple[int, ...] = ()
     """numbers of the folds; empty: one official division"""
     published: Mapping[str, int] = {}
-    """videos and subjects of the complete data set"""
+    """videos and subjects of the complete data set; `frames`: fewer coded frames are too few"""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
@@ -185,16 +199,41 @@ class Corpus:
                 problems.append(f"{self.name}: {name} is annotated, and has no picture")
             elif decode:
                 problems += _undecodable(video)
-        for what, got in (("videos", count), ("subjects", len(subjects))):
-            expected = self.published.get(what)
-            if expected is not None and got != expected:
-                problems.append(f"{self.name}: expected {expected} {what}, found {got}" + self.absent(what))
+        problems += self._lacking({"videos": count, "subjects": len(subjects)})
+        least = self.published.get("frames", 0)
+        if frames < least:
+            problems.append(f"{self.name}: expected at least {least:,} coded frames with a picture, found {frames:,}")
         problems += self.further_problems() + [f"{self.name}: {gap}" for gap in self.gaps]
         problems = list(dict.fromkeys(problems))  # an annotation that cannot be read stops each fold that needs it
         rates = {au: (int(a), int(b)) for au, a, b in zip(self.au_numbers, on, known, strict=True)}
         return Findings(
-            self.name, self.root, count, frames, tuple(sorted(subjects)), rates, tuple(self.notes), tuple(problems)
+            self.name,
+            self.root,
+            count,
+            frames,
+            tuple(sorted(subjects)),
+            rates,
+            tuple(self.notes),
+            tuple(problems),
+            self.unknown(),
         )
+
+    def lacking(self) -> list[str]:
+        """Videos and subjects that are published and not annotated here, in words; the cheap part of `check`, which
+        looks at names alone."""
+        names = self.names()
+        return self._lacking({"videos": len(names), "subjects": len({self.subject_of(name) for name in names})})
+
+    def _lacking(self, found: Mapping[str, int]) -> list[str]:
+        return [
+            f"{self.name}: expected {self.published[what]} {what}, found {got}{self.absent(what)}"
+            for what, got in found.items()
+            if what in self.published and got != self.published[what]
+        ]
+
+    def unknown(self) -> str:
+        """Why it cannot be told whether the copy is complete; empty where the published counts say it."""
+        return "" if self.published else "no counts are published"
 
     def absent(self, what: str) -> str:
         """ "; missing: ..." for the check where the complete list is known, else an empty string."""
@@ -249,6 +288,24 @@ def select_listed(corpus: Corpus, lines: Iterable[tuple[Path, int, str, int]], s
     if not selections:
         raise DatasetError(f"{corpus.name}: no frame of the fold lists is in {corpus.root}")
     return selections
+
+
+def spans(names: Sequence[str]) -> str:
+    """Names in words, those that count on as one: F001-F003, M002; of many the first."""
+    found: list[list[str]] = []
+    for name in names:
+        before = _COUNTED.fullmatch(found[-1][-1]) if found else None
+        match = _COUNTED.fullmatch(name)
+        goes_on = before and match and (before[1], len(before[2]), int(before[2]) + 1) == (
+            match[1], len(match[2]), int(match[2])
+        )  # fmt: skip
+        if goes_on:
+            found[-1].append(name)
+        else:
+            found.append([name])
+    shown = [run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in found[:SPANS]]
+    more = sum(len(run) for run in found[SPANS:])
+    return (", ".join(shown) or "none") + (f" and {more} more" if more else "")
 
 
 def named(values: Sequence[Any]) -> str:

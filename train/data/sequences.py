@@ -150,7 +150,7 @@ def load_split(folder: str | Path, split: str) -> SequenceSet:
         name: [] for name in ("points", "intensity", "labels", "identity", "source")
     }
     for shard in shards:
-        arrays = _read_shard(shard, info)
+        arrays = read_shard(shard, info)
         keep = np.flatnonzero(np.isin(arrays["identity"], list(wanted)))
         images += [arrays["images"][i] for i in keep]
         for name, parts in columns.items():
@@ -171,7 +171,8 @@ def set_key(folder: str | Path) -> str:
     return digest.hexdigest()[:24]
 
 
-def _read_shard(path: Path, info: DatasetInfo) -> dict[str, NDArray[Any]]:
+def read_shard(path: Path, info: DatasetInfo) -> dict[str, NDArray[Any]]:
+    """The arrays of a shard, its images mapped; DatasetError where it does not fit dataset.json."""
     try:
         images = _map_images(path)
         with np.load(path, allow_pickle=False) as file:

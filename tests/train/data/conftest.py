@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.data import trees
+from tests.train.data.lab import write_fan
 from train.data.corpora import open_corpus
 from train.data.corpus import Corpus
 from train.data.finders import open_point_finder
@@ -32,3 +33,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
         report = prepare(corpus, folder / "faces", lambda: finder)
         found[name] = Prepared(corpus, folder / "faces", report)
     return found
+
+
+@pytest.fixture(scope="module")
+def root(prepared: dict[str, Prepared], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What docs/training.md asks for: a folder per data set, and `prepared`; and a small FAN."""
+    folder = tmp_path_factory.mktemp("root")
+    for name, one in prepared.items():
+        (folder / name).symlink_to(one.corpus.root)
+    (folder / "prepared").symlink_to(prepared["bp4d"].out)
+    write_fan(folder / "fan.safetensors")
+    return folder

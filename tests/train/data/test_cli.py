@@ -9,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from typer.testing import CliRunner
 
 from tests.train.data import trees
+from tests.train.shards import write_set
 from train.cli import app
+from train.data.corpus import spans
 
 
 def call(*arguments: object, code: int = 0) -> str:
@@ -24,8 +27,42 @@ def call(*arguments: object, code: int = 0) -> str:
 def test_check_tells_and_exits_with_1_where_it_is_not_complete(tmp_path: Path) -> None:
     text = call("check", "bp4d", "--root", trees.bp4d(tmp_path / "b"), code=1)
     assert "6 videos, 84 frames, 3 subjects" in text and "problem: bp4d: expected 328 videos, found 6" in text
+    assert "subjects: F001, F007, M011" in text and "expected at least 133,000 coded frames with a picture" in text
     text = call("check", "affwild2", "--root", trees.affwild2(tmp_path / "a"), "--decode")
-    assert "3 videos, 39 frames" in text and "complete" in text and "AU4 -" in text
+    assert "3 videos, 39 frames" in text and "AU4 -" in text and "subjects: video1-video3" in text
+    assert "nothing wrong found; whether it is complete cannot be told: no counts" in text
+    early = trees.affwild2(tmp_path / "e", aus=(1, 2, 4, 6, 12, 15, 20, 25))
+    text = call("check", "affwild2", "--root", early, code=1)
+    assert "expected at least 215,000 labelled frames of Train_Set, found 24" in text and "cannot be told" not in text
+    assert "expected at least 63,000 labelled frames of Validation_Set, found 12" in text
+
+
+def test_check_of_the_synthetic_set(tmp_path: Path) -> None:
+    root = write_set(tmp_path / "set", sequences=24)
+    text = call("check", "synthetic", "--root", root, "--decode")
+    assert "24 sequences, 96 frames, 12 subjects" in text and "subjects: id000-id011" in text
+    assert text.splitlines()[-1] == "  complete" and "identities of the splits: train 6, val 3, test 3" in text
+    with np.load(root / "shards" / "0001.npz") as file:
+        arrays = dict(file)
+    arrays["labels"][0, 0, 0], arrays["images"][1] = 0.5, 7
+    arrays["identity"][:] = "other"
+    np.savez(root / "shards" / "0001.npz", **arrays)
+    text = call("check", "synthetic", "--root", root, "--decode", code=1)
+    assert "1 labels other than 0, 1 and NaN" in text and "1 pictures of one colour" in text
+    assert "1 identities are in no split, nobody reads them: other" in text
+    (root / "shards" / "0001.npz").write_bytes(b"broken")
+    (root / "shards" / "0000.npz").unlink()
+    text = call("check", "synthetic", "--root", root, code=1)
+    assert "0001.npz is not a shard of the documented format" in text
+    assert "6 of 6 identities of train have no sequence: id000, id001, id002 and 3 more" in text
+    (root / "shards" / "0001.npz").unlink()
+    assert "the set is not made yet" in call("check", "synthetic", "--root", root, code=1)
+
+
+def test_names_that_count_on_are_one_span() -> None:
+    assert spans(["F001", "F002", "F003", "M001", "video9", "video11"]) == "F001-F003, M001, video9, video11"
+    assert spans(["a1", "a2", "b", "b"]) == "a1-a2, b, b" and spans([]) == "none"
+    assert spans([f"x{i}" for i in range(0, 40, 2)]).endswith("x22 and 8 more")
 
 
 def test_prepare_and_prepare_again(tmp_path: Path) -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
-from tests.train.data.conftest import Prepared
+from tests.train.data import trees
+from tests.train.data.lab import call
 from train import figure_run
 from train.activations import Interval, open_subject
 from train.cli import app
 from train.config import PaperOptions
 from train.data.corpora import CORPORA
 from train.data.corpus import DatasetError
+from train.experiment import available, read_experiment
 from train.figure_run import open_data
 from train.model import Model, ModelConfig
 from train.network_file import load_network, save_network
@@ -27,32 +29,6 @@ from train.paper_run import PaperTask
 from train.predictions import Predictions
 from train.vae import LabelVAE
 from train.variants import build
-
-SMALL = {
-    "folds": "[1]", "batch": 4, "samples": 12, "test_frames": 5, "epochs": 1, "threads": 1, "precision": "fp32",
-    "device": "cpu", "eval_frames": 4, "vae_epochs": 1, "lr": 1e-3, "workers": 2,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def root(prepared: dict[str, Prepared], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What docs/training.md asks for: a folder per data set, and `prepared`."""
-    folder = tmp_path_factory.mktemp("root")
-    for name, one in prepared.items():
-        (folder / name).symlink_to(one.corpus.root)
-    (folder / "prepared").symlink_to(prepared["bp4d"].out)
-    torch.manual_seed(3)
-    Model(ModelConfig(width=8, resolution=64)).save(folder / "fan.safetensors")
-    return folder
-
-
-def call(root: Path, experiment: str, variants: str, **values: object) -> Path:
-    options = {**SMALL, "variants": f"[{variants}]", "fan": root / "fan.safetensors", **values}
-    words = ["run", experiment, "--data", str(root), "--out", str(root / "runs")]
-    words += [word for key, value in options.items() for word in ("--override", f"{key}={value}")]
-    result = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return root / "runs" / experiment / f"{variants}-fold1-seed1"
 
 
 def test_disfa_starts_from_the_weights_of_bp4d(root: Path) -> None:
@@ -129,6 +105,51 @@ def test_the_interval_in_frames(root: Path) -> None:
     assert task.config.interval_s == pytest.approx(0.5) and PaperTask(options).config.interval_s == 0.4
     with pytest.raises(ValueError, match="no negative number"):
         dataclasses.replace(options, interval_frames=-1).check()
+
+
+def test_the_papers_experiments_have_ten_frames(root: Path) -> None:
+    """T = 10 (section V-E), in every experiment on licensed data."""
+    licensed = [one for one in map(read_experiment, available()) if set(one.options.train_on) & set(CORPORA)]
+    assert {one.name for one in licensed} >= {"bp4d", "cross-database", "disfa", "imagenet", "mixture", "motion"}
+    assert {one.name: one.options.interval_frames for one in licensed} == dict.fromkeys([o.name for o in licensed], 10)
+    for experiment in licensed:
+        options = dataclasses.replace(experiment.options, data=str(root), fold=1, variant="au-tdn")
+        parts = load_parts(options, 64)
+        for part in (parts.train, parts.test):
+            frame_at = dict(zip(part.rows[:, 1].tolist(), part.frame.tolist(), strict=True))
+            numbers = np.array([[frame_at.get(r, -1) for r in row] for row in part.rows.tolist()])
+            known = (numbers >= 0).all(1)
+            assert set(np.unique(np.diff(numbers[known], axis=1))) == {0, 10}
+        # The model says T in seconds, at the median rate of what it is trained on: 25, 20 or 30 Hz.
+        rate = {"bp4d": 25.0, "disfa": 20.0, "affwild2": 30.0}
+        assert parts.interval_s == pytest.approx(10 / np.median([rate[name] for name in parts.train.corpus.tolist()]))
+
+
+def test_an_exported_model_says_its_interval(root: Path) -> None:
+    run = call(root, "disfa", "au-tdn", after="null")
+    assert load_network(run)[1].interval_s == pytest.approx(0.5) and open_subject(run).interval.frames == 10
+    assert Model.load(run / "model.safetensors").config.interval_s == pytest.approx(0.5)  # what export reads
+
+
+def test_opening_for_a_run_tells_the_gaps(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "prepared").symlink_to(root / "prepared")
+    (tmp_path / "affwild2").symlink_to(root / "affwild2")
+    shutil.copytree(root / "bp4d", tmp_path / "bp4d")
+    with (tmp_path / "bp4d" / "AUCoding" / "AU_OCC" / "M011_T1.csv").open("a") as file:
+        file.write("657" + ",0" * len(trees.BP4D_AUS) + "\n")
+    caplog.set_level(logging.INFO)
+    load_parts(paper_options(tmp_path, train_on=("bp4d", "affwild2"), fold=1), 64)
+    for words in (
+        "bp4d: expected 328 videos, found 6; missing: F001_T3, F001_T4, F001_T5 and 319 more",
+        "bp4d: expected 41 subjects, found 3",
+        "bp4d: M011_T1: 1 of 15 coded frames have no picture, the first is 657",
+        "affwild2: whether the copy is complete cannot be told",
+        "training: bp4d: 52 frames, 2 subjects: F001, M011",
+        "training: affwild2: 24 frames, 2 subjects: video1-video2",
+        "test: bp4d: 26 frames, 1 subjects: F007",
+    ):
+        assert words in caplog.text
+    assert "affwild2: expected" not in caplog.text
 
 
 def test_predictions_of_a_model_have_its_own_interval(root: Path) -> None:

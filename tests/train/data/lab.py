@@ -1,0 +1,40 @@
+"""What a laboratory does: miniature trees under one root, `prepared` beside them, and runs of the experiments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from typer.testing import CliRunner
+
+from train.cli import app
+from train.model import Model, ModelConfig
+
+SMALL = {
+    "folds": "[1]", "batch": 4, "samples": 12, "test_frames": 5, "epochs": 1, "threads": 1, "precision": "fp32",
+    "device": "cpu", "eval_frames": 4, "vae_epochs": 1, "lr": 1e-3, "workers": 2,
+}  # fmt: skip
+"""Options of every run; a FAN of width 8 on crops of 64 px goes with them."""
+
+
+def write_fan(path: Path) -> Path:
+    """The smallest FAN, with random weights."""
+    torch.manual_seed(3)
+    Model(ModelConfig(width=8, resolution=64)).save(path)
+    return path
+
+
+def call(root: Path, experiment: str, variants: str, **values: object) -> Path:
+    """`python -m train run EXPERIMENT` with one variant under a root; the run's folder."""
+    options = {**SMALL, "variants": f"[{variants}]", "fan": root / "fan.safetensors", **values}
+    words = ["run", experiment, "--data", str(root), "--out", str(root / "runs")]
+    words += [word for key, value in options.items() for word in ("--override", f"{key}={value}")]
+    said(*words)
+    return root / "runs" / experiment / f"{variants}-fold1-seed1"
+
+
+def said(*words: object) -> str:
+    """What a command prints."""
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
