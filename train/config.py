@@ -27,7 +27,7 @@ class RunOptions:
     ema: float = _option(0.998, "Decay of the averaged weights, which are evaluated and saved.")
     seed: int = _option(1, "Seed of the first weights and of every draw.")
     threads: int = _option(2, "Threads of the computation; one more prepares the data.")
-    precision: str = _option("auto", "fp32, bf16, or auto: bf16 where the processor has matrix units for it.")
+    precision: str = _option("auto", "fp32, bf16, fp16, or auto: bf16 where the processor has matrix units for it.")
     device: str = _option("auto", "cpu, cuda, or auto.")
     eval_every: int = _option(10_000, "Samples between evaluations on the validation split.")
     eval_frames: int = _option(800, "Frames that an evaluation looks at.")
@@ -51,8 +51,8 @@ class RunOptions:
         for name in ("batch", "threads", "eval_every", "eval_frames", "workers", "accumulate", "samples"):
             if getattr(self, name) < self.least.get(name, 1):
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise ValueError(f"precision: expected auto, fp32 or bf16, got {self.precision!r}")
+        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
+            raise ValueError(f"precision: expected auto, fp32, bf16 or fp16, got {self.precision!r}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device: expected auto, cpu or cuda, got {self.device!r}")
         if not 0 <= self.photo_share < 1:

@@ -7,7 +7,6 @@ the weights of one that was not. The run folder is train/rundir.py, what a run s
 from __future__ import annotations
 
 import contextlib
-import copy
 import ctypes
 import dataclasses
 import math
@@ -27,10 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from train.config import RunOptions
+from train.data.sequences import set_key
 from train.distributed import Group, join, launched, local_rank, share_batch_norm
-from train.meter import LOG, Meter, progress_bar
+from train.meter import LOG, AddScalar, Meter, ScalarFile, progress_bar
 from train.model import Model
 from train.rundir import BEST, CHECKPOINT, MODEL, RunError, RunFolder, Stopped, environment
+from train.step import Stepper, average, pick_dtype
 
 __all__ = [
     "BEST", "CHECKPOINT", "LOG", "MODEL", "Plan", "PlannedTask", "RunError", "Stopped", "Task", "average", "batches",
@@ -98,7 +99,12 @@ class PlannedTask(Protocol):
     def plan(self) -> Plan:
         """Steps, schedule, evaluations."""
 
-    def start(self, device: torch.device, group: Group, folder: Path, stop: threading.Event) -> None:
+    def data_key(self) -> str:
+        """What the run is trained on, in a few characters: a run is not resumed with data of another key."""
+
+    def start(
+        self, device: torch.device, group: Group, folder: Path, stop: threading.Event, add_scalar: AddScalar
+    ) -> None:
         """Called once, with `model` on the device, before the first step."""
 
     def make_part(self, step: int, part: int, parts: int) -> dict[str, Tensor]:
@@ -122,16 +128,6 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cpu")
 
 
-def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """bfloat16 or float32; 'auto' asks the processor."""
-    if precision == "auto":
-        flags = Path("/proc/cpuinfo")
-        text = flags.read_text(errors="ignore") if flags.is_file() else ""
-        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else "amx_bf16" in text
-        precision = "bf16" if native else "fp32"
-    return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
 def decay_groups(module: nn.Module, lr_scale: float, weight_decay: float) -> list[dict[str, Any]]:
     """Two AdamW groups of a module: weights of two and more dimensions with decay, the rest without."""
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -147,17 +143,6 @@ def learning_rate(step: int, steps: int, warmup: float) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-
-@torch.no_grad()
-def average(ema: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move `ema` towards `model`: floating tensors by 1 - decay, the others all the way."""
-    pairs = list(zip(ema.state_dict().values(), model.state_dict().values(), strict=True))
-    floating = [(a, b) for a, b in pairs if a.is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - decay)
-    for a, b in pairs:
-        if not a.is_floating_point():
-            a.copy_(b)
 
 
 def _keep_memory() -> None:
@@ -218,8 +203,10 @@ def train(task: Task, options: RunOptions, resume: bool = False) -> dict[str, fl
     task is a PlannedTask; the first of them writes.
 
     Raises:
-        RunError: the folder holds another run; a loss that is not finite; a file that cannot be written.
-        Stopped: Ctrl-C or SIGTERM; the checkpoint is written.
+        RunError: the folder holds another run; a gradient that is not finite; a file that cannot be written.
+        Stopped: Ctrl-C or SIGTERM.
+
+    Before Stopped and any error outside the computation of a step goes out, the checkpoint is written, if it can be.
     """
     options.check()
     planned = isinstance(task, PlannedTask)
@@ -230,31 +217,32 @@ def train(task: Task, options: RunOptions, resume: bool = False) -> dict[str, fl
     cv2.setNumThreads(1)
     device = pick_device(options.device)
     group = join(device)
-    run = RunFolder(options, task.name, resume, group.leads)
+    key = cast(PlannedTask, task).data_key() if planned else _set_key(options.data)
+    run = RunFolder(options, task.name, resume, group.leads, data=key, same_data=planned)
     try:
         group.barrier()
-        with _scalar_writer(run) as writer, _stop_signals() as stop:
-            return _Trainer(task, options, run, group, device, writer, stop).run()
+        with _scalars(run) as add_scalar, _stop_signals() as stop:
+            return _Trainer(task, options, run, group, device, add_scalar, stop).run()
     finally:
         run.close()
 
 
+def _set_key(folder: str) -> str:
+    """Key of a synthetic set; empty where the folder holds none, or is being changed."""
+    try:
+        return set_key(folder)
+    except OSError:
+        return ""
+
+
 @contextlib.contextmanager
-def _scalar_writer(run: RunFolder) -> Iterator[Callable[[str, float, int], None]]:
-    """Tensorboard's add_scalar; one that does nothing in further processes."""
+def _scalars(run: RunFolder) -> Iterator[AddScalar]:
+    """What adds a scalar to the run's events; it does nothing in further processes."""
     if not run.leads:
         yield lambda name, value, at: None
         return
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(str(run.folder))
-    try:
-        yield writer.add_scalar
-    except BaseException:
-        with contextlib.suppress(OSError):  # a full disk has its message already
-            writer.close()
-        raise
-    writer.close()
+    with contextlib.closing(ScalarFile(run.folder)) as file:
+        yield file.add
 
 
 class _Trainer:
@@ -267,40 +255,49 @@ class _Trainer:
         run: RunFolder,
         group: Group,
         device: torch.device,
-        add_scalar: Callable[[str, float, int], None],
+        add_scalar: AddScalar,
         stop: threading.Event,
     ) -> None:
         self.task, self.options, self.folder, self.group = task, options, run, group
         self.device, self.add_scalar, self.stop = device, add_scalar, stop
-        self.dtype = pick_dtype(options.precision, device)
         self.planned = cast(PlannedTask, task) if isinstance(task, PlannedTask) else None
         self.plan = self.planned.plan() if self.planned else Plan.of(options)
-        model = task.model.to(device, memory_format=torch.channels_last)
-        self.model: Any = share_batch_norm(model, group)
+        model: Any = share_batch_norm(task.model.to(device, memory_format=torch.channels_last), group)
         if self.planned:
-            self.planned.start(device, group, run.folder, stop)
-        self.ema: Any = self.model
-        if options.ema > 0:
-            self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.optimizer = torch.optim.AdamW(task.parameter_groups(), lr=options.lr, fused=True)
-        self.parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
-        self.first = self._restore()
+            self.planned.start(device, group, run.folder, stop, add_scalar)
+        dtype = pick_dtype(options.precision, device)
+        self.stepper = Stepper(model, task.parameter_groups(), options, device, dtype, group)
+        self.done = 0
+        """Steps."""
+        self.due = False
+        """Whether the weights of `done` are still to be evaluated."""
+        self.between = True
+        """False in the middle of a step, whose weights no checkpoint may have."""
+        self._restore()
+        self.kept = self.done
+        """Steps done at the last attempt to write the checkpoint."""
 
-    def _restore(self) -> int:
+    def _restore(self) -> None:
         state = self.folder.load()
-        if state is None:
-            return 0
-        self.model.load_state_dict(state["model"])
-        if self.ema is not self.model:
-            self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        return int(state["step"])
+        if state is not None:
+            self.stepper.load(state)
+            self.done, self.due = int(state["step"]), bool(state.get("due", False))
 
-    def _save(self, step: int) -> None:
-        state = {"step": step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        if self.ema is not self.model:
-            state["ema"] = self.ema.state_dict()
-        self.folder.save(state)
+    def _save(self) -> None:
+        self.kept = self.done
+        self.folder.save({"step": self.done, "due": self.due, **self.stepper.state()})
+
+    def _rescue(self) -> None:
+        """Write the checkpoint before an error goes out; what fails then is said, and takes nothing's place."""
+        if not self.between or self.kept == self.done:
+            return
+        try:
+            self._save()
+        except (RunError, OSError, RuntimeError) as error:
+            LOG.warning("%s", error)
+            return
+        if self.group.leads:
+            LOG.info("the checkpoint of step %d is written; continue with --resume", self.done)
 
     def _parts(self, step: int) -> list[dict[str, Tensor]]:
         if self.planned is None:
@@ -310,88 +307,84 @@ class _Trainer:
 
     def _step(self, step: int, parts: list[dict[str, Tensor]]) -> tuple[dict[str, Tensor], bool]:
         """One step of the optimiser: scalars of the whole batch, and whether to stop after it."""
-        options = self.options
-        torch.manual_seed(options.seed * 1_000_003 + step)
-        for entry in self.optimizer.param_groups:
-            entry["lr"] = options.lr * entry["lr_scale"] * self.plan.rate(step)
-        self.optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, Tensor] = {}
-        for part in parts:
-            batch = {name: tensor.to(self.device) for name, tensor in part.items()}
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-                loss, scalars = self.task.loss(batch)
-            loss.backward()
-            for name, value in {"loss": loss, **scalars}.items():
-                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
-        sums, stop = self.group.sum_gradients(self.parameters, sums, self.stop.is_set())
-        norm = nn.utils.clip_grad_norm_(self.parameters, options.clip or math.inf)
-        if not bool(torch.isfinite(norm)):
-            raise RunError(f"step {step}: the gradient is not finite (loss {float(sums['loss'])}); lower --lr")
-        self.optimizer.step()
-        if self.ema is not self.model:
-            average(self.ema, self.model, min(options.ema, (1 + step) / (10 + step)))
-        return {**sums, "norm": norm}, stop
+        self.between = False
+        found = self.stepper(step, parts, self.task.loss, self.plan.rate(step), self.stop)
+        self.done, self.between = step + 1, True
+        self.due = self.done == self.plan.steps or self.plan.evaluates(self.done)
+        return found
 
-    def _evaluate(self, done: int) -> dict[str, float]:
-        results = self.task.evaluate(self.ema)
-        samples = done * self.plan.batch
+    def _evaluate(self) -> dict[str, float]:
+        results = self.task.evaluate(self.stepper.ema)
+        samples = self.done * self.plan.batch
         for name, value in results.items():
             self.add_scalar(f"val/{name}", value, samples)
         if self.group.leads:
             LOG.info("sample %d: %s", samples, "  ".join(f"{k} {v:.4f}" for k, v in results.items()))
-        self.folder.save_model(self._write_model, done, samples, results, self.task.score(results))
+        self.folder.save_model(self._write_model, self.done, samples, results, self.task.score(results))
         self.task.train_mode()
+        self.due = False
         return results
 
     def _write_model(self, path: Path, entry: dict[str, Any]) -> None:
         if self.planned is not None:
-            self.planned.save_model(self.ema, path, entry)
+            self.planned.save_model(self.stepper.ema, path, entry)
             return
         config = self.task.model.config
-        self.ema.config = dataclasses.replace(config, provenance={**config.provenance, self.task.name: entry})
-        cast(Model, self.ema).save(path)
+        self.stepper.ema.config = dataclasses.replace(config, provenance={**config.provenance, self.task.name: entry})
+        cast(Model, self.stepper.ema).save(path)
 
     def run(self) -> dict[str, float]:
-        task, options, plan, group = self.task, self.options, self.plan, self.group
-        steps, results = plan.steps, cast("dict[str, float]", {})
+        plan, group = self.plan, self.group
         if group.leads:
             LOG.info(
-                "%s: steps %d to %d of %d samples, %s, %s%s", task.name, self.first, steps, plan.batch, self.device,
-                self.dtype, f", {group.size} processes" if group.size > 1 else "",
+                "%s: steps %d to %d of %d samples, %s, %s%s", self.task.name, self.done, plan.steps, plan.batch,
+                self.device, self.stepper.dtype, f", {group.size} processes" if group.size > 1 else "",
             )  # fmt: skip
-        meter, progress = Meter(), progress_bar(group.leads)
-        task.train_mode()
-        with progress:
-            bar = progress.add_task(task.name, total=steps, completed=self.first, rate="", loss="")
-            saved = time.monotonic()
-            with contextlib.closing(batches(self._parts, self.first, steps, workers=options.workers)) as source:
-                for step in range(self.first, steps):
-                    with meter.waiting():
-                        parts = next(source)
-                    scalars, stop = self._step(step, parts)
-                    done = step + 1
-                    meter.add(plan.batch * task.frames_per_sample, scalars)
-                    if done % 25 == 0 or done == steps:
-                        means = meter.read()
-                        for name, value in means.items():
-                            self.add_scalar(f"train/{name}", value, done * plan.batch)
-                        rate = f"{means['images_per_s']:.0f} images/s"
-                        progress.update(bar, rate=rate, loss=f"loss {means['loss']:.3f}")
-                        if group.leads:
-                            meter.report(done, steps, means, progress.console.is_terminal)
-                    progress.update(bar, completed=done)
-                    if done == steps or plan.evaluates(done):
-                        results = self._evaluate(done)
-                        meter.restart()
-                    if stop or done == steps or time.monotonic() - saved > options.checkpoint_s:
-                        self._save(done)
-                        saved = time.monotonic()
-                    if stop and done < steps:
-                        message = f"stopped at step {done} of {steps}; continue with --resume"
-                        LOG.info(message)
-                        raise Stopped(message)
-        if not results:  # resumed at its end
-            results = self._evaluate(steps)
+        self.folder.check()
+        self.task.train_mode()
+        try:
+            results = self._train() or self._evaluate()  # none: resumed at its end
+        except Exception:
+            self._rescue()
+            raise
         if self.planned is not None:
-            self.planned.finish(self.ema, self.folder.folder, self.stop)
+            self.planned.finish(self.stepper.ema, self.folder.folder, self.stop)
         return results
+
+    def _train(self) -> dict[str, float]:
+        """The steps that are left; the last evaluation."""
+        task, options, plan = self.task, self.options, self.plan
+        meter, progress = Meter(), progress_bar(self.group.leads)
+        source = batches(self._parts, self.done, plan.steps, workers=options.workers)
+        with progress, contextlib.closing(source):
+            bar = progress.add_task(task.name, total=plan.steps, completed=self.done, rate="", loss="")
+            saved = time.monotonic()
+            results = self._evaluate() if self.due else {}
+            for step in range(self.done, plan.steps):
+                with meter.waiting():
+                    parts = next(source)
+                scalars, stop = self._step(step, parts)
+                meter.add(plan.batch * task.frames_per_sample, scalars)
+                if self.done % 25 == 0 or self.done == plan.steps:
+                    self._report(meter, progress, bar)
+                progress.update(bar, completed=self.done)
+                if self.due:
+                    results = self._evaluate()
+                    meter.restart()
+                if stop or self.done == plan.steps or time.monotonic() - saved > options.checkpoint_s:
+                    self._save()
+                    saved = time.monotonic()
+                self.folder.check()
+                if stop and self.done < plan.steps:
+                    message = f"stopped at step {self.done} of {plan.steps}; continue with --resume"
+                    LOG.info(message)
+                    raise Stopped(message)
+        return results
+
+    def _report(self, meter: Meter, progress: Any, bar: Any) -> None:
+        means = meter.read()
+        for name, value in means.items():
+            self.add_scalar(f"train/{name}", value, self.done * self.plan.batch)
+        progress.update(bar, rate=f"{means['images_per_s']:.0f} images/s", loss=f"loss {means['loss']:.3f}")
+        if self.group.leads:
+            meter.report(self.done, self.plan.steps, means, progress.console.is_terminal)

@@ -1,17 +1,23 @@
-"""What a run says about itself while it goes on: means of scalars, images per second, the progress bar."""
+"""What a run says about itself while it goes on: means of scalars, images per second, tensorboard, the progress bar."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from train.rundir import RunError, unwritten
+
 LOG = logging.getLogger("train")
+AddScalar = Callable[[str, float, int], None]
+"""Name, value, samples seen."""
 
 
 class Meter:
@@ -52,6 +58,58 @@ class Meter:
             return
         self.reported = time.monotonic()
         LOG.info("step %d/%d  %s", done, steps, "  ".join(f"{k} {v:.4g}" for k, v in means.items()))
+
+
+def events_name() -> str:
+    """Name of a new file of events; names ascend with time."""
+    return f"events.out.tfevents.{time.time():017.6f}.{os.getpid()}"
+
+
+class ScalarFile:
+    """Scalars of a run, for tensorboard.
+
+    Each is written at once by whoever adds it: torch's SummaryWriter has a thread for it, whose errors nobody can
+    catch.
+
+    Raises:
+        RunError: here and in `add`: the file cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event, self._summary = Event, Summary
+        self.path = folder / events_name()
+        with self._named():
+            self._records = RecordWriter(self.path.open("wb"))
+        try:
+            self._write(file_version="brain.Event:2")
+        except RunError:
+            self.close()
+            raise
+
+    def add(self, name: str, value: float, at: int) -> None:
+        """A value of scalar `name` after `at` samples."""
+        point = self._summary.Value(tag=name, simple_value=float(value))
+        self._write(step=at, summary=self._summary(value=[point]))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # every scalar is written; what is left is one whose error went out
+            self._records.close()
+
+    def _write(self, **fields: Any) -> None:
+        with self._named():
+            self._records.write(self._event(wall_time=time.time(), **fields).SerializeToString())
+            self._records.flush()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(unwritten(self.path, error)) from error
 
 
 def progress_bar(shown: bool = True) -> Any:

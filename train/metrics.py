@@ -58,25 +58,26 @@ def landmark_errors(predicted: Floats, points: Floats, which: slice = INNER) -> 
 
 
 def auc(scores: Floats, labels: Floats) -> float:
-    """Area under the ROC curve; labels 0, 1 or NaN (left out). NaN where one class is absent."""
+    """Area under the ROC curve; labels 0, 1 or NaN (left out). NaN where one class is absent, or a score
+    is not finite."""
+    from sklearn.metrics import roc_auc_score
+
     known = ~np.isnan(labels)
     scores, positive = scores[known], labels[known] > 0.5
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    if not n_positive or not n_negative:
+    if positive.all() or not positive.any() or not np.isfinite(scores).all():
         return float("nan")
-    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[place]  # ties share their mean rank
-    return float((rank[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+    return float(roc_auc_score(positive, scores))
 
 
 def f1(active: NDArray[np.bool_], labels: Floats) -> float:
     """F1 of decisions against labels 0, 1 or NaN (left out). NaN where no label is 1."""
+    from sklearn.metrics import f1_score
+
     known = ~np.isnan(labels)
     positive = labels[known] > 0.5
     if not positive.any():
         return float("nan")
-    hits = np.sum(active[known] & positive)
-    return float(2 * hits / (active[known].sum() + positive.sum()))
+    return float(f1_score(positive, active[known], zero_division=0.0))
 
 
 def per_au(probabilities: Floats, labels: Floats, thresholds: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

@@ -27,13 +27,16 @@ from train.data.sequences import set_key
 from train.data.triplets import TripletSet
 from train.distributed import Group, rows_of
 from train.features_cache import FeatureCache, Layout, amount, key_of, model_key
+from train.label_vaes import fit_vae, vae_file
 from train.loop import Plan, batches
+from train.meter import AddScalar
 from train.model import FAN, Model, ModelConfig
 from train.network_file import save_network, warm_start
 from train.paper_data import Parts, load_parts
 from train.predictions import FILE, Predictions
+from train.row_keys import faces_key, rows_key
 from train.rundir import MODEL, RunError, Stopped, replacing
-from train.vae import LATENT, LabelVAE, VAEOptions, mixture_alignment_loss, train_vae
+from train.vae import LabelVAE, mixture_alignment_loss
 from train.variants import Network, build, uses_vae
 
 LOG = logging.getLogger("train")
@@ -92,14 +95,25 @@ class PaperTask:
             evaluates=lambda done: done % (per_epoch * options.eval_every) == 0,
         )
 
-    def start(self, device: torch.device, group: Group, folder: Path, stop: threading.Event) -> None:
+    def data_key(self) -> str:
+        """Number of the training rows, and hash of what they are: keys, neighbours, five points, labels."""
+        return rows_key(self.parts.train)
+
+    def start(
+        self,
+        device: torch.device,
+        group: Group,
+        folder: Path,
+        stop: threading.Event,
+        add_scalar: AddScalar = lambda name, value, at: None,
+    ) -> None:
         """Train or read the VAEs; compute the features that are kept."""
         self.device, self.group = device, group
         parts = group.size * self.options.accumulate
         if self.batch < 2 * parts:
             raise RunError(f"batch: expected at least two samples for each of {parts} parts, got {self.batch}")
         if uses_vae(self.options.variant) and self.options.gamma > 0:
-            self.vaes = self._label_vaes(folder, stop)
+            self.vaes = self._label_vaes(folder, stop, add_scalar)
         if self._keeps_features():
             self._fill_cache(folder, stop)
 
@@ -134,7 +148,7 @@ class PaperTask:
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """This part's share of equation 4."""
         options, labels = self.options, batch["labels"]
-        logits = self._logits(self.model, batch)
+        logits = logits_of(self.model, batch)
         classes = losses.au_loss(logits, labels, self.weights.to(labels.device)) * batch["known_share"]
         if not self.vaes:
             return classes, {"classes": classes}
@@ -229,51 +243,17 @@ class PaperTask:
             ]
         )
 
-    def _features(self, model: Network, crops: Tensor) -> Tensor:
-        """uint8 (B, F, R, R, 3) -> features (B, F, C, h, w)."""
-        frames = crops.to(self.device).flatten(0, 1).permute(0, 3, 1, 2).float().div_(255.0)
-        return model.features(frames).unflatten(0, crops.shape[:2])
-
-    def _logits(self, model: Network, batch: dict[str, Tensor]) -> Tensor:
-        if "due" in batch:
-            near = batch["near"].float() if "near" in batch else None
-            return model.decide_kept(batch["due"].to(torch.float32, memory_format=torch.channels_last), near)
-        features = self._features(model, batch["crops"])
-        return model.decide(features[:, 0], features[:, features.shape[1] // 2], features[:, -1])
-
-    def _label_vaes(self, folder: Path, stop: threading.Event) -> dict[str, LabelVAE]:
-        """One per data set, read from the run's folder, where it was trained on the same labels with the same options,
-        or trained by the first process and written there."""
-        options, data = self.options, self.parts.train
-
-        def look(epoch: int, _: dict[str, float]) -> None:
-            if stop.is_set():
-                raise Stopped(f"stopped after epoch {epoch} of the label VAE, which begins anew with --resume")
-
+    def _label_vaes(
+        self, folder: Path, stop: threading.Event, add_scalar: AddScalar = lambda name, value, at: None
+    ) -> dict[str, LabelVAE]:
+        """One per data set; the first process makes them."""
+        data = self.parts.train
         if self.group.leads:
             for name in self.corpora:
-                path = folder / f"vae-{name}.safetensors"
                 labels = data.labels[data.corpus == name]
-                columns = [k for k in range(labels.shape[1]) if not np.isnan(labels[:, k]).all()]
-                labels, numbers = labels[:, columns], [self.au_numbers[k] for k in columns]
-                settings = VAEOptions(
-                    latent=LATENT.get(name, 8),
-                    kl_weight=options.vae_lambda,
-                    epochs=options.vae_epochs,
-                    seed=options.seed,
-                )
-                if path.exists():
-                    if LabelVAE.load(path).is_of(labels, settings, numbers):
-                        continue
-                    LOG.info("%s is of other labels or options, or does not say of which; trained anew", path)
-                LOG.info(
-                    "label VAE of %s: %d AUs, %d rows, %d epochs", name, len(columns), len(labels), options.vae_epochs
-                )
-                vae = train_vae(labels, settings, numbers, look)
-                with replacing(path) as partial:
-                    vae.save(partial)
+                fit_vae(name, labels, self.au_numbers, self.options, folder, stop, add_scalar)
         self.group.barrier()
-        return {name: LabelVAE.load(folder / f"vae-{name}.safetensors").to(self.device) for name in self.corpora}
+        return {name: LabelVAE.load(vae_file(folder, name)).to(self.device) for name in self.corpora}
 
     def _keeps_features(self) -> bool:
         options = self.options
@@ -295,7 +275,7 @@ class PaperTask:
         digest = key_of(
             network=model_key(self.model.fan),  # type: ignore[arg-type]
             rows=[data.corpus.tolist(), data.video.tolist(), data.frame.tolist()],
-            faces=_faces_key(data),
+            faces=faces_key(data),
             data=str(Path(options.data).resolve()),
             set=set_key(options.data) if self.parts.info else None,
             resolution=self.config.resolution,
@@ -326,7 +306,7 @@ class PaperTask:
         source = batches(load, 0, len(chunks), workers=options.workers)
         shown = track(source, "features", len(chunks), console=Console(stderr=True), disable=not self.group.leads)
         for chunk, crops in zip(chunks, shown, strict=True):
-            features = self._features(self.model, torch.cat(crops))
+            features = features_of(self.model, torch.cat(crops).to(self.device))
             if layout.near:
                 self.cache.write(chunk.tolist(), features[:, 1], features[:, ::2])
             else:
@@ -359,21 +339,26 @@ class PaperTask:
         for crops in _shown(batches(load, 0, len(chunks), workers=self.options.workers), len(chunks), stop is not None):
             for mirrored, parts in enumerate(found):
                 seen = crops.flip(3) if mirrored else crops
-                parts.append(self._logits(model, {"crops": seen}).float().sigmoid().cpu())  # type: ignore[arg-type]
+                parts.append(logits_of(model, {"crops": seen.to(self.device)}).float().sigmoid().cpu())  # type: ignore[arg-type]
             if stop is not None and stop.is_set():
                 raise Stopped("stopped before the predictions were written; the training is done: --resume writes them")
         return [self.group.gather(torch.cat(parts)).numpy() for parts in found]
 
 
-def _faces_key(data: TripletSet) -> str:
-    """Hash of what the crops of a set are made by: the rows of its triplets, their five points, the matrices of the
-    due frames (the boxes of the faces)."""
-    due = np.unique(data.rows[:, 1]).tolist()
-    matrices = np.stack([data.table.matrix(row, data.resolution) for row in due])
-    digest = hashlib.sha256()
-    for array in (data.rows, data.table.points[np.unique(data.rows)], matrices):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+def features_of(network: Network, crops: Tensor) -> Tensor:
+    """uint8 (B, F, R, R, 3), on the network's device -> features (B, F, C, h, w)."""
+    frames = crops.flatten(0, 1).permute(0, 3, 1, 2).float().div_(255.0)
+    return network.features(frames).unflatten(0, crops.shape[:2])
+
+
+def logits_of(network: Network, batch: dict[str, Tensor]) -> Tensor:
+    """Logits (B, n) of a batch on the network's device: of its `crops`, or of the features `due` and `near` that were
+    kept of them."""
+    if "due" in batch:
+        near = batch["near"].float() if "near" in batch else None
+        return network.decide_kept(batch["due"].to(torch.float32, memory_format=torch.channels_last), near)
+    features = features_of(network, batch["crops"])
+    return network.decide(features[:, 0], features[:, features.shape[1] // 2], features[:, -1])
 
 
 def _shown(source: Any, total: int, shown: bool) -> Iterator[Tensor]:

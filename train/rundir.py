@@ -82,14 +82,21 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         _remove(partial)
-        reason = _reason(error)
         kept = f"the former {path.name} is kept" if path.exists() else f"there is no former {path.name}"
-        raise RunError(
-            f"run: could not write {path}: {reason}; {kept}; make room on the disk, then continue with --resume"
-        ) from error
+        raise RunError(unwritten(path, error, kept)) from error
     except BaseException:
         _remove(partial)
         raise
+
+
+def unwritten(path: Path, error: BaseException, kept: str = "") -> str:
+    """The message about a file that cannot be written; `kept`: what is still there."""
+    parts = [
+        f"run: could not write {path}: {_reason(error)}",
+        kept,
+        "make room on the disk, then continue with --resume",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _remove(partial: Path) -> None:
@@ -169,6 +176,23 @@ def changed_options(before: dict[str, Any], options: RunOptions) -> list[str]:
     return [f"{k} {before.get(k, defaults[k])!r} -> {v!r}" for k, v in now.items() if before.get(k, defaults[k]) != v]
 
 
+class _LogFile(logging.FileHandler):
+    """train.log; it writes no more after an error, which it keeps for `RunFolder.check`."""
+
+    failure: OSError | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.failure is None:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            self.failure = error
+        else:
+            super().handleError(record)
+
+
 class RunFolder:
     """The files of one run.
 
@@ -176,19 +200,36 @@ class RunFolder:
         options: those of the run; `options.run` is the folder.
         task: name of the kind of training.
         leads: False: a further process of the same run, which writes nothing.
+        data: key of what the run is trained on; empty: not known.
+        same_data: whether a run must go on with the data that it was begun with, or is only told of others.
 
     Raises:
-        RunError: the folder holds a run and `resume` is False, or one of other options; nothing is written then.
+        RunError: the folder holds a run and `resume` is False, or one of other options or data; nothing is written
+            then.
     """
 
-    def __init__(self, options: RunOptions, task: str, resume: bool, leads: bool = True) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        task: str,
+        resume: bool,
+        leads: bool = True,
+        data: str = "",
+        same_data: bool = True,
+    ) -> None:
         self.folder = Path(options.run)
         self.checkpoint = self.folder / CHECKPOINT
         if self.checkpoint.exists() and not resume:
             raise RunError(f"run: {self.folder} holds a run already; add --resume or name another folder")
-        read_checkpoint(options, mapped=True)
+        former = (read_checkpoint(options, mapped=True) or {}).get("data", "")
+        other = bool(former and data and former != data)
+        if other and same_data:
+            raise RunError(
+                f"run: cannot resume {self.folder}: the training part is not the one that it was begun with "
+                f"({former}; now {data}); put the former data back, or remove the folder to train anew"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.options, self.task, self.leads = options, task, leads
+        self.options, self.task, self.leads, self.data = options, task, leads, data
         self.environment = environment()
         self.handler: logging.Handler = logging.NullHandler()
         if not leads:
@@ -196,10 +237,17 @@ class RunFolder:
         config = {"task": task, "options": dataclasses.asdict(options), "command": sys.argv}
         write_text(self.folder / CONFIG, json.dumps(config | {"environment": self.environment}, indent=1))
         write_text(self.folder / "packages.txt", packages())
-        self.handler = logging.FileHandler(self.folder / "train.log")
+        self.handler = _LogFile(self.folder / "train.log")
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         LOG.addHandler(self.handler)
         LOG.setLevel(logging.INFO)
+        if other:
+            LOG.warning("data: %s is not as it was at the last checkpoint; going on with what is there", options.data)
+
+    def check(self) -> None:
+        """That the log can be written (RunError)."""
+        if isinstance(self.handler, _LogFile) and self.handler.failure is not None:
+            raise RunError(unwritten(Path(self.handler.baseFilename), self.handler.failure))
 
     def close(self) -> None:
         LOG.removeHandler(self.handler)
@@ -215,10 +263,10 @@ class RunFolder:
         return read_checkpoint(self.options)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the checkpoint: `state` and the options."""
+        """Write the checkpoint: `state`, the options and the key of the data."""
         if self.leads:
             buffer = io.BytesIO()  # torch's own writer hides the reason of a failure
-            torch.save({**state, "options": json.dumps(self.options.fixed())}, buffer)
+            torch.save({**state, "options": json.dumps(self.options.fixed()), "data": self.data}, buffer)
             with replacing(self.checkpoint) as partial:
                 partial.write_bytes(buffer.getbuffer())
 

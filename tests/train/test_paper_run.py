@@ -1,15 +1,9 @@
-"""Runs of the paper, small: all four variants, the loss in parts, kept features, resume, a full disk, the YAML."""
+"""Runs of the paper, small: all four variants, the loss in parts, kept features, label VAEs, the YAML."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import os
-import resource
-import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,63 +11,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
-from train import paper_run, run_cli, vae
+from tests.train.paper import changed, paper_options, same, started, weights, write_fan
+from train import loop, paper_run, vae
 from train.cli import app
 from train.config import PaperOptions
 from train.data.sequences import set_key
-from train.distributed import Group
 from train.experiment import ExperimentError, available, read_experiment
 from train.features_cache import FeatureCache, Layout
-from train.loop import RunError, Stopped
-from train.model import Model, ModelConfig
+from train.loop import RunError
+from train.model import Model
 from train.network_file import load_network
-from train.paper_run import PaperTask, run_paper
+from train.paper_run import PaperTask, logits_of, run_paper
 from train.predictions import Predictions
-from train.rundir import RunFolder, replacing
+from train.step import PRECISIONS
 
 
 @pytest.fixture(scope="module")
 def fan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("fan") / "fan.safetensors"
-    Model(ModelConfig(width=8, resolution=64)).save(path)
-    return path
+    return write_fan(tmp_path_factory.mktemp("fan"))
 
 
 @pytest.fixture
 def options(data: Path, fan: Path, tmp_path: Path) -> PaperOptions:
     return paper_options(data, fan, tmp_path / "run")
-
-
-def paper_options(data: Path, fan: Path, run: Path, **values: Any) -> PaperOptions:
-    given: dict[str, Any] = {
-        "variant": "aunet", "samples": 16, "test_frames": 8, "batch": 8, "epochs": 2, "decay_every": 1, "lr": 1e-3,
-        "vae_epochs": 2, "threads": 1, "precision": "fp32", "device": "cpu", "eval_frames": 8, "augment": False,
-    }  # fmt: skip
-    return PaperOptions(data=str(data), run=str(run), train_on=("synthetic",), fan=str(fan), **{**given, **values})
-
-
-def changed(options: PaperOptions, **values: Any) -> PaperOptions:
-    return PaperOptions(**{**vars(options), **values})
-
-
-def weights(run: str | Path) -> dict[str, torch.Tensor]:
-    return load_file(Path(run) / "model.safetensors")
-
-
-def same(first: str | Path, second: str | Path) -> bool:
-    a, b = weights(first), weights(second)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def started(options: PaperOptions) -> PaperTask:
-    task = PaperTask(options)
-    Path(options.run).mkdir(parents=True, exist_ok=True)
-    task.start(torch.device("cpu"), Group(), Path(options.run), threading.Event())
-    return task
 
 
 @pytest.mark.parametrize("variant", ["au-fan", "au-vae", "au-tdn", "aunet"])
@@ -147,7 +110,7 @@ def test_kept_features_decide_as_fresh_ones(options: PaperOptions) -> None:
     for task in (fresh, kept):
         task.model.eval()
     kept.model.load_state_dict(fresh.model.state_dict())
-    torch.testing.assert_close(fresh._logits(fresh.model, a), kept._logits(kept.model, b), rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(logits_of(fresh.model, a), logits_of(kept.model, b), rtol=2e-3, atol=2e-3)
     stamp = (kept.cache.folder / "due.f16").stat().st_mtime_ns
     again = started(options)
     assert again.cache is not None and (again.cache.folder / "due.f16").stat().st_mtime_ns == stamp  # not computed anew
@@ -169,66 +132,6 @@ def test_gamma_0_is_the_network_without_vae(options: PaperOptions) -> None:
         run_paper(changed(options, variant=variant, gamma=gamma, run=f"{options.run}-{variant}-{gamma}", epochs=1))
     run = options.run
     assert same(f"{run}-aunet-0.0", f"{run}-au-tdn-1.0") and not same(f"{run}-aunet-0.0", f"{run}-aunet-1.0")
-
-
-@pytest.mark.parametrize("augment", [False, True])
-def test_a_resumed_run_is_the_unbroken_one(
-    options: PaperOptions, monkeypatch: pytest.MonkeyPatch, augment: bool
-) -> None:
-    options = changed(options, augment=augment, accumulate=2)
-    whole, broken = (changed(options, run=f"{options.run}-{name}") for name in ("whole", "broken"))
-    run_paper(whole)
-    inner = PaperTask.loss
-    calls: list[int] = []
-
-    def loss(self: PaperTask, batch: dict[str, torch.Tensor]) -> Any:
-        calls.append(0)
-        if len(calls) == 5:  # the first part of step 3
-            os.kill(os.getpid(), signal.SIGTERM)
-        return inner(self, batch)
-
-    monkeypatch.setattr(PaperTask, "loss", loss)
-    with pytest.raises(Stopped, match="step 3 of 4"):
-        run_paper(broken)
-    assert not (Path(broken.run) / "predictions.npz").exists()
-    with pytest.raises(RunError, match=r"gamma 1\.0 -> 0\.5"):
-        run_paper(changed(broken, gamma=0.5), resume=True)
-    run_paper(broken, resume=True)
-    assert same(whole.run, broken.run)
-    a, b = Predictions.load(whole.run), Predictions.load(broken.run)
-    assert np.array_equal(a.probabilities, b.probabilities)
-
-
-def without_validation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The synthetic set as the paper's are: with no part to choose by."""
-    inner = paper_run.load_parts
-    monkeypatch.setattr(
-        paper_run, "load_parts", lambda *arguments: dataclasses.replace(inner(*arguments), validation=None)
-    )
-
-
-def test_without_a_validation_part_the_best_weights_are_the_last(
-    options: PaperOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_validation(monkeypatch)
-    options = changed(options, variant="au-fan", cache="never", epochs=3)
-    inner, calls = PaperTask.loss, [0]
-
-    def loss(self: PaperTask, batch: dict[str, torch.Tensor]) -> Any:
-        calls[0] += 1
-        if calls[0] == 5:  # the last epoch, after two evaluations
-            os.kill(os.getpid(), signal.SIGTERM)
-        return inner(self, batch)
-
-    monkeypatch.setattr(PaperTask, "loss", loss)
-    with pytest.raises(Stopped, match="step 5 of 6"):
-        run_paper(options)
-    record = Path(options.run) / "best.json"
-    assert json.loads(record.read_text(), parse_constant=pytest.fail)["score"] is None
-    record.write_text(json.dumps({"score": 2.0, "step": 4}))  # a count of the evaluations, as folders once had
-    run_paper(options, resume=True)
-    best, last = (load_file(Path(options.run) / name) for name in ("best.safetensors", "model.safetensors"))
-    assert all(torch.equal(best[name], last[name]) for name in last) and json.loads(record.read_text())["step"] == 6
 
 
 def test_kept_features_are_those_of_the_faces_and_the_set(options: PaperOptions, data: Path, tmp_path: Path) -> None:
@@ -293,41 +196,37 @@ def test_a_vae_of_other_labels_or_options_is_trained_anew(
     assert "does not say" in caplog.text and "labels" in vae.LabelVAE.load(file).provenance
 
 
-def test_a_refused_resume_changes_nothing(options: PaperOptions) -> None:
-    folder = Path(options.run)
-    folder.mkdir()
-    torch.save({"step": 1, "options": json.dumps({"epochs": 2, "variant": "aunet"})}, folder / "checkpoint.pt")
-    for name in ("config.json", "packages.txt", "experiment.yaml"):
-        (folder / name).write_text(name)
-    other = changed(options, epochs=4)
-    with pytest.raises(RunError, match="epochs 2 -> 4"):
-        RunFolder(other, "paper", resume=True)
-    with pytest.raises(RunError, match="epochs 2 -> 4"):
-        run_cli._one(read_experiment("smoke"), other, True)
-    for name in ("config.json", "packages.txt", "experiment.yaml"):
-        assert (folder / name).read_text() == name
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "checkpoint.pt", "config.json", "experiment.yaml", "packages.txt"
-    ]  # fmt: skip
+def test_a_vae_shows_how_far_it_is(options: PaperOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    options = changed(options, cache="never", vae_epochs=3)
+    seen: list[tuple[str, float, int]] = []
+    Path(options.run).mkdir()
+    PaperTask(options)._label_vaes(Path(options.run), threading.Event(), lambda *point: seen.append(point))
+    assert [at for name, _, at in seen if name == "vae/synthetic/loss"] == [1, 2, 3]
+    assert {name for name, _, _ in seen} == {f"vae/synthetic/{part}" for part in ("loss", "bce", "kl")}
+    shown = capsys.readouterr().err
+    assert "label VAE of synthetic" in shown and "3/3" in shown
 
 
-def test_a_finished_run_of_other_options_is_refused(tmp_path: Path) -> None:
-    words = ["run", "smoke", "--data", str(tmp_path), "--out", str(tmp_path), "--override", "variants=[au-fan]"]
-    (options,) = read_experiment("smoke", ["variants=[au-fan]"]).runs(str(tmp_path), tmp_path)
-    folder = Path(options.run)
-    folder.mkdir(parents=True)
-    (folder / "predictions.npz").write_bytes(b"")
-    before = {**dataclasses.asdict(options), "epochs": 1, "threads": 9}
-    del before["interval_frames"], before["lists"]  # younger than the run
-    (folder / "config.json").write_text(json.dumps({"options": before}))
-    refused = CliRunner().invoke(app, words).exception
-    assert isinstance(refused, RunError) and "epochs 1 -> 3; name another --out" in str(refused)
-    (folder / "config.json").write_text(json.dumps({"options": {**before, "epochs": 3}}))
-    assert CliRunner().invoke(app, words).exit_code == 0
-    (folder / "config.json").write_text("{")
-    assert "cannot be read" in str(CliRunner().invoke(app, words).exception)
-    (folder / "config.json").unlink()
-    assert CliRunner().invoke(app, words).exit_code == 0
+def test_the_scalars_of_a_run(options: PaperOptions) -> None:
+    run_paper(changed(options, cache="never", epochs=1))
+    events = EventAccumulator(options.run).Reload()
+    assert [point.step for point in events.Scalars("vae/synthetic/loss")] == [1, 2]
+    assert [point.step for point in events.Scalars("train/alignment")] == [16]
+    assert np.isfinite(events.Scalars("val/auc")[0].value)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_run_in_half_precision(options: PaperOptions, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    monkeypatch.setattr(loop, "pick_dtype", lambda *_: PRECISIONS[precision])
+    exact, half = (changed(options, cache="never", run=f"{options.run}-{name}") for name in ("fp32", "half"))
+    run_paper(half)
+    monkeypatch.undo()
+    run_paper(exact)
+    state = torch.load(Path(half.run) / "checkpoint.pt", weights_only=True)
+    assert ("scaler" in state) is (precision == "fp16")
+    a, b = (Predictions.load(run.run).probabilities for run in (exact, half))
+    assert not np.array_equal(a, b) and np.abs(a - b).max() < 0.05
+    assert {tensor.dtype for tensor in weights(half.run).values() if tensor.is_floating_point()} == {torch.float32}
 
 
 def test_the_fan_of_the_working_directory_comes_first(
@@ -369,22 +268,6 @@ def test_a_run_starts_from_the_weights_of_another(options: PaperOptions) -> None
     assert torch.equal(after[last][:2], before[last][1:])
     with pytest.raises(ValueError, match="expected a run of au-tdn"):
         PaperTask(changed(options, variant="au-tdn", init=first.run))
-
-
-def test_options_that_cannot_be(options: PaperOptions, data: Path) -> None:
-    for values, message in (
-        ({"fan": ""}, "expected a trained FAN"),
-        ({"train_on": ("bp5d",)}, "bp5d"),
-        ({"train_on": ("synthetic", "bp4d")}, "stands alone"),
-        ({"train_on": ()}, "at least one data set"),
-        ({"cache": "always", "augment": True}, "set draws"),
-        ({"alignment": "pixel"}, "latent, label"),
-        ({"variant": "au-net"}, "au-net"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            PaperTask(changed(options, **values))
-    with pytest.raises(RunError, match="two samples for each of 8 parts"):
-        started(changed(options, accumulate=8))
 
 
 def test_every_experiment_can_be_read() -> None:
@@ -463,67 +346,3 @@ def test_the_smoke_experiment(data: Path, tmp_path: Path) -> None:
     shown = runner.invoke(app, ["tables", str(tmp_path), "--table", "VII"], catch_exceptions=False).output
     average = next(line for line in shown.splitlines() if "Avg" in line)
     assert sum(char.isdigit() for char in average) > 8 and "not comparable with the paper" in " ".join(shown.split())
-
-
-def test_ctrl_c_while_the_vae_is_trained(options: PaperOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = vae.vae_loss
-
-    def loss(*arguments: Any) -> Any:
-        os.kill(os.getpid(), signal.SIGINT)
-        return inner(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(vae, "vae_loss", loss)
-        with pytest.raises(Stopped, match=r"after epoch 1 of the label VAE.*--resume"):
-            run_paper(changed(options, epochs=1))
-    assert not list(Path(options.run).glob("*.safetensors*"))
-    run_paper(changed(options, epochs=1))
-    assert (Path(options.run) / "predictions.npz").exists()
-
-
-def test_a_full_disk_leaves_the_former_checkpoint(
-    options: PaperOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
-) -> None:
-    options = changed(options, variant="au-fan", epochs=2, eval_every=2, checkpoint_s=0.0, run=str(tmp_path / "run"))
-    inner = PaperTask.loss
-
-    def loss(self: PaperTask, batch: dict[str, torch.Tensor]) -> Any:
-        os.kill(os.getpid(), signal.SIGINT)
-        return inner(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PaperTask, "loss", loss)
-        with pytest.raises(Stopped, match="step 1 of 4"):
-            run_paper(options)
-    checkpoint = Path(options.run) / "checkpoint.pt"
-    before = checkpoint.read_bytes()
-    program = (
-        "from train import cli; from train.config import PaperOptions; from train.paper_run import run_paper; "
-        f"cli.app = lambda: run_paper(PaperOptions(**{vars(options)!r}), True); cli.main()"
-    )
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
-
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=repository, preexec_fn=limit, capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    assert "File too large; the former checkpoint.pt is kept" in done.stderr and "--resume" in done.stderr
-    assert checkpoint.read_bytes() == before and not list(Path(options.run).glob("*.partial*"))
-    run_paper(options, resume=True)
-    whole = changed(options, run=str(tmp_path / "whole"))
-    run_paper(whole)
-    assert same(options.run, whole.run)
-
-
-def test_a_failed_write_keeps_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    path.write_text("former")
-    with pytest.raises(RunError, match=r"No space left on device; the former checkpoint.pt is kept"):
-        with replacing(path) as partial:
-            partial.write_text("half")
-            with open("/dev/full", "w") as full:
-                full.write("x")
-    assert path.read_text() == "former" and sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt"]

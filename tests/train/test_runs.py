@@ -107,6 +107,32 @@ def test_a_resumed_fan_run_is_the_unbroken_one(data: Path, tmp_path: Path) -> No
     assert same(tmp_path / "whole", tmp_path / "broken")
 
 
+def test_a_run_is_told_of_other_shards_and_goes_on(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = tmp_path / "set"
+    (place / "shards").mkdir(parents=True)
+    for file in ("dataset.json", *(f"shards/{shard.name}" for shard in (data / "shards").iterdir())):
+        (place / file).symlink_to(data / file)
+    options = fan_options(place, tmp_path / "run", samples=48)
+    task = FanTask(options)
+    stop_after(task, 1)
+    with pytest.raises(Stopped):
+        train(task, options)
+    shard = next((place / "shards").iterdir())
+    content = shard.read_bytes()
+    shard.unlink()
+    shard.write_bytes(content)
+    stop_after(task := FanTask(options), 1)
+    with pytest.raises(Stopped, match="step 2 of 3"):
+        train(task, options, resume=True)
+    warning = f"{place} is not as it was at the last checkpoint"
+    assert warning in caplog.text and warning in (tmp_path / "run" / "train.log").read_text()
+    caplog.clear()
+    train(FanTask(options), options, resume=True)
+    assert warning not in caplog.text
+
+
 @pytest.mark.parametrize("joint", [False, True])
 def test_aunet_runs_resume_and_leave_or_move_fan(fan_run: Path, data: Path, tmp_path: Path, joint: bool) -> None:
     options = aunet_options(data, tmp_path / "whole", fan=str(fan_run), joint=joint)
