@@ -3,7 +3,7 @@
 
 A few hundred operations each, for which NumPy spends its time on calls. Every function gives False or None where its
 input is odd (NaN, points that coincide, a plane instead of a face); the caller then runs the NumPy reference, which says
-what is wrong. References: `aunet_sdk.alignment`, `aunet_sdk.network`, `aunet_sdk.pose`.
+what is wrong. The GIL is released. References: `aunet_sdk.alignment`, `aunet_sdk.network`, `aunet_sdk.pose`.
 """
 
 from libc.math cimport atan2, cos, fabs, hypot, isfinite, sin, sqrt
@@ -81,24 +81,82 @@ cdef bint fit(const double* points, const double* target, int count, double* m) 
 
 def five_points(const double[:, ::1] landmarks, double[:, ::1] out):
     """Fill out (5, 2) from landmarks (68, 2). False: not finite."""
-    if not finite(&landmarks[0, 0], 2 * POINTS):
-        return False
-    five_of(&landmarks[0, 0], &out[0, 0])
-    return True
+    cdef bint good
+    with nogil:
+        good = finite(&landmarks[0, 0], 2 * POINTS)
+        if good:
+            five_of(&landmarks[0, 0], &out[0, 0])
+    return good
 
 
 def similarity(const double[:, ::1] points, const double[:, ::1] target, double[:, ::1] out):
     """Fill out (2, 3) with the similarity from points (N, 2) to target (N, 2). False: there is none."""
-    return fit(&points[0, 0], &target[0, 0], <int>points.shape[0], &out[0, 0])
+    cdef bint good
+    with nogil:
+        good = fit(&points[0, 0], &target[0, 0], <int>points.shape[0], &out[0, 0])
+    return good
 
 
 def canonical(const double[:, ::1] landmarks, const double[:, ::1] target, double[:, ::1] out):
     """Fill out (2, 3) with the similarity from the five points of landmarks (68, 2) to target (5, 2)."""
     cdef double five[10]
-    if not finite(&landmarks[0, 0], 2 * POINTS):
+    cdef bint good
+    with nogil:
+        good = finite(&landmarks[0, 0], 2 * POINTS)
+        if good:
+            five_of(&landmarks[0, 0], five)
+            good = fit(five, &target[0, 0], 5, &out[0, 0])
+    return good
+
+
+cdef bint to_frame(const float* points, const double* m, double* landmarks) noexcept nogil:
+    """Landmarks (68, 2) from points (68, 2) by the inverse of m (2, 3); False where it has none."""
+    cdef double determinant = m[0] * m[4] - m[1] * m[3], f, x, y
+    cdef int i
+    if determinant == 0.0 or not isfinite(1.0 / determinant):
         return False
-    five_of(&landmarks[0, 0], five)
-    return fit(five, &target[0, 0], 5, &out[0, 0])
+    f = 1.0 / determinant
+    for i in range(POINTS):
+        x = points[2 * i] - m[2]
+        y = points[2 * i + 1] - m[5]
+        landmarks[2 * i] = (m[4] * x - m[1] * y) * f
+        landmarks[2 * i + 1] = (m[0] * y - m[3] * x) * f
+    return True
+
+
+cdef void drift_of(const float* points, double resolution, const double* template, double* drift) noexcept nogil:
+    """Shift, scale, rotation in degrees and misfit of the five points of (68, 2) against the template (5, 2)."""
+    cdef double five[10]
+    cdef double cx = 0, cy = 0, gx = 0, gy = 0, norm = 0, p = 0, q = 0, left = 0, ax, ay, bx, by
+    cdef int i
+    five_of(points, five)
+    for i in range(5):
+        five[2 * i] = (five[2 * i] + 0.5) / resolution
+        five[2 * i + 1] = (five[2 * i + 1] + 0.5) / resolution
+        cx += five[2 * i] / 5
+        cy += five[2 * i + 1] / 5
+        gx += template[2 * i] / 5
+        gy += template[2 * i + 1] / 5
+    for i in range(5):
+        ax = five[2 * i] - cx
+        ay = five[2 * i + 1] - cy
+        bx = template[2 * i] - gx
+        by = template[2 * i + 1] - gy
+        norm += bx * bx + by * by
+        p += ax * bx + ay * by
+        q += bx * ay - by * ax
+    p /= norm
+    q /= norm
+    for i in range(5):
+        bx = template[2 * i] - gx
+        by = template[2 * i + 1] - gy
+        ax = five[2 * i] - cx - (p * bx - q * by)
+        ay = five[2 * i + 1] - cy - (q * bx + p * by)
+        left += ax * ax + ay * ay
+    drift[0] = hypot(cx - gx, cy - gy)
+    drift[1] = hypot(p, q)
+    drift[2] = DEGREES * atan2(q, p)
+    drift[3] = sqrt(left / 5)
 
 
 def place(const float[:, ::1] points, const float[::1] confidences, const double[:, ::1] matrix, double resolution,
@@ -109,45 +167,20 @@ def place(const float[:, ::1] points, const float[::1] confidences, const double
     Returns the mean of confidences (68,), and shift, scale, rotation in degrees and misfit of the five points against
     the template (5, 2), normalised to the crop; None where the matrix has no inverse.
     """
-    cdef double determinant = matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0], f, x, y, mean = 0
-    cdef double five[10]
-    cdef double cx = 0, cy = 0, gx = 0, gy = 0, norm = 0, p = 0, q = 0, left = 0, ax, ay, bx, by
+    cdef double drift[4]
+    cdef double mean = 0
+    cdef bint good
     cdef int i
-    if determinant == 0.0 or not isfinite(1.0 / determinant):
+    with nogil:
+        good = to_frame(&points[0, 0], &matrix[0, 0], &landmarks[0, 0])
+        if good:
+            for i in range(POINTS):
+                mean += confidences[i]
+            mean /= POINTS
+            drift_of(&points[0, 0], resolution, &template[0, 0], drift)
+    if not good:
         return None
-    f = 1.0 / determinant
-    for i in range(POINTS):
-        x = points[i, 0] - matrix[0, 2]
-        y = points[i, 1] - matrix[1, 2]
-        landmarks[i, 0] = (matrix[1, 1] * x - matrix[0, 1] * y) * f
-        landmarks[i, 1] = (matrix[0, 0] * y - matrix[1, 0] * x) * f
-        mean += confidences[i]
-    mean /= POINTS
-    five_of(&points[0, 0], five)
-    for i in range(5):
-        five[2 * i] = (five[2 * i] + 0.5) / resolution
-        five[2 * i + 1] = (five[2 * i + 1] + 0.5) / resolution
-        cx += five[2 * i] / 5
-        cy += five[2 * i + 1] / 5
-        gx += template[i, 0] / 5
-        gy += template[i, 1] / 5
-    for i in range(5):
-        ax = five[2 * i] - cx
-        ay = five[2 * i + 1] - cy
-        bx = template[i, 0] - gx
-        by = template[i, 1] - gy
-        norm += bx * bx + by * by
-        p += ax * bx + ay * by
-        q += bx * ay - by * ax
-    p /= norm
-    q /= norm
-    for i in range(5):
-        bx = template[i, 0] - gx
-        by = template[i, 1] - gy
-        ax = five[2 * i] - cx - (p * bx - q * by)
-        ay = five[2 * i + 1] - cy - (q * bx + p * by)
-        left += ax * ax + ay * ay
-    return mean, hypot(cx - gx, cy - gy), hypot(p, q), DEGREES * atan2(q, p), sqrt(left / 5)
+    return mean, drift[0], drift[1], drift[2], drift[3]
 
 
 cdef bint cholesky(const double* matrix, int n, double* root) noexcept nogil:

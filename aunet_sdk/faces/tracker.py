@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .boxes import gaps, match, overlaps
 from .finder import FoundFace
-from .geometry import Drift, box_of, distance, iou, plausible, size_of
+from .geometry import Drift, box_of, plausible, size_of
 
 log = logging.getLogger(__name__)
 
@@ -112,34 +113,31 @@ class Tracker:
         """
         self._found_s, self._full = now_s, full
         faces = [face for face in faces if max(face.box[2:]) >= self.min_face_px]
-        pairs = sorted(
-            (
-                (-iou(track.box, face.box), distance(track.box, face.box), track.id, index)
-                for track in self.live
-                for index, face in enumerate(faces)
-            ),
-        )
-        by_id = {track.id: track for track in self.live}
-        taken: set[int] = set()
+        known, shown = _boxes(self.live), _boxes(faces)
+        overlap = overlaps(known, shown)
+        partner = match(overlap, gaps(known, shown), MATCH_IOU, MATCH_DISTANCE)
         seen: set[int] = set()
-        for minus_iou, gap, track_id, index in pairs:
-            if track_id in seen or index in taken or not (-minus_iou >= MATCH_IOU or gap <= MATCH_DISTANCE):
-                continue
-            seen.add(track_id)
-            taken.add(index)
-            self._confirm(by_id[track_id], faces[index], now_s, moved=-minus_iou < MATCH_IOU)
+        for row, (track, index) in enumerate(zip(self.live, partner.tolist(), strict=True)):
+            if index >= 0:
+                seen.add(track.id)
+                self._confirm(track, faces[index], now_s, moved=bool(overlap[row, index] < MATCH_IOU))
         for track in self.live:
             if track.id not in seen and track.denied_s is None:
                 track.denied_s = now_s
-        rest = [face for index, face in enumerate(faces) if index not in taken and not self._covered(face)]
+        taken = set(partner.tolist())
+        rest = self._uncovered([face for index, face in enumerate(faces) if index not in taken])
         for face in sorted(rest, key=lambda face: -size_of(face.box)):
             begun = self._begin(face, now_s)
             if begun is not None:
                 seen.add(begun.id)
         return seen
 
-    def _covered(self, face: FoundFace) -> bool:
-        return any(iou(track.box, face.box) > SAME_FACE_IOU for track in self.live)
+    def _uncovered(self, faces: list[FoundFace]) -> list[FoundFace]:
+        """Those that lie on no live track."""
+        if not faces or not self.live:
+            return faces
+        most = overlaps(_boxes(self.live), _boxes(faces)).max(axis=0)
+        return [face for face, overlap in zip(faces, most.tolist(), strict=True) if overlap <= SAME_FACE_IOU]
 
     @staticmethod
     def _confirm(track: Track, face: FoundFace, now_s: float, moved: bool) -> None:
@@ -161,14 +159,9 @@ class Tracker:
             if size_of(face.box) < DISPLACE_RATIO * size_of(smallest.box):
                 return None
             self.live.remove(smallest)
-        near = [
-            (distance(track.box, face.box), track.id, track)
-            for track in self.lost
-            if distance(track.box, face.box) <= REVIVE_DISTANCE
-            and 1 / REVIVE_RATIO <= size_of(track.box) / size_of(face.box) <= REVIVE_RATIO
-        ]
-        if near:
-            track = min(near)[2]
+        near = self._lost_near(face)
+        if near is not None:
+            track = near
             self.lost.remove(track)
             self._confirm(track, face, now_s, moved=True)
         else:
@@ -177,6 +170,17 @@ class Tracker:
         self.live.append(track)
         self.live.sort(key=lambda track: track.id)
         return track
+
+    def _lost_near(self, face: FoundFace) -> Track | None:
+        """The lost track nearest to this face, of those near enough and of about its size."""
+        if not self.lost:
+            return None
+        near = [
+            (gap, track.id, track)
+            for track, (gap,) in zip(self.lost, gaps(_boxes(self.lost), _boxes([face])).tolist(), strict=True)
+            if gap <= REVIVE_DISTANCE and 1 / REVIVE_RATIO <= size_of(track.box) / size_of(face.box) <= REVIVE_RATIO
+        ]
+        return min(near)[2] if near else None
 
     def sure(self, landmarks: np.ndarray, confidence: float, drift: Drift, width: int, height: int) -> bool:
         """Whether what the network saw in a crop counts as a face without the finder's word."""
@@ -204,15 +208,23 @@ class Tracker:
 
     def merge(self) -> list[Track]:
         """Drop the younger of two tracks that sit on one face; returns those dropped."""
+        if len(self.live) < 2:
+            return []
+        boxes = _boxes(self.live)
         dropped: list[Track] = []
-        for older in list(self.live):
-            for younger in list(self.live):
-                if younger.id > older.id and older not in dropped and younger not in dropped:
-                    if iou(older.box, younger.box) > SAME_FACE_IOU:
-                        dropped.append(younger)
-        self.live = [track for track in self.live if track not in dropped]
+        for row, column in np.argwhere(overlaps(boxes, boxes) > SAME_FACE_IOU).tolist():
+            older, younger = self.live[row], self.live[column]
+            if younger.id > older.id and older not in dropped and younger not in dropped:
+                dropped.append(younger)
+        if dropped:
+            self.live = [track for track in self.live if track not in dropped]
         return dropped
 
     def reset(self) -> None:
         """Forget all faces; the ids go on."""
         self.live, self.lost, self._found_s, self._full = [], [], None, False
+
+
+def _boxes(things: Sequence[Track | FoundFace]) -> np.ndarray:
+    """Their boxes, float64 (N, 4), x, y, width, height in px."""
+    return np.array([thing.box for thing in things], np.float64).reshape(-1, 4)

@@ -24,10 +24,12 @@ from aunet_sdk.alignment import (
 )
 from aunet_sdk.errors import InvalidInput
 
+from . import native
+
 TEMPLATE = [[0.3583, 0.4066], [0.6417, 0.4066], [0.5, 0.5471], [0.3895, 0.709], [0.6105, 0.709]]
 DTYPES = (np.float32, np.float16, np.uint8)
 
-needs_kernel = pytest.mark.skipif(not alignment.NATIVE, reason="the compiled kernels are not built")
+needs_kernel = pytest.mark.skipif(not native.built("align"), reason="the compiled kernels are not built")
 
 
 def turned(angle_rad: float, scale: float, x: float, y: float) -> np.ndarray:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from aunet_sdk import InvalidInput, _native, alignment, network, pose
 from aunet_sdk.bundle import Bundle
 
-kernel = pytest.importorskip("aunet_sdk._native.geometry")
+from . import native
+
+kernel = native.kernel("geometry")
 BUNDLE = Bundle.load()
 POINTS3D = np.asarray(BUNDLE.points3d)
 
@@ -84,11 +86,25 @@ def test_without_the_kernel_everything_still_works(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(after[1], before[1], rtol=1e-9)
 
 
+def all_of(points: np.ndarray) -> list:
+    """What every function of the kernel makes of one face, to the last bit."""
+    target, template = np.asarray(BUNDLE.template) * 128 - 0.5, np.asarray(BUNDLE.template)
+    five, turned, matrix, landmarks = np.empty((5, 2)), np.empty((2, 3)), np.empty((2, 3)), np.empty((68, 2))
+    assert kernel.five_points(points, five)
+    assert kernel.similarity(five, target, turned)
+    assert kernel.canonical(points, target, matrix)
+    crop, confidences = alignment.transform(matrix, points).astype(np.float32), points[:, 0].astype(np.float32)
+    placed = kernel.place(crop, confidences, matrix, 128, template, landmarks)
+    angles = kernel.head_pose(points, POINTS3D, pose._WEIGHTS)
+    return [five.tolist(), turned.tolist(), matrix.tolist(), landmarks.tolist(), placed, angles]
+
+
 def test_several_threads_at_once_get_the_same() -> None:
+    """The kernel holds no lock and no state: eight threads, each with a face of its own, get what one gets."""
     faces = [face(np.random.default_rng(i)) for i in range(64)]
-    alone = [pose.head_pose(points, POINTS3D) for points in faces]
+    alone = [all_of(points) for points in faces]
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda points: pose.head_pose(points, POINTS3D), faces * 20)) == alone * 20
+        assert list(pool.map(all_of, faces * 20)) == alone * 20
 
 
 def test_the_kernel_is_the_one_in_use() -> None:

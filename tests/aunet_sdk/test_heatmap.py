@@ -13,9 +13,14 @@ from hypothesis.extra import numpy as hnp
 from aunet_sdk.errors import InvalidInput
 from aunet_sdk.heatmap import decode, decode_reference
 
+from . import native
+
+needs_kernel = pytest.mark.skipif(not native.built("heatmap"), reason="the compiled kernels are not built")
+
 finite = st.floats(-2, 2, width=32)
 
 
+@needs_kernel
 @given(
     hnp.arrays(
         np.float32,
@@ -32,6 +37,7 @@ def test_kernel_is_the_reference(heatmaps):
     assert np.isfinite(points).all()
 
 
+@needs_kernel
 def test_kernel_is_the_reference_at_the_networks_sizes():
     rng = np.random.default_rng(0)
     for side in (16, 32, 64):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aunet_sdk.faces import FoundFace, Tracker
+from aunet_sdk.faces import FoundFace, Tracker, boxes
 from aunet_sdk.faces.geometry import box_of, size_of
 
 
@@ -191,6 +191,31 @@ def test_whatever_comes_ids_stay_unique_and_within_the_limit(
         for track in tracker.live[:lose]:
             tracker.lose(track)
     assert all(np.isfinite(box_of(t.landmarks)).all() for t in tracker.live if t.landmarks is not None)
+
+
+def test_without_the_kernel_it_decides_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty faces that wander through each other, some unseen for a while, followed twice."""
+
+    def run() -> list[tuple]:
+        rng = np.random.default_rng(0)
+        tracker = Tracker(0.3, max_faces=32)
+        places, story = rng.uniform(0, 400, (40, 2)), []
+        for i in range(20):
+            now_s = 0.2 * i
+            tracker.finder_due(now_s)
+            places = places + rng.normal(0, 8, places.shape)
+            faces = [found(x, y, 30 + j % 7 * 5) for j, (x, y) in enumerate(places.tolist()) if (i + j) % 5]
+            seen = tracker.found(faces, now_s)
+            follow(tracker, now_s)
+            dropped = [track.id for track in tracker.merge()]
+            for track in tracker.live[i % 3 :: 9]:
+                tracker.lose(track)
+            story.append((seen, dropped, [(track.id, *track.box.tolist()) for track in tracker.live]))
+        return story
+
+    first = run()
+    monkeypatch.setattr(boxes, "_kernel", None)
+    assert run() == first and any(dropped for _, dropped, _ in first)
 
 
 def test_every_second_look_is_quick_while_all_is_well() -> None:
