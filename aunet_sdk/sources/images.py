@@ -13,13 +13,16 @@ from ..errors import InvalidInput
 from .base import Frame, SourceBase, as_bgr, existing_file, quiet_cv2
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+MIN_SIDE_PX = 16
+"""a picture file with a shorter side holds no face that a finder could see: it is a thumbnail, an icon or damaged"""
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """The picture in a file as uint8 (H, W, 3) BGR; grey, BGRA and 16-bit files are converted as `as_bgr` says.
 
     The orientation in a JPEG's EXIF data is applied. Raises InvalidInput where the file is missing, empty, not
-    permitted or no picture.
+    permitted, no picture, or a picture too small to hold a face: a side below 16 px. (An array may have any size: a
+    crop of your own has no face then, and `Detector` says so.)
     """
     file = existing_file(path, "image")
     data = np.fromfile(file, dtype=np.uint8)
@@ -31,6 +34,11 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
             raise InvalidInput(f"image: {file} cannot be decoded: {error.err}") from error
     if image is None:
         raise InvalidInput(f"image: {file} is no picture that can be read ({', '.join(IMAGE_SUFFIXES)})")
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE_PX:
+        raise InvalidInput(
+            f"image: {file} is too small to hold a face: expected sides from {MIN_SIDE_PX} px on, got {width}x{height}"
+        )
     try:
         return as_bgr(image)
     except InvalidInput as error:
@@ -38,7 +46,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 class ImageFile(SourceBase):
-    """A source of one frame, at time 0."""
+    """A source of one frame, at time 0. Iterating over it raises InvalidInput, see `read_image`."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = existing_file(path, "image")
@@ -55,8 +63,8 @@ class ImageFolder(SourceBase):
         path: the folder.
         fps: frames per second where the pictures are the frames of a video; None: unrelated pictures, all at time 0
             (for `Detector.detect`, one by one).
-        on_error: called with the path and the error of a picture that cannot be read, which is then passed over (its
-            index is not used again); None: the error is raised.
+        on_error: called with the path and the error of a picture that cannot be used (see `read_image`), which is
+            then passed over (its index is not used again); None: the error is raised.
 
     Raises InvalidInput where the folder is missing or has no picture.
     """

@@ -140,7 +140,7 @@ def test_a_truncated_video_keeps_its_rows(painted: None, tmp_path: Path) -> None
     rows = rows_of(tmp_path / "cut.csv")
     assert 5 < len(rows) < 35
     assert [int(row["frame"]) for row in rows] == list(range(len(rows)))
-    assert f"broke at frame {len(rows)}" in " ".join(result.stdout.split())
+    assert f"cut short after frame {len(rows) - 1}, by" in " ".join(result.stdout.split())
     assert f"{len(rows)} rows are kept in cut.csv" in result.stderr
     assert (tmp_path / "a.mp4").exists() and (tmp_path / "a.png").exists()
 
@@ -159,12 +159,13 @@ def test_a_folder_has_a_file_column_and_goes_on_after_a_broken_image(painted: No
         cv2.imwrite(f"set/im{i}.png", paint((150 + i, 120, 90)))
     cv2.imwrite("set/im11.png", paint())
     (tmp_path / "set" / "im5.png").write_bytes(b"")
+    cv2.imwrite("set/im6.png", paint()[:1, :1])
     result = aunet("detect", "set", "--video", "drawn")
     assert result.exit_code == 4
     rows = rows_of(tmp_path / "set.csv")
     assert list(rows[0])[:2] == ["file", "frame"]
-    assert [(row["file"], row["frame"]) for row in rows] == [("im2.png", "0"), ("im10.png", "2")]
-    assert "im5.png" in result.stderr and "zero bytes" in result.stderr
+    assert [(row["file"], row["frame"]) for row in rows] == [("im2.png", "0"), ("im10.png", "3")]
+    assert "im5.png is empty (zero bytes)" in result.stderr and "im6.png is too small" in result.stderr
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["im10.png", "im11.png", "im2.png"]
 
 
@@ -174,11 +175,10 @@ def test_grey_alpha_and_16_bit_images_are_converted(painted: None, tmp_path: Pat
     cv2.imwrite("set/alpha.png", np.dstack([colour, np.full(colour.shape[:2], 90, np.uint8)]))
     cv2.imwrite("set/deep.png", colour.astype(np.uint16) * 257)
     cv2.imwrite("set/grey.png", colour[..., 2])
-    cv2.imwrite("set/tiny.png", colour[:1, :1])
     result = aunet("detect", "set")
     assert result.exit_code == 0, result.output
     assert [row["file"] for row in rows_of(tmp_path / "set.csv")] == ["alpha.png", "deep.png"]  # grey has no red face
-    assert "images              4" in result.stdout
+    assert "images              3" in result.stdout
 
 
 def test_frames_without_a_face_are_counted_and_leave_no_row(tmp_path: Path) -> None:
@@ -204,7 +204,8 @@ def bad_inputs(folder: Path) -> None:
     data = (folder / "whole.mp4").read_bytes()
     (folder / "cut.mp4").write_bytes(data[: len(data) // 2])
     write_video(folder / "clip.avi", 2)
-    cv2.imwrite("picture.png", np.zeros((9, 9, 3), np.uint8))
+    cv2.imwrite("picture.png", np.zeros((20, 20, 3), np.uint8))
+    cv2.imwrite("one.png", np.zeros((1, 1, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -216,6 +217,7 @@ def bad_inputs(folder: Path) -> None:
         (["cut.mp4"], "cut off"),
         (["empty.png"], "empty"),
         (["text.jpg"], "no picture"),
+        (["one.png"], "one.png is too small to hold a face"),
         (["nothing"], "no picture"),
         (["clip.avi", "-o", "a.txt"], "end"),
         (["clip.avi", "-o", "missing/a.csv"], "cannot write"),
@@ -301,6 +303,28 @@ def test_info_names_what_runs() -> None:
     ):
         assert text in result.output
     assert "as in MANIFEST.json" in " ".join(result.output.split())
+
+
+INFO_WITHOUT_KERNELS = """
+import sys
+from aunet_sdk._native import KERNELS
+for name in KERNELS:
+    sys.modules[f"aunet_sdk._native.{name}"] = None
+from aunet_sdk.cli import main
+sys.argv[:] = ["aunet", "info"]
+main()
+"""
+
+
+def test_info_and_a_warning_say_that_the_kernels_are_missing(tmp_path: Path, repository: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(repository), "COLUMNS": "200"}
+    command = [sys.executable, "-c", INFO_WITHOUT_KERNELS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(maxsplit=2) for line in done.stdout.splitlines() if line.startswith("kernel ")]
+    assert {"align", "geometry", "heatmap"} <= {name for _, name, _ in lines}
+    assert all(text.strip() == "NumPy reference (slower): not compiled here" for _, _, text in lines)
+    assert done.stderr.count("RuntimeWarning: The compiled kernels of aunet_sdk are missing") == 1
 
 
 def test_version_and_help() -> None:
@@ -404,7 +428,7 @@ def test_frames_that_cannot_be_decoded_are_told_and_the_others_kept(painted: Non
     (tmp_path / "clip.avi").write_bytes(data)
     result = aunet("detect", "clip.avi", "--video", "a.avi")
     assert result.exit_code == 4
-    assert "broke at frame 20 of 40: 2 frames" in result.stderr
+    assert "2 frames could not be decoded, the first of them frame 20; 38 of 40 frames were read" in result.stderr
     rows = rows_of(tmp_path / "clip.csv")
     assert [int(row["frame"]) for row in rows] == [*range(20), *range(22, 40)]
     assert float(rows[-1]["timestamp_s"]) == pytest.approx(39 / 20, abs=0.002)

@@ -361,8 +361,12 @@ def test_a_single_picture_does_not_disturb_the_stream(detector: Detector, refere
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 9), (23, 23)])
 def test_a_picture_too_small_for_a_face_has_none(detector: Detector, size: tuple[int, int]) -> None:
-    result = detector.detect(np.zeros((*size, 3), np.uint8))
+    """An array, such as a robot's own crop; a file of that size is refused (tests/aunet_sdk/sources/test_images.py)."""
+    picture = np.zeros((*size, 3), np.uint8)
+    result = detector.detect(picture)
     assert result.faces == () and (result.height, result.width) == size
+    results = [*detector.push(picture, 0.0), *detector.flush()]
+    assert [r.faces for r in results] == [()]
 
 
 def test_other_kinds_of_pictures_are_converted(detector: Detector) -> None:

@@ -11,11 +11,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from aunet_sdk import InvalidInput
 from aunet_sdk.sources import ImageFile, ImageFolder, as_bgr, read_image
-from aunet_sdk.sources.images import natural_key
+from aunet_sdk.sources.images import MIN_SIDE_PX, natural_key
 
 
 def picture(seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, (16, 20, 3), dtype=np.uint8)
 
 
 def test_a_good_picture_is_passed_through_as_it_is() -> None:
@@ -76,8 +76,26 @@ def test_deep_grey_and_transparent_files_are_converted(tmp_path: Path) -> None:
         assert np.array_equal(read_image(tmp_path / name), image)
     cv2.imwrite(str(tmp_path / "grey.png"), image[..., 1])
     assert np.array_equal(read_image(tmp_path / "grey.png"), np.dstack([image[..., 1]] * 3))
-    cv2.imwrite(str(tmp_path / "one.png"), image[:1, :1])
-    assert read_image(tmp_path / "one.png").shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (MIN_SIDE_PX - 1, 640), (640, MIN_SIDE_PX - 1)])
+def test_a_file_too_small_for_a_face_is_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
+    path = tmp_path / "one.png"
+    cv2.imwrite(str(path), np.zeros((*shape, 3), np.uint8))
+    words = rf"one\.png is too small to hold a face: expected sides from 16 px on, got {shape[1]}x{shape[0]}"
+    with pytest.raises(InvalidInput, match=words):
+        read_image(path)
+    with pytest.raises(InvalidInput, match=words):
+        list(ImageFile(path))
+    cv2.imwrite(str(tmp_path / "two.png"), picture())
+    told = []
+    frames = list(ImageFolder(tmp_path, on_error=lambda path, error: told.append(path.name)))
+    assert told == ["one.png"] and [frame.path for frame in frames] == [tmp_path / "two.png"]
+
+
+def test_a_file_with_the_shortest_side_is_read(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((MIN_SIDE_PX, MIN_SIDE_PX, 3), np.uint8))
+    assert read_image(tmp_path / "a.png").shape == (MIN_SIDE_PX, MIN_SIDE_PX, 3)
 
 
 def test_bad_files_are_refused_quietly(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -58,7 +58,7 @@ def test_a_path_with_a_colon_is_no_url(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_pictures_of_a_folder_are_25_a_second(tmp_path: Path) -> None:
     for i in range(3):
-        cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((4, 4, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((16, 16, 3), np.uint8))
     folder = open_source(tmp_path)
     assert isinstance(folder, ImageFolder)
     assert [frame.timestamp_s for frame in folder] == [0.0, 0.04, 0.08]

@@ -13,17 +13,7 @@ from aunet_sdk import InvalidInput, SourceLost
 from aunet_sdk.sources import Camera, ImageFile, ImageFolder, Source, VideoFile, open_source
 from aunet_sdk.sources.container import Container, inspect
 
-COUNT = 40
-
-
-def write(path: Path, code: str, count: int = COUNT, fps: float = 20.0) -> Path:
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), fps, (64, 48))
-    for i in range(count):
-        writer.write(np.roll(noise, i, 1))
-    writer.release()
-    return path
+from .clips import COUNT, break_pictures, read_broken, write
 
 
 @pytest.mark.parametrize("name, code", [("a.avi", "MJPG"), ("a.mp4", "mp4v"), ("a.mkv", "MJPG")])
@@ -44,10 +34,7 @@ def test_a_file_that_is_cut_gives_its_good_frames_first(tmp_path: Path, name: st
     path = write(tmp_path / name, code)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
-    frames = []
-    with pytest.raises(SourceLost, match=f"broke at frame .* of {COUNT}"):
-        for frame in VideoFile(path):
-            frames.append(frame)
+    frames = read_broken(path, f"is broken: .* of {COUNT} frames were read")
     assert 0.4 * COUNT < len(frames) < COUNT
 
 
@@ -69,7 +56,7 @@ def test_the_container_is_read_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "short").write_bytes(b"RIF")
     assert inspect(tmp_path / "short") == Container()
     matroska = inspect(write(tmp_path / "a.mkv", "MJPG"))
-    assert matroska == Container(0, pytest.approx(COUNT / 20, abs=0.06))
+    assert matroska.missing_bytes == 0 and matroska.duration_s == pytest.approx(COUNT / 20, abs=0.06)
     (tmp_path / "loop").write_bytes(b"\0\0\0\x04ftyp" + b"\0" * 20)  # a box that claims to be smaller than its head
     assert inspect(tmp_path / "loop").missing_bytes == 0
 
@@ -80,11 +67,7 @@ def test_damage_in_the_middle_is_no_silent_end(tmp_path: Path) -> None:
     third = len(data) // 3
     data[third : 2 * third] = bytes(third)
     path.write_bytes(data)
-    frames = []
-    with pytest.raises(SourceLost, match="broke at frame"):
-        for frame in VideoFile(path):
-            frames.append(frame)
-    assert len(frames) < COUNT
+    assert len(read_broken(path, "is broken")) < COUNT
 
 
 @pytest.mark.parametrize(
@@ -184,35 +167,21 @@ def test_an_iteration_given_up_leaves_no_thread(tmp_path: Path) -> None:
     assert threading.active_count() == before
 
 
-def break_pictures(path: Path, *which: int) -> Path:
-    """Overwrites the beginning of these frames of a Motion JPEG file, behind the containers' own heads."""
-    data = bytearray(path.read_bytes())
-    starts = [i for i in range(len(data)) if data[i : i + 3] == b"\xff\xd8\xff"]
-    assert len(starts) == COUNT
-    for index in which:
-        data[starts[index] : starts[index] + 300] = bytes(300)
-    path.write_bytes(data)
-    return path
-
-
 @pytest.mark.parametrize("name", ["a.avi", "a.mkv"])
 @pytest.mark.parametrize(
     "which, words",
     [
-        ((10,), f"broke at frame 10 of {COUNT}: 1 frame from there on cannot be decoded"),
-        ((0,), f"broke at frame 0 of {COUNT}: 1 frame "),
-        ((COUNT - 2,), "1 frame "),
-        ((3, 4, *range(12, 32)), f"broke at frame 3 of {COUNT}: 22 frames "),
+        ((10,), f"is broken: frame 10 could not be decoded; {COUNT - 1} of {COUNT} frames were read"),
+        ((0,), f"is broken: frame 0 could not be decoded; {COUNT - 1} of {COUNT} frames were read"),
+        ((COUNT - 2,), f"is broken: frame {COUNT - 2} could not be decoded; "),
+        ((COUNT - 1,), f"is broken: the video ends after frame {COUNT - 2}, at .* s of 2.000 s; {COUNT - 1} of "),
+        ((3, 4, *range(12, 32)), "is broken: 22 frames could not be decoded, the first of them frame 3; 18 of "),
     ],
 )
 def test_frames_after_one_that_cannot_be_decoded_still_come(
     tmp_path: Path, name: str, which: tuple[int, ...], words: str
 ) -> None:
-    path = break_pictures(write(tmp_path / name, "MJPG"), *which)
-    frames = []
-    with pytest.raises(SourceLost, match=words):
-        for frame in VideoFile(path):
-            frames.append(frame)
+    frames = read_broken(break_pictures(write(tmp_path / name, "MJPG"), *which), words)
     assert [f.index for f in frames] == [i for i in range(COUNT) if i not in which]
     assert np.allclose([f.timestamp_s for f in frames], [f.index / 20 for f in frames], atol=2e-3)
 
@@ -221,7 +190,8 @@ def test_frames_that_cannot_be_decoded_and_a_file_that_is_cut(tmp_path: Path) ->
     path = break_pictures(write(tmp_path / "a.avi", "MJPG"), 5)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(SourceLost, match=r"broke at frame 5 .* 1 frame .*, and the file is cut short"):
+    frames = read_broken(path, "is broken: frame 5 could not be decoded, and the file is cut short after frame ")
+    with pytest.raises(SourceLost, match=f"after frame {frames[-1].index}, by .* bytes; {len(frames)} of {COUNT} "):
         list(VideoFile(path))
 
 
@@ -275,10 +245,7 @@ def test_a_matroska_file_whose_clusters_are_damaged(tmp_path: Path, name: str, c
     path.write_bytes(data)
     found = inspect(path).damaged_at
     assert found is not None and start - 4000 < found < start + size
-    frames = []
-    with pytest.raises(SourceLost, match=f"damaged at byte {found}"):
-        for frame in VideoFile(path):
-            frames.append(frame)
+    frames = read_broken(path, f"damaged at byte {found}")
     assert 0.5 * COUNT < len(frames) < COUNT
 
 
@@ -290,7 +257,7 @@ def test_a_matroska_recording_that_was_broken_off(tmp_path: Path) -> None:
     assert data[at] == 0x01
     unsized = data[:at] + b"\x01" + b"\xff" * 7 + data[at + 8 :]
     path.write_bytes(unsized)
-    assert inspect(path) == Container(0, pytest.approx(COUNT / 20, abs=0.06))
+    assert inspect(path).missing_bytes == 0 and inspect(path).duration_s == pytest.approx(COUNT / 20, abs=0.06)
     path.write_bytes(unsized[: len(data) // 2])
     assert inspect(path).missing_bytes > 0
     with pytest.raises(SourceLost, match="cut short"):
