@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .crops import Sample
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_CALIBRATION_TRIPLETS = 128
 
 
 class Kind(str, Enum):
@@ -51,7 +52,8 @@ class Head(str, Enum):
 @app.command()
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A .safetensors file of train, or the folder of a run with one in it.")
+        Path,
+        typer.Argument(help="A .safetensors file of train, or the folder of a run: its best, else last weights."),
     ],
     kind: Annotated[Kind, typer.Option(help="stream: live and video; clip: three crops at once.")] = Kind.both,
     precision: Annotated[
@@ -84,7 +86,11 @@ def export(
         list[Path] | None, typer.Option(help="Video whose first face is compared on, too; may be given repeatedly.")
     ] = None,
     calibrate: Annotated[
-        Path | None, typer.Option(help="For int8: set, images or video with faces [default: train split of --crops].")
+        list[Path] | None,
+        typer.Option(
+            help="For int8: set (its train split), images of face crops, or video (its first face is found and "
+            "aligned); may be given repeatedly [default: train split of --crops]."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(help="Triplets of crops to compare on, per set or clip.", min=1)] = 32,
     training_data: Annotated[str | None, typer.Option(help="For the metadata [default: from the checkpoint].")] = None,
@@ -114,12 +120,16 @@ def export(
     failed = False
     try:
         file = _checkpoint_file(checkpoint)
+        if file != checkpoint:
+            console.print(f"checkpoint: {file}", highlight=False, soft_wrap=True)
         model = Model.load(file)
         config = model.config
         label = name or f"{checkpoint.stem}-{head.value}"
         samples = [_sample(crops, config.resolution, limit, au_numbers=config.au_numbers)]
         if precision is Precision.int8 and crops is not None and samples[0].labels is not None:
-            _check_splits(crops, calibrate)
+            _check_splits(crops, calibrate or ())
+        if precision is Precision.int8:
+            _check_clips(clip or (), calibrate or ())
         for path in clip or ():
             samples.append(load_clip(path, config.resolution, np.array(config.template), config.interval_s, limit))
         expected = [parity.reference(model, head.value, sample) for sample in samples]
@@ -139,7 +149,7 @@ def export(
             proto = build.build(model, bundle)
             how: dict[str, Any] = {}
             if precision is Precision.int8:
-                proto, how = _int8(proto, bundle, crops, calibrate, limit)
+                proto, how = _int8(proto, bundle, crops, calibrate or (), limit)
                 console.print(
                     f"INT8: {how['convolutions'] - len(how['left_out'])} of {how['convolutions']} convolutions",
                     highlight=False,
@@ -160,6 +170,15 @@ def export(
             for report in reports:
                 console.print(parity.headline(report), highlight=False, soft_wrap=True)
                 console.print(parity.table(report))
+            if precision is Precision.fp16 and not any(report.f1_judged for report in reports):
+                errors.print(
+                    f"export: warning: the F1 gate of {path.name} was not judged: {reports[0].f1_unjudged_because}; "
+                    "pass --crops SET, a set with labels",
+                    style="yellow",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
             if not passed:
                 failed = True
                 path.unlink(missing_ok=True)
@@ -177,16 +196,25 @@ def export(
 
 
 def _checkpoint_file(checkpoint: Path) -> Path:
-    """The file itself, or the one model of a run folder."""
+    """The file itself; of a folder best.safetensors, else model.safetensors (the two that a run writes), else the only
+    other one. Label VAEs (vae-*.safetensors) are no models of AUs.
+
+    Raises ValueError for a folder that holds neither of the two, and several others or none.
+    """
     if not checkpoint.is_dir():
         return checkpoint
-    found = sorted(checkpoint.glob("*.safetensors"))
-    preferred = [path for path in found if path.stem in ("best", "model", "averaged")]
-    if len(found) != 1 and not preferred:
+    from train.rundir import BEST, MODEL
+
+    for name in (BEST, MODEL):
+        if (checkpoint / name).is_file():
+            return checkpoint / name
+    found = sorted(path for path in checkpoint.glob("*.safetensors") if not path.name.startswith("vae-"))
+    if len(found) != 1:
         raise ValueError(
-            f"checkpoint: expected one .safetensors file in {checkpoint}, got {[p.name for p in found]}; name the file"
+            f"checkpoint: expected one .safetensors file in {checkpoint}, or {BEST} or {MODEL}, got "
+            f"{', '.join(path.name for path in found) or 'none'}; name the file"
         )
-    return (preferred or found)[0]
+    return found[0]
 
 
 def _sample(
@@ -205,9 +233,9 @@ def _splits(crops: Path) -> Sequence[str]:
     return list(json.loads(described.read_text(encoding="utf-8")).get("splits", {})) if described.is_file() else []
 
 
-def _check_splits(crops: Path, calibrate: Path | None) -> None:
+def _check_splits(crops: Path, calibrate: Sequence[Path]) -> None:
     """ValueError where INT8 would be calibrated or chosen on the crops that judge it."""
-    own = calibrate is None or calibrate.resolve() == crops.resolve()
+    own = not calibrate or crops.resolve() in [path.resolve() for path in calibrate]
     missing = [split for split in (("train", "val", "test") if own else ("val", "test")) if split not in _splits(crops)]
     if missing:
         raise ValueError(
@@ -217,14 +245,39 @@ def _check_splits(crops: Path, calibrate: Path | None) -> None:
         )
 
 
+def _check_clips(clips: Sequence[Path], calibrate: Sequence[Path]) -> None:
+    """ValueError where INT8 would be calibrated on a clip that it is compared on."""
+    both = {path.resolve() for path in clips} & {path.resolve() for path in calibrate}
+    if both:
+        raise ValueError(
+            f"INT8: expected other videos for --calibrate than for --clip, got {min(both).name} for both: what judges "
+            "a graph must not calibrate it"
+        )
+
+
+def _calibration(bundle: Bundle, crops: Path | None, calibrate: Sequence[Path], limit: int) -> Sample:
+    """Crops for the ranges of INT8: 128 triplets at most, shared evenly among what was given; videos as face crops."""
+    from .crops import VIDEOS, joined, load_clip
+
+    sources: Sequence[Path | None] = calibrate or [crops]
+    each = max(1, min(limit, _CALIBRATION_TRIPLETS) // len(sources))
+    samples = []
+    for source in sources:
+        if source is not None and source.suffix.lower() in VIDEOS:
+            samples.append(load_clip(source, bundle.resolution, bundle.template, bundle.interval_s, each))
+        else:
+            samples.append(_sample(source, bundle.resolution, each, "train"))
+    return joined(samples)
+
+
 def _int8(
-    proto: onnx.ModelProto, bundle: Bundle, crops: Path | None, calibrate: Path | None, limit: int
+    proto: onnx.ModelProto, bundle: Bundle, crops: Path | None, calibrate: Sequence[Path], limit: int
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """The quantised graph with its metadata, and how it came about."""
     from . import build
     from .quantise import quantise
 
-    calibration = _sample(calibrate or crops, bundle.resolution, min(limit, 128), "train")
+    calibration = _calibration(bundle, crops, calibrate, limit)
     selection = _sample(crops, bundle.resolution, limit, "val", bundle.au_numbers)
     made = quantise(proto, bundle, calibration, selection)
     build.stamp(made.proto, bundle)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sample", "load_clip", "load_sample", "load_triplets"]
+__all__ = ["VIDEOS", "Sample", "joined", "load_clip", "load_sample", "load_triplets"]
 
 Image: TypeAlias = NDArray[Any]  # uint8 (H, W, 3) RGB
 
@@ -137,6 +137,13 @@ def load_clip(
         raise ValueError(f"clip: expected a face for {2 * interval_s:g} s on end in {path}, found none; take another")
     chosen = [np.stack(triples[i]) for i in _spread(len(triples), limit)]
     return Sample(f"{len(chosen)} triplets of {path.name}, aligned", np.stack(chosen))
+
+
+def joined(samples: Sequence[Sample]) -> Sample:
+    """The crops of all of them, without labels; one by itself as it is."""
+    if len(samples) == 1:
+        return samples[0]
+    return Sample(", ".join(sample.name for sample in samples), np.concatenate([sample.crops for sample in samples]))
 
 
 def _spread(count: int, limit: int) -> NDArray[np.int64]:

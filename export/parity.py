@@ -89,10 +89,22 @@ class Parity:
         return float((pairs[0] - pairs[1]).mean()) if pairs.size else float("nan")
 
     @property
+    def f1_judged(self) -> bool:
+        """Whether the macro F1 against labels is part of the verdict."""
+        return self.labelled and self.precision != "fp32"
+
+    @property
+    def f1_unjudged_because(self) -> str | None:
+        """Why the F1 gate is no part of the verdict; None where it is."""
+        if self.f1_judged:
+            return None
+        return "fp32 has no F1 gate" if self.precision == "fp32" else "the crops have no labels with a positive"
+
+    @property
     def passed(self) -> bool:
         """Within every gate. What cannot be measured (NaN) has not passed, but for F1 where nothing is labelled."""
         near = max(self.max_difference) < self.gate or (np.isinf(self.gate) and max(self.max_difference) <= 1)
-        if not self.labelled or self.precision == "fp32":
+        if not self.f1_judged:
             return bool(near) and all(np.isfinite(self.mean_difference))
         return bool(near and abs(self.f1_change) <= self.f1_gate) and all(np.isfinite(self.mean_difference))
 
@@ -109,7 +121,9 @@ class Parity:
             "crops": self.crops,
             "triplets": self.triplets,
             "gate": _number(self.gate),
-            "f1_gate": self.f1_gate if self.labelled and self.precision != "fp32" else None,
+            "f1_gate": self.f1_gate if self.f1_judged else None,
+            "f1_judged": self.f1_judged,
+            "f1_unjudged_because": self.f1_unjudged_because,
             "passed": self.passed,
             "max_difference": _number(max(self.max_difference)),
             "mean_difference": _number(float(np.mean(self.mean_difference))),
@@ -214,14 +228,15 @@ def headline(parity: Parity) -> str:
     """One line for the terminal."""
     verdict = "passed" if parity.passed else "FAILED"
     gates = [] if np.isinf(parity.gate) else [f"gate {parity.gate:g}"]
-    if parity.labelled and parity.precision != "fp32":
-        gates.append(f"F1 gate {parity.f1_gate:g}")
-    return f"{parity.file} against torch, {parity.crops}: {verdict}, {', '.join(gates) or 'no gate without labels'}"
+    if parity.precision != "fp32":
+        gates.append(f"F1 gate {parity.f1_gate:g}{'' if parity.f1_judged else ' not judged'}")
+    return f"{parity.file} against torch, {parity.crops}: {verdict}, {', '.join(gates)}"
 
 
 def table(parity: Parity) -> Table:
-    """For the terminal."""
-    view = Table()
+    """For the terminal; below it, for other precisions than fp32, why the F1 gate was not judged, where it was not."""
+    because = None if parity.precision == "fp32" else parity.f1_unjudged_because
+    view = Table(caption=because and f"F1 gate not judged: {because}", caption_justify="left")
     for column in ("", "max |Δp|", "mean |Δp|", "flipped", "F1 torch", "F1"):
         view.add_column(column, justify="left" if not column else "right")
     rows = zip(

@@ -18,7 +18,10 @@ def markdown(reports: list[dict[str, Any]]) -> str:
     for report in reports:
         for part in report["parts"]:
             gates = [f"Δp < {part['gate']:g}"] if part["gate"] is not None else []
-            gates += [f"F1 ≤ {part['f1_gate']:g}"] if part["f1_gate"] is not None else []
+            if part["f1_gate"] is not None:
+                gates.append(f"F1 ≤ {part['f1_gate']:g}")
+            elif part["precision"] != "fp32":
+                gates.append("F1 not judged (no labels)")
             points = part["landmarks"]
             lines.append(
                 f"| {part['file']} | {part['crops']} | {', '.join(gates) or 'none'} | {_text(part['max_difference'])} "

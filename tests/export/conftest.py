@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -42,6 +43,23 @@ def shallow_hourglasses() -> Iterator[None]:
 def shallow() -> Iterator[None]:
     with shallow_hourglasses():
         yield
+
+
+@pytest.fixture
+def sample_part(repository: Path, tmp_path: Path) -> Callable[[int], Path]:
+    """count -> a video of the sample's first frames, 25 per second, 640 x 360 px."""
+
+    def get(count: int) -> Path:
+        path = tmp_path / "part.avi"
+        source = cv2.VideoCapture(str(repository / "examples" / "sample.mp4"))
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (640, 360))
+        for _ in range(count):
+            writer.write(cv2.resize(source.read()[1], (640, 360)))
+        writer.release()
+        source.release()
+        return path
+
+    return get
 
 
 @pytest.fixture(scope="session")

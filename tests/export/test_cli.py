@@ -19,9 +19,9 @@ from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines.ort import OrtStreamEngine
 from export.build import describe, save, ship, stamp
 from export.cli import app
-from export.crops import Sample, load_sample, load_triplets
+from export.crops import load_triplets
 from export.fp16 import SMALL, store_fp16
-from export.parity import compare, reference
+from export.parity import compare
 from train.model import Model, ModelConfig
 
 Exported = Callable[[str, str], Path]
@@ -202,109 +202,28 @@ def test_command_fails_at_the_gate(
     assert report["passed"] is False and report["max_difference"] > 1e-4
 
 
-def test_int8_command(
-    checkpoint: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Exported
+@pytest.mark.parametrize("labelled", [False, True])
+def test_fp16_without_labels_warns(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Exported, labelled: bool
 ) -> None:
-    """From the exported graph on, all of it: calibration, choice, both engines, gate. Without labels: exit 1."""
-    from export import build, quantise
-
-    full = onnx.load(exported("stream", "aunet"))
-    monkeypatch.setattr(build, "build", lambda *_: full)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (24, 4, 10, 10, 3), np.uint8).repeat(8, 2).repeat(8, 3)
-    shard = tmp_path / "shards" / "a.npz"
-    shard.parent.mkdir()
-    np.savez(shard, images=images)
-    sample = load_sample(shard, 64, 24)
-    probabilities = reference(model, "aunet", sample).probabilities
-    labels = np.full((24, 4, 15), np.nan, np.float32)
-    labels[:, 1] = np.where(np.abs(probabilities - 0.3) > 0.1, probabilities > 0.3, np.nan)
-
-    def run(crops: Path) -> tuple[int, str, dict[str, object]]:
-        arguments = ["--precision", "int8", "--kind", "stream", "--head", "aunet", "--name", "x", "--limit", "24"]
-        result = CliRunner().invoke(app, [str(checkpoint), *arguments, "--crops", str(crops), "--out", str(tmp_path)])
-        report = json.loads((tmp_path / "x-stream-int8.parity.json").read_text(encoding="utf-8"))
-        return result.exit_code, result.output, report
-
-    code, output, report = run(shard)
-    assert code == 1 and "needs labels" in output and not (tmp_path / "x-stream-int8.onnx").exists()
-    calibration: list[str] = []
-    selection: list[Sample] = []
-    real = quantise.quantise
-
-    def watched(proto: onnx.ModelProto, described: Bundle, ranges: Sample, chosen: Sample) -> quantise.Quantised:
-        calibration.append(ranges.name)
-        selection.append(chosen)
-        return real(proto, described, ranges, chosen)
-
-    monkeypatch.setattr(quantise, "quantise", watched)
-    whole = tmp_path / "set"
-    (whole / "shards").mkdir(parents=True)
-    order = [*range(1, 15), 0]
-    np.savez(
-        whole / "shards" / "a.npz",
-        images=images.repeat(3, 0),
-        labels=labels[..., order].repeat(3, 0),
-        identity=np.array(["a", "b", "c"] * 24),
-    )
-    own = [model.config.au_numbers[i] for i in order]
-    splits = {"train": ["a"], "val": ["b"], "test": ["c"]}
-    (whole / "dataset.json").write_text(json.dumps({"margin": 1.25, "splits": splits, "au_numbers": own}))
-    code, output, report = run(whole)
-    assert code == 0, output
-    assert calibration[-1].endswith("split train") and selection[-1].name.endswith("split val")
-    assert selection[-1].labels is not None
-    np.testing.assert_array_equal(selection[-1].labels, labels[:, 1])
-    assert str(report["crops"]).endswith("split test")
-    assert report["passed"] is True and abs(float(str(report["f1_change"]))) <= 0.01
-    assert float(str(report["max_difference"])) > 0
-    assert report["convolutions"] == sum(node.op_type == "Conv" for node in full.graph.node)
-    assert Bundle.load(tmp_path / "x-stream-int8.onnx").arithmetic == "int8"
-
-
-@pytest.mark.parametrize(
-    ("splits", "calibrate", "missing"),
-    [
-        (None, None, "train, val, test"),
-        ("train test", None, "val"),
-        ("val test", None, "train"),
-        ("val test", "set", "train"),
-        ("train val", None, "test"),
-        ("test", "images", "val"),
-        ("val test", "images", None),
-        ("train val test", None, None),
-    ],
-)
-def test_int8_is_not_judged_on_what_made_it(
-    checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    splits: str | None,
-    calibrate: str | None,
-    missing: str | None,
-) -> None:
-    """A set without a split, or a shard by itself (None), would calibrate, choose and judge on the same crops."""
+    """The F1 half of its gate is not judged; the bundle is written all the same."""
     from export import build
 
-    def reached(*_: object) -> None:
-        raise ValueError("the export began")
-
-    monkeypatch.setattr(build, "build", reached)
-    (tmp_path / "set" / "shards").mkdir(parents=True)
-    crops = tmp_path / "set" / "shards" / "a.npz"
-    labels, people = np.zeros((3, 4, 15), np.float32), np.array(["train", "val", "test"])
-    np.savez(crops, images=np.zeros((3, 4, 80, 80, 3), np.uint8), labels=labels, identity=people)
-    if splits is not None:
-        crops = tmp_path / "set"
-        described = {"margin": 1.25, "splits": {split: [split] for split in splits.split()}}
-        (crops / "dataset.json").write_text(json.dumps(described))
-    (tmp_path / "images").mkdir()
-    given = ["--calibrate", str(tmp_path / calibrate)] if calibrate else []
-    arguments = ["--precision", "int8", "--kind", "stream", "--limit", "2", "--crops", str(crops), *given]
-    result = CliRunner().invoke(app, [str(checkpoint), *arguments, "--out", str(tmp_path / "out")])
-    output = " ".join(result.output.split())
-    assert result.exit_code == 2
-    assert ("the export began" if missing is None else f"without {missing}:") in output
+    made = onnx.load(halved(exported("stream", "points"), tmp_path / "made.onnx"))
+    monkeypatch.setattr(build, "build", lambda *_: made)
+    crops = tmp_path / "shards" / "a.npz"
+    crops.parent.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 80, 80, 3), np.uint8)
+    np.savez(crops, images=images, labels=np.ones((2, 4, 15), np.float32))
+    arguments = ["--precision", "fp16", "--storage", "--kind", "stream", "--limit", "2", "--name", "x"]
+    given = ["--crops", str(crops)] if labelled else []
+    result = CliRunner().invoke(app, [str(checkpoint), *arguments, *given, "--out", str(tmp_path)])
+    assert result.exit_code == 0 and (tmp_path / "x-stream-fp16-storage.onnx").is_file(), result.output
+    report = json.loads((tmp_path / "x-stream-fp16-storage.parity.json").read_text(encoding="utf-8"))
+    assert report["f1_judged"] is labelled and report["passed"] is True
+    warning = "warning: the F1 gate of x-stream-fp16-storage.onnx was not judged: the crops have no labels"
+    assert (warning in result.output) is not labelled
+    assert ("pass --crops SET" in result.output) is not labelled
 
 
 def test_run_folder_as_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
@@ -317,6 +236,26 @@ def test_run_folder_as_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     assert _checkpoint_file(tmp_path).name == "last.safetensors"
     (tmp_path / "other.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match="expected one"):
+        _checkpoint_file(tmp_path)
+
+
+def test_the_order_in_a_run_folder(tmp_path: Path) -> None:
+    """What a run writes goes before what anybody put beside it; label VAEs are passed over."""
+    from export.cli import _checkpoint_file
+
+    for name in ("averaged", "best", "last", "model", "vae-bp4d"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"")
+    for name in ("best.safetensors", "model.safetensors"):
+        assert _checkpoint_file(tmp_path).name == name
+        (tmp_path / name).unlink()
+    with pytest.raises(
+        ValueError, match=r"expected one .* got averaged\.safetensors, last\.safetensors; name the file"
+    ):
+        _checkpoint_file(tmp_path)
+    (tmp_path / "last.safetensors").unlink()
+    assert _checkpoint_file(tmp_path).name == "averaged.safetensors"
+    (tmp_path / "averaged.safetensors").unlink()
+    with pytest.raises(ValueError, match="got none"):
         _checkpoint_file(tmp_path)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 from sklearn.metrics import f1_score
 
 from aunet_sdk.bundle import Bundle
 from export.crops import Sample, load_clip, load_sample
-from export.parity import F1_GATES, GATES, Outputs, f1_scores, judge
+from export.parity import F1_GATES, GATES, Outputs, f1_scores, headline, judge, table
+from export.report import markdown
 from train.model import TEMPLATE
 
 N, AUS = 400, 3
@@ -102,6 +105,34 @@ def test_a_small_shift_that_costs_f1_fails(sample: Sample, expected: Outputs) ->
     assert unlabelled.to_dict()["f1_change"] is None
 
 
+@pytest.mark.parametrize(
+    ("precision", "labels", "judged", "because"),
+    [
+        ("fp16", "some", True, None),
+        ("int8", "some", True, None),
+        ("fp16", "none", False, "the crops have no labels with a positive"),
+        ("int8", "none", False, "the crops have no labels with a positive"),
+        ("fp16", "negative", False, "the crops have no labels with a positive"),
+        ("fp32", "some", False, "fp32 has no F1 gate"),
+    ],
+)
+def test_an_f1_gate_that_is_not_judged_says_so(
+    sample: Sample, expected: Outputs, precision: str, labels: str, judged: bool, because: str | None
+) -> None:
+    """In the JSON, the headline, the table and the Markdown."""
+    given = {"some": sample.labels, "none": None, "negative": np.zeros((N, AUS), np.float32)}[labels]
+    report = judge(bundle(precision), Sample("made up", sample.crops, given), expected, expected, "test")
+    data = report.to_dict()
+    assert (data["f1_judged"], data["f1_unjudged_because"]) == (judged, because)
+    assert (data["f1_gate"] is not None) is judged and report.passed
+    silent = judged or precision == "fp32"
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(table(report))
+    assert (f"F1 gate not judged: {because}" in console.export_text()) is not silent
+    assert ("not judged" in headline(report)) is not silent
+    assert ("F1 not judged (no labels)" in markdown([{**data, "parts": [data]}])) is not silent
+
+
 def test_landmarks_that_are_sure(sample: Sample, expected: Outputs) -> None:
     confidence = expected.confidence.copy()
     confidence[:, :34] = 0.05
@@ -177,17 +208,11 @@ def test_split_and_labels_of_a_set(tmp_path: Path) -> None:
         load_sample(None, 64, 1, "test")
 
 
-def test_crops_of_a_clip(repository: Path, tmp_path: Path) -> None:
+def test_crops_of_a_clip(sample_part: Callable[[int], Path]) -> None:
     """The sample's first face, aligned: the middle of the eyes lies where the template has it."""
     from aunet_sdk import Detector, DetectorOptions
 
-    source = cv2.VideoCapture(str(repository / "examples" / "sample.mp4"))
-    path = tmp_path / "part.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (640, 360))
-    for _ in range(12):
-        writer.write(cv2.resize(source.read()[1], (640, 360)))
-    writer.release()
-    source.release()
+    path = sample_part(12)
     sample = load_clip(path, 128, np.array(TEMPLATE), 0.16, 3)
     assert sample.crops.shape == (3, 3, 3, 128, 128) and sample.labels is None
     crop = sample.crops[1, 1].transpose(1, 2, 0)[..., ::-1]
