@@ -15,8 +15,7 @@ kept_kib_per_frame: what stays, mean. Targets stand beside. The last line is one
 from __future__ import annotations
 
 import sys
-import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import checkout  # noqa: F401
@@ -26,9 +25,9 @@ from aunet_sdk import Detector
 from aunet_sdk.bundle import StateSpec
 from aunet_sdk.engines.ring import Ring, initial_rows
 from aunet_sdk.profiling import SyntheticFrames
+from aunet_sdk.profiling.allocations import SMALLEST_ARRAY, allocations
 
 TARGET_STATE_MIB, TARGET_ALLOC_KIB = 40.0, 0.0
-SMALLEST_ARRAY = 128 * 128  # bytes: one channel of a crop in uint8; float heatmaps and states are larger
 FILL = 38
 """frames of the warm-up, at 25 per second: the buffer is full, and every frame has its neighbours"""
 
@@ -59,23 +58,6 @@ def state_mib(specs: Sequence[StateSpec], interval_s: float, fps: float) -> floa
     rows = [initial_rows(spec, interval_s, fps) for spec in specs]
     rings = [Ring(spec, count, count) for spec, count in zip(specs, rows, strict=True)]
     return sum(ring.rows * ring.row_bytes for ring in rings) / 2**20
-
-
-def allocations(call: Callable[[], object], rounds: int) -> tuple[int, int]:
-    """Bytes at the top of a call above those before it (the largest of all rounds), and the growth over all rounds."""
-    tracemalloc.start()
-    try:
-        call()
-        begun, _ = tracemalloc.get_traced_memory()
-        top = 0
-        for _ in range(rounds):
-            tracemalloc.reset_peak()
-            before, _ = tracemalloc.get_traced_memory()
-            call()
-            top = max(top, tracemalloc.get_traced_memory()[1] - before)
-        return top, tracemalloc.get_traced_memory()[0] - begun
-    finally:
-        tracemalloc.stop()
 
 
 def frame_allocations(detector: Detector, faces: int, frames: int) -> tuple[int, int, int]:

@@ -6,6 +6,8 @@ A set of boxes is (N, 4): x, y, width, height in px; any dtype and strides, read
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -28,17 +30,19 @@ def _boxes(values: ArrayLike) -> Table:
     return array if array.ndim == 2 and array.shape[1] == 4 else array.reshape(-1, 4)  # no boxes at all: (0,)
 
 
+def _table(fill: Callable[[Table, Table, Table], None], a: ArrayLike, b: ArrayLike) -> Table:
+    first, second = _boxes(a), _boxes(b)
+    out = np.empty((len(first), len(second)))
+    fill(first, second, out)
+    return out
+
+
 def overlaps(a: ArrayLike, b: ArrayLike) -> Table:
     """Intersection over union, float64 (N, M), 0..1, of boxes a (N, 4) and b (M, 4).
 
     0 where they touch or lie apart, where one has no area, and where one holds NaN or infinity.
     """
-    if _kernel is None:
-        return overlaps_reference(a, b)
-    first, second = _boxes(a), _boxes(b)
-    out = np.empty((len(first), len(second)))
-    _kernel.overlaps(first, second, out)
-    return out
+    return overlaps_reference(a, b) if _kernel is None else _table(_kernel.overlaps, a, b)
 
 
 def overlaps_reference(a: ArrayLike, b: ArrayLike) -> Table:
@@ -57,12 +61,7 @@ def gaps(a: ArrayLike, b: ArrayLike) -> Table:
     """Distance of the centres in units of the smaller box's size (mean of width and height), float64 (N, M), of boxes
     a (N, 4) and b (M, 4). Infinite where one holds NaN or infinity.
     """
-    if _kernel is None:
-        return gaps_reference(a, b)
-    first, second = _boxes(a), _boxes(b)
-    out = np.empty((len(first), len(second)))
-    _kernel.gaps(first, second, out)
-    return out
+    return gaps_reference(a, b) if _kernel is None else _table(_kernel.gaps, a, b)
 
 
 def gaps_reference(a: ArrayLike, b: ArrayLike) -> Table:

@@ -20,7 +20,7 @@ from aunet_sdk import alignment
 from train.data.synthetic.choreography import ROW
 from train.data.synthetic.crop import SIZE, STORED
 from train.data.synthetic.ict import AU_NUMBERS
-from train.data.synthetic.photos import LIPS_SHUT, chin_height, smile_labels, still
+from train.data.synthetic.photos import LIPS_SHUT, chin_height, lip_gap, smile_labels, still
 from train.data.synthetic.portraits import EYE_DISTANCE_PX, Portrait
 
 MORPHS = 768
@@ -169,17 +169,12 @@ def draw_morph(people: People, rng: np.random.Generator) -> tuple[dict[str, np.n
         shape = at_rest + min(far, FURTHEST) * shut(way)
         crop, marks = _mixed([first.neutral, second.neutral] if both else [first.neutral], shape, share)
         hard = smile_labels(shape, chin_height(at_rest))
-        hard[ROW[25]] = 0 if _gap(at_rest) < LIPS_SHUT else np.nan  # the photo's lips, not the shape's
+        hard[ROW[25]] = 0 if lip_gap(at_rest) < LIPS_SHUT else np.nan  # the photo's lips, not the shape's
         return still(crop, marks, hard), first.identity
     least = min(FAINT_FROM * people.reach / max(reach(way), 1e-6), 1.0)
     shape = at_rest + max(rng.uniform(0.6, 1.1), least) * way
     crop, marks = _mixed([first.smiling, second.smiling] if both else [first.smiling], shape, share)
     return still(crop, marks, smile_labels(shape, chin_height(at_rest))), first.identity
-
-
-def _gap(points: np.ndarray) -> float:
-    eye = np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0))
-    return float(np.linalg.norm(points[[61, 62, 63]] - points[[67, 66, 65]], axis=1).mean() / eye)
 
 
 def morph_rows(

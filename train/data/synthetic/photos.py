@@ -31,6 +31,12 @@ def chin_height(points: np.ndarray) -> float:
     return float((points[7:10].mean(0) - points[36:48].mean(0)) @ down / eye)
 
 
+def lip_gap(points: np.ndarray) -> float:
+    """Between the inner lips, in inter-ocular distances; ``points`` (68, 2) of one photo."""
+    eye = np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0))
+    return float(np.linalg.norm(points[[61, 62, 63]] - points[[67, 66, 65]], axis=1).mean() / eye)
+
+
 def smile_labels(points: np.ndarray, chin_at_rest: float | None) -> np.ndarray:
     """(15,) float32 of a smiling photo: AU12 on and only what is sure besides, NaN for the others.
 
@@ -39,8 +45,7 @@ def smile_labels(points: np.ndarray, chin_at_rest: float | None) -> np.ndarray:
         chin_at_rest: `chin_height` of the same person's neutral photo; None: not known, nor is AU26 then.
     """
     hard = np.full(len(AU_NUMBERS), np.nan, np.float32)
-    eye = np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0))
-    gap = np.linalg.norm(points[[61, 62, 63]] - points[[67, 66, 65]], axis=1).mean() / eye
+    gap = lip_gap(points)
     hard[choreography.ROW[12]] = 1
     hard[[choreography.ROW[n] for n in (4, 15)]] = 0
     if chin_at_rest is not None and chin_height(points) - chin_at_rest < JAW_SHUT:
@@ -98,4 +103,4 @@ def _lay_on_photo(crop: np.ndarray, marks: np.ndarray, mesh: HandMesh, rng: np.r
     return hidden
 
 
-__all__ = ["JAW_SHUT", "LIPS_SHUT", "chin_height", "photo_rows", "smile_labels", "still"]
+__all__ = ["JAW_SHUT", "LIPS_SHUT", "chin_height", "lip_gap", "photo_rows", "smile_labels", "still"]
