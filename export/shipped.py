@@ -30,10 +30,19 @@ if TYPE_CHECKING:
     from .crops import Sample
     from .parity import Outputs
 
-__all__ = ["PRECISIONS", "page"]
+__all__ = ["VARIANTS", "page"]
 
-PRECISIONS = (("fp32",), ("fp16", "--storage"), ("fp16",), ("int8",), ("int8", "--symmetric"))
-"""What follows --precision, one file each; INT8 needs labels."""
+VARIANTS = (
+    ("stream", "fp32"),
+    ("stream", "fp16", "--storage"),
+    ("stream", "fp16"),
+    ("clip", "fp32"),
+    ("clip", "fp16", "--storage"),
+    ("clip", "fp16"),
+    ("stream", "int8"),
+    ("stream", "int8", "--symmetric"),
+)
+"""What follows --kind and --precision, one file each. INT8 needs labels."""
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = "points"
 
@@ -48,10 +57,10 @@ def page(reports: Sequence[dict[str, Any]], checkpoint: Path, shipped: Path, com
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     lines = [
         "# Parity of the default model",
-        f"`{checkpoint.name}` (SHA-256 {sha256_of(checkpoint)[:12]}...) in every precision, and `{shipped.name}` as "
-        f"the package ships it (SHA-256 {sha256_of(shipped)[:12]}...), against PyTorch in FP32 on the same crops: "
-        "rendered ones with labels, and the first face of real clips, which nobody labelled. What is compared, and the "
-        "gates: [export.md](../export.md).",
+        f"`{checkpoint.name}` (SHA-256 {sha256_of(checkpoint)[:12]}...) as both graphs in every precision, and "
+        f"`{shipped.name}` as the package ships it (SHA-256 {sha256_of(shipped)[:12]}...), against PyTorch in FP32 on "
+        "the same crops: rendered ones with labels, and the first face of real clips, which nobody labelled. What is "
+        "compared, and the gates: [export.md](../export.md).",
         "",
         f"Made on {today} with {versions} by",
         "",
@@ -64,11 +73,12 @@ def page(reports: Sequence[dict[str, Any]], checkpoint: Path, shipped: Path, com
     return "\n".join(lines) + "\n" + markdown(list(reports))
 
 
-def _exported(checkpoint: Path, precision: Sequence[str], crops: Path | None, limit: int, work: Path) -> Path:
+def _exported(checkpoint: Path, variant: Sequence[str], crops: Path | None, limit: int, work: Path) -> Path:
     """The report that `python -m export` wrote; SystemExit where it could not."""
-    what = ["--kind", "stream", "--head", HEAD, "--name", "default", "--precision", *precision, "--out", str(work)]
+    kind, *precision = variant
+    what = ["--kind", kind, "--head", HEAD, "--name", "default", "--precision", *precision, "--out", str(work)]
     given = [] if crops is None else ["--crops", str(crops)]
-    name = f"default-stream-{'-'.join(word.lstrip('-') for word in precision)}"
+    name = f"default-{kind}-{'-'.join(word.lstrip('-') for word in precision)}"
     report = work / f"{name}.parity.json"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "export", str(checkpoint), *what, *given, "--limit", str(limit)]
@@ -106,7 +116,7 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for bundles and reports.")] = ROOT / "runs" / "parity",
     target: Annotated[Path, typer.Option("--page", help="Page to write.")] = ROOT / "docs" / "parity" / "README.md",
 ) -> None:
-    """Export every precision, compare each of them and the shipped bundle with torch, write the page."""
+    """Export both graphs in every precision, compare each of them and the shipped bundle with torch, write the page."""
     from train.model import Model
 
     model, shipped = Model.load(checkpoint), Bundle.load(bundle)
@@ -118,8 +128,10 @@ def main(
     part = compare(model, bundle, load_sample(crops, shipped.resolution, limit, split, shipped.au_numbers)).to_dict()
     reports = [{**part, "parts": [part]}]
     _with_clips(reports[0], model, bundle, clips)
-    for precision in PRECISIONS if crops is not None else PRECISIONS[:3]:
-        file = _exported(checkpoint, precision, crops, limit, work)
+    for variant in VARIANTS:
+        if crops is None and "int8" in variant:
+            continue
+        file = _exported(checkpoint, variant, crops, limit, work)
         report = json.loads(file.read_text(encoding="utf-8"))
         _with_clips(report, model, work / report["file"], clips)
         reports.append(report)

@@ -24,12 +24,12 @@ app.command()(shipped.main)
 def call(
     checkpoint: Path, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Path], tuple[int, str]]:
-    """bundle -> exit code and page, with one precision; what would be a process of its own runs here."""
+    """bundle -> exit code and page, with both graphs in one precision; what would be a process of its own runs here."""
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, CliRunner().invoke(export_app, command[3:]).exit_code)
 
-    monkeypatch.setattr(shipped, "PRECISIONS", (("fp32",),))
+    monkeypatch.setattr(shipped, "VARIANTS", (("stream", "fp32"), ("clip", "fp32"), ("stream", "int8")))
     monkeypatch.setattr(shipped.subprocess, "run", run)
     target = tmp_path / "parity" / "README.md"
 
@@ -45,18 +45,19 @@ def call(
 def test_every_bundle_and_clip_has_its_line(exported: Callable[[str, str], Path], call: Any) -> None:
     code, page = call(exported("stream", "points"))
     lines = [line for line in page.splitlines() if line.startswith("| ") and line.endswith("passed |")]
-    assert code == 0 and len(lines) == 4, "two bundles, the example and the clip"
+    assert code == 0 and len(lines) == 6, "three bundles, the example and the clip; no INT8 without labels"
     assert sum("tiny-points-stream-fp32.onnx" in line for line in lines) == 2
     assert sum("default-stream-fp32.onnx" in line for line in lines) == 2
-    assert sum("triplets of sample.mp4, aligned" in line for line in lines) == 2
+    assert sum("default-clip-fp32.onnx" in line for line in lines) == 2
+    assert sum("triplets of sample.mp4, aligned" in line for line in lines) == 3
     assert "    python -m export.shipped --clip sample.mp4 --limit 2 --clip-limit 2\n" in page
-    assert "torch 2" in page and page.count("| AU12 |") == 2
+    assert "torch 2" in page and page.count("| AU12 |") == 3
 
 
 def test_a_shipped_bundle_of_another_model_fails(
     exported: Callable[[str, str], Path], call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shipped, "PRECISIONS", ())
+    monkeypatch.setattr(shipped, "VARIANTS", ())
     proto = onnx.load(exported("stream", "points"))
     weight = max((t for t in proto.graph.initializer if len(t.dims) == 4), key=lambda t: len(t.raw_data))
     weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))

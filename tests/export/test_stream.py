@@ -77,7 +77,7 @@ def test_a_crop_has_its_answer_whatever_else_is_in_the_batch(exported: Exported)
             np.testing.assert_allclose(alone, together[i], atol=1e-5)
 
 
-@pytest.mark.parametrize("head", ["points"])
+@pytest.mark.parametrize("head", ["aunet", "points"])
 def test_clip_equals_torch_and_stream(model: Model, exported: Exported, head: str) -> None:
     frames = video(3, 3, seed=5)
     run = OrtClip(exported("clip", head), threads=1)
