@@ -119,7 +119,7 @@ def export(
     arithmetic = "fp32" if storage else precision.value + ("-symmetric" if symmetric else "")
     failed = False
     try:
-        file = _checkpoint_file(checkpoint)
+        file = checkpoint_file(checkpoint)
         if file != checkpoint:
             console.print(f"checkpoint: {file}", highlight=False, soft_wrap=True)
         model = Model.load(file)
@@ -195,7 +195,7 @@ def export(
         raise typer.Exit(1)
 
 
-def _checkpoint_file(checkpoint: Path) -> Path:
+def checkpoint_file(checkpoint: Path) -> Path:
     """The file itself; of a folder best.safetensors, else model.safetensors (the two that a run writes), else the only
     other one. Label VAEs (vae-*.safetensors) are no models of AUs.
 

@@ -227,36 +227,36 @@ def test_fp16_without_labels_warns(
 
 
 def test_run_folder_as_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
-    from export.cli import _checkpoint_file
+    from export.cli import checkpoint_file
 
     for name in ("best.safetensors", "last.safetensors"):
         (tmp_path / name).write_bytes(checkpoint.read_bytes())
-    assert _checkpoint_file(tmp_path).name == "best.safetensors"
+    assert checkpoint_file(tmp_path).name == "best.safetensors"
     (tmp_path / "best.safetensors").unlink()
-    assert _checkpoint_file(tmp_path).name == "last.safetensors"
+    assert checkpoint_file(tmp_path).name == "last.safetensors"
     (tmp_path / "other.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match="expected one"):
-        _checkpoint_file(tmp_path)
+        checkpoint_file(tmp_path)
 
 
 def test_the_order_in_a_run_folder(tmp_path: Path) -> None:
     """What a run writes goes before what anybody put beside it; label VAEs are passed over."""
-    from export.cli import _checkpoint_file
+    from export.cli import checkpoint_file
 
     for name in ("averaged", "best", "last", "model", "vae-bp4d"):
         (tmp_path / f"{name}.safetensors").write_bytes(b"")
     for name in ("best.safetensors", "model.safetensors"):
-        assert _checkpoint_file(tmp_path).name == name
+        assert checkpoint_file(tmp_path).name == name
         (tmp_path / name).unlink()
     with pytest.raises(
         ValueError, match=r"expected one .* got averaged\.safetensors, last\.safetensors; name the file"
     ):
-        _checkpoint_file(tmp_path)
+        checkpoint_file(tmp_path)
     (tmp_path / "last.safetensors").unlink()
-    assert _checkpoint_file(tmp_path).name == "averaged.safetensors"
+    assert checkpoint_file(tmp_path).name == "averaged.safetensors"
     (tmp_path / "averaged.safetensors").unlink()
     with pytest.raises(ValueError, match="got none"):
-        _checkpoint_file(tmp_path)
+        checkpoint_file(tmp_path)
 
 
 def test_reports_as_markdown(exported: Exported) -> None:
