@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+ALONE := tests/aunet_sdk/sources tests/aunet_sdk/faces/test_slime.py tests/aunet_sdk/faces/test_finder.py \
+	tests/aunet_sdk/profiling/test_device.py tests/aunet_sdk/test_allocation.py
 PYTEST = $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 GROUND := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
@@ -17,15 +19,16 @@ demo: $(VENV)/.demo
 	mkdir -p demo
 	$(BIN)/aunet detect examples/sample.mp4 -o demo/sample.csv --video demo/sample.mp4 --plot demo/timeline.png --truth examples/sample_track.csv
 
-# Three runs, each with the native libraries of one part. All tests in one process ended in a segmentation fault
+# Runs of their own, each with the native libraries of one part. All tests in one process ended in a segmentation fault
 # twice, in different tests of train after those of the engines. The cause is not known; docs/engines.md, "Beside other
-# libraries", says what was looked into. The first two share their files among WORKERS processes; the last does not,
-# since it looks at what a process is made of: its memory, its threads, its signals.
+# libraries", says what was looked into. They share their files among WORKERS processes; ALONE do not, since they look
+# at what a process is made of: its memory, its threads, its signals.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test
 	$(PYTEST) -n $(WORKERS) --dist loadfile tests/train
 	$(PYTEST) -n $(WORKERS) --dist loadfile tests/export
-	$(PYTEST) tests --ignore tests/train --ignore tests/export
+	$(PYTEST) -n $(WORKERS) --dist loadfile tests --ignore tests/train --ignore tests/export $(ALONE:%=--ignore %)
+	$(PYTEST) $(ALONE)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,11 +1,12 @@
 """What a width and a resolution cost and give: time of a frame with one face beside landmarks and AUs on a set.
 
-    python benchmarks/widths.py CHECKPOINT... [--data SET] [--frames 1200] [--split test] [--threads 1] [--rounds 200]
+    python benchmarks/widths.py CHECKPOINT... [--data SET [--aus]] [--frames 1200] [--split test] [--threads 1]
 
 A checkpoint is a model file or a run folder of `python -m train`; the points head is timed, in ONNX Runtime in FP32,
 after one look and one question as in a live stream, the models in turns. `ms` is the median, `ratio` the time over that
-of the first model. With --data: `nme_inner` of the 68 points, and the mean AUC and macro F1 (at .5, as trained, not
-calibrated) of every head that the file holds, on evenly spaced sequences. The last line is one JSON object.
+of the first model. With --data: `nme_inner` of the 68 points, and with --aus the mean AUC and macro F1 (at .5, as
+trained, not calibrated) of both heads, on evenly spaced sequences; of `python -m train fan` no head has learned
+anything. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import checkout  # noqa: F401
 import numpy as np
 from common import finish, machine, medians, parser_of, run
 
@@ -24,7 +26,7 @@ from aunet_sdk.engines.ort import OrtStreamEngine
 from export.build import build, describe, save
 from export.cli import checkpoint_file
 from train.data.sequences import load_split
-from train.evaluate import brief, evenly
+from train.evaluate import brief, evenly, landmark_report, predict
 from train.model import Model
 
 HEAD = "points"
@@ -43,6 +45,7 @@ def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("checkpoint", nargs="+", type=Path)
     parser.add_argument("--data", type=Path, help="a synthetic set")
+    parser.add_argument("--aus", action="store_true", help="the heads are trained: measure them, too")
     parser.add_argument("--split", default="test")
     parser.add_argument("--frames", type=int, default=1200, help="that are looked at (default: 1200)")
     parser.add_argument("--threads", type=int, default=1)
@@ -51,6 +54,8 @@ def main() -> int:
     for name in ("frames", "threads", "rounds"):
         if getattr(arguments, name) < 1:
             parser.error(f"--{name}: expected 1 or more, got {getattr(arguments, name)}")
+    if arguments.aus and arguments.data is None:
+        parser.error("--aus: expected --data, too")
 
     def body() -> int:
         try:
@@ -63,7 +68,9 @@ def main() -> int:
             row: dict[str, Any] = {"model": path.name, "width": model.config.width, "px": model.config.resolution}
             row["parameters"] = sum(p.numel() for part in (model.fan, model.points) for p in part.parameters())
             if data is not None:
-                row |= {name: round(value, 4) for name, value in brief(model, evenly(data, arguments.frames)).items()}
+                part = evenly(data, arguments.frames)
+                found = brief(model, part) if arguments.aus else landmark_report(predict(model, part, heads=False))
+                row |= {name: round(value, 4) for name, value in found.items()}
             rows.append(row)
         with tempfile.TemporaryDirectory() as folder:
             engines = [
@@ -73,14 +80,15 @@ def main() -> int:
             times_s = medians(steps, arguments.rounds)
             for engine in engines:
                 engine.close()
-        shown = ["nme_inner", *(f"{head}_{name}" for head in ("points", "aunet") for name in ("auc", "f1"))]
+        shown = ["nme_inner"] if data is not None else []
+        shown += [f"{head}_{name}" for head in ("points", "aunet") for name in ("auc", "f1")] if arguments.aus else []
         print(f"{'model':16}{'width':>6}{'px':>5}{'parameters':>12}{'ms':>8}{'ratio':>7}", end="")
         print("".join(f"{name:>12}" for name in shown))
         for row, time_s in zip(rows, times_s, strict=True):
             row["ms"], row["ratio"] = round(1e3 * time_s, 3), round(time_s / times_s[0], 3)
             print(f"{row['model']:16}{row['width']:6}{row['px']:5}{row['parameters']:12}", end="")
             print(f"{row['ms']:8.2f}{row['ratio']:7.2f}", end="")
-            print("".join(f"{row[name]:12.4f}" if name in row else f"{'-':>12}" for name in shown))
+            print("".join(f"{row[name]:12.4f}" for name in shown))
         figures = {"benchmark": "widths", "threads": arguments.threads, "rounds": arguments.rounds, **machine()}
         if data is not None:
             figures |= {"data": arguments.data.name, "split": arguments.split, "frames": arguments.frames}

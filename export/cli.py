@@ -126,10 +126,11 @@ def export(
         config = model.config
         label = name or f"{checkpoint.stem}-{head.value}"
         samples = [_sample(crops, config.resolution, limit, au_numbers=config.au_numbers)]
-        if precision is Precision.int8 and crops is not None and samples[0].labels is not None:
-            _check_splits(crops, calibrate or ())
         if precision is Precision.int8:
             _check_clips(clip or (), calibrate or ())
+            if crops is None or samples[0].labels is None:
+                raise ValueError("INT8: expected crops with labels for its gate, got none; give a set with --crops")
+            _check_splits(crops, calibrate or ())
         for path in clip or ():
             samples.append(load_clip(path, config.resolution, np.array(config.template), config.interval_s, limit))
         expected = [parity.reference(model, head.value, sample) for sample in samples]
@@ -165,7 +166,7 @@ def export(
             passed = all(report.passed for report in reports)
             if precision is Precision.int8 and not any(report.labelled for report in reports):
                 passed = False
-                errors.print("export: the gate of int8 needs labels; give a set with --crops", style="red")
+                errors.print("export: INT8: expected a known label of some AU for its gate, got none", style="red")
             _write(path.with_suffix(".parity.json"), {**_merged(path.name, reports, passed), **how})
             for report in reports:
                 console.print(parity.headline(report), highlight=False, soft_wrap=True)

@@ -23,7 +23,7 @@ Exported = Callable[[str, str], Path]
 def test_int8_command(
     checkpoint: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Exported
 ) -> None:
-    """From the exported graph on, all of it: calibration, choice, both engines, gate. Without labels: exit 1."""
+    """From the exported graph on, all of it: calibration, choice, both engines, gate."""
     from export import build, quantise
 
     full = onnx.load(exported("stream", "aunet"))
@@ -38,14 +38,6 @@ def test_int8_command(
     labels = np.full((24, 4, 15), np.nan, np.float32)
     labels[:, 1] = np.where(np.abs(probabilities - 0.3) > 0.1, probabilities > 0.3, np.nan)
 
-    def run(crops: Path) -> tuple[int, str, dict[str, object]]:
-        arguments = ["--precision", "int8", "--kind", "stream", "--head", "aunet", "--name", "x", "--limit", "24"]
-        result = CliRunner().invoke(app, [str(checkpoint), *arguments, "--crops", str(crops), "--out", str(tmp_path)])
-        report = json.loads((tmp_path / "x-stream-int8.parity.json").read_text(encoding="utf-8"))
-        return result.exit_code, result.output, report
-
-    code, output, report = run(shard)
-    assert code == 1 and "needs labels" in output and not (tmp_path / "x-stream-int8.onnx").exists()
     calibration: list[str] = []
     selection: list[Sample] = []
     real = quantise.quantise
@@ -68,8 +60,10 @@ def test_int8_command(
     own = [model.config.au_numbers[i] for i in order]
     splits = {"train": ["a"], "val": ["b"], "test": ["c"]}
     (whole / "dataset.json").write_text(json.dumps({"margin": 1.25, "splits": splits, "au_numbers": own}))
-    code, output, report = run(whole)
-    assert code == 0, output
+    arguments = ["--precision", "int8", "--kind", "stream", "--head", "aunet", "--name", "x", "--limit", "24"]
+    result = CliRunner().invoke(app, [str(checkpoint), *arguments, "--crops", str(whole), "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "x-stream-int8.parity.json").read_text(encoding="utf-8"))
     assert calibration[-1].endswith("split train") and selection[-1].name.endswith("split val")
     assert selection[-1].labels is not None
     np.testing.assert_array_equal(selection[-1].labels, labels[:, 1])
@@ -78,6 +72,21 @@ def test_int8_command(
     assert float(str(report["max_difference"])) > 0
     assert report["convolutions"] == sum(node.op_type == "Conv" for node in full.graph.node)
     assert Bundle.load(tmp_path / "x-stream-int8.onnx").arithmetic == "int8"
+
+
+@pytest.mark.parametrize("crops", [None, "a.npz"])
+def test_int8_without_labels_is_refused_before_the_work(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crops: str | None
+) -> None:
+    from export import build
+
+    monkeypatch.setattr(build, "build", lambda *_: pytest.fail("the export began"))
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 4, 80, 80, 3), np.uint8))
+    given = [] if crops is None else ["--crops", str(tmp_path / crops)]
+    arguments = [str(checkpoint), "--precision", "int8", *given, "--limit", "2", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2 and "expected crops with labels for its gate" in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

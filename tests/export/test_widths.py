@@ -32,7 +32,7 @@ def call(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def test_models_side_by_side(call: Any, checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     write_set(folder)
-    code, output, figures = call(checkpoint, checkpoint, "--data", folder, "--frames", 8, "--rounds", 3)
+    code, output, figures = call(checkpoint, checkpoint, "--data", folder, "--aus", "--frames", 8, "--rounds", 3)
     assert code == 0, output
     first, second = figures["models"]
     assert (first["width"], first["px"], first["ratio"]) == (16, 64, 1.0) and first["ms"] > 0
