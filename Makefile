@@ -1,7 +1,8 @@
 # make demo                      the main job on the sample, in a virtual environment of its own
 # make test                      every test
 # make lint                      ruff and mypy
-# make parity SET=... CLIPS=...  docs/parity/README.md for the default model, from a synthetic set and real clips
+# make parity SET=... CLIPS=... RANGES=...  docs/parity/README.md for the default model, from a synthetic set and real
+#                                clips; RANGES: what INT8 is calibrated on (default: the set's train split)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,7 +38,7 @@ lint: $(VENV)/.dev
 
 parity: $(VENV)/.test
 	@test -n "$(SET)" || { echo "make parity: expected SET=FOLDER of a synthetic set, got none"; exit 2; }
-	$(BIN)/python -m export.shipped --crops $(SET) $(addprefix --clip ,$(CLIPS))
+	$(BIN)/python -m export.shipped --crops $(SET) $(addprefix --clip ,$(CLIPS)) $(addprefix --calibrate ,$(RANGES))
 
 # A stamp tells which extras are installed for this state of the ground.
 $(VENV)/.demo: EXTRAS = cpu,plot

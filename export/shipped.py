@@ -66,18 +66,21 @@ def page(reports: Sequence[dict[str, Any]], checkpoint: Path, shipped: Path, com
         "",
         f"    {command}",
         "",
-        "which is to be run again after a new default model (`make parity SET=... CLIPS=...`). It ends with exit code "
-        "1 where something is outside its gate; the page says what.",
+        "which is to be run again after a new default model (`make parity SET=... CLIPS=... RANGES=...`). It ends with "
+        "exit code 1 where something is outside its gate; the page says what.",
         "",
     ]
     return "\n".join(lines) + "\n" + markdown(list(reports))
 
 
-def _exported(checkpoint: Path, variant: Sequence[str], crops: Path | None, limit: int, work: Path) -> Path:
+def _exported(
+    checkpoint: Path, variant: Sequence[str], crops: Path | None, calibrate: Sequence[Path], limit: int, work: Path
+) -> Path:
     """The report that `python -m export` wrote; SystemExit where it could not."""
     kind, *precision = variant
     what = ["--kind", kind, "--head", HEAD, "--name", "default", "--precision", *precision, "--out", str(work)]
     given = [] if crops is None else ["--crops", str(crops)]
+    given += [word for path in calibrate if "int8" in precision for word in ("--calibrate", str(path))]
     name = f"default-{kind}-{'-'.join(word.lstrip('-') for word in precision)}"
     report = work / f"{name}.parity.json"
     report.unlink(missing_ok=True)
@@ -103,6 +106,9 @@ def main(
         Path | None, typer.Option(help="Synthetic set with labels [default: the example, and no INT8].")
     ] = None,
     clip: Annotated[list[Path] | None, typer.Option(help="Video whose first face is compared on, too.")] = None,
+    calibrate: Annotated[
+        list[Path] | None, typer.Option(help="What gives the ranges of INT8, as of `python -m export`; repeatable.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="Triplets of crops of the set at most.", min=1)] = 1000,
     clip_limit: Annotated[int, typer.Option(help="Triplets of crops of each clip at most.", min=1)] = 100,
     checkpoint: Annotated[Path, typer.Option(help="Of the default model.")] = ROOT
@@ -131,12 +137,13 @@ def main(
     for variant in VARIANTS:
         if crops is None and "int8" in variant:
             continue
-        file = _exported(checkpoint, variant, crops, limit, work)
+        file = _exported(checkpoint, variant, crops, calibrate or (), limit, work)
         report = json.loads(file.read_text(encoding="utf-8"))
         _with_clips(report, model, work / report["file"], clips)
         reports.append(report)
     words = ["python -m export.shipped", *(["--crops", crops.name] if crops is not None else [])]
     words += [word for path in clip or () for word in ("--clip", path.name)]
+    words += [word for path in calibrate or () for word in ("--calibrate", path.name)]
     words += ["--limit", str(limit), *(["--clip-limit", str(clip_limit)] if clip else [])]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page(reports, checkpoint, bundle, " ".join(words)), encoding="utf-8")

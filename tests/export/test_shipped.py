@@ -65,3 +65,24 @@ def test_a_shipped_bundle_of_another_model_fails(
     code, page = call(tmp_path / "broken.onnx")
     assert code == 1
     assert page.count("| FAILED |") == 2 and "| passed |" not in page
+
+
+def test_what_calibrates_reaches_int8_alone(
+    exported: Callable[[str, str], Path], checkpoint: Path, repository: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        (tmp_path / "default-stream-fp32.parity.json").write_text('{"file": "none", "parts": [], "passed": true}')
+        return subprocess.CompletedProcess(command, 2)
+
+    monkeypatch.setattr(shipped, "VARIANTS", (("stream", "fp32"), ("stream", "int8")))
+    monkeypatch.setattr(shipped.subprocess, "run", run)
+    sample = str(repository / "examples" / "sample.mp4")
+    files = ["--checkpoint", checkpoint, "--bundle", exported("stream", "points"), "--work", tmp_path]
+    words = ["--crops", sample, "--calibrate", "a.mp4", "--calibrate", "b.mp4", "--limit", 2, *files]
+    assert CliRunner().invoke(app, list(map(str, words))).exit_code == 2, "INT8 left no report"
+    assert "--calibrate" not in commands[0]
+    given = [commands[1][i + 1] for i, word in enumerate(commands[1]) if word == "--calibrate"]
+    assert given == ["a.mp4", "b.mp4"]
