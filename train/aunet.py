@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class AUNetTask:
             self.model = Model(trained.config)
         if options.fan:
             self.model.fan.load_state_dict(trained.fan.state_dict())
+        if options.resolution:  # no weight depends on it
+            self.model.config = dataclasses.replace(self.model.config, resolution=options.resolution)
         config = self.model.config
         if config.au_numbers != info.au_numbers:
             raise ValueError(f"data: expected the AUs of the model {config.au_numbers}, got {info.au_numbers}")

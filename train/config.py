@@ -93,6 +93,7 @@ class AUNetOptions(RunOptions):
     eval_every: int = _option(4000, "Sequences between evaluations on the validation split.")
     fan: str | None = _option(None, "Model file or run folder whose FAN is used; the heads start anew.")
     init: str | None = _option(None, "Model file or run folder to start from, heads included.")
+    resolution: int = _option(0, "Side of the crop in pixels, a multiple of 64; 0: that of the model to start from.")
     joint: bool = _option(False, "Train FAN too, the heatmap loss kept on; or only the heads.", "--joint/--frozen")
     fan_lr: float = _option(0.3, "Learning rate of FAN over that of the heads, in joint training.")
     fan_bn_eval: bool = _option(False, "Keep FAN's batch-norm statistics, in joint training.")

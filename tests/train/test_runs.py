@@ -75,6 +75,18 @@ def test_fan_learns(fan_run: Path, data: Path) -> None:
     assert np.nanmean(np.abs(found.points - found.truth)) < 9
 
 
+def test_another_resolution_goes_on_from_the_same_weights(fan_run: Path, data: Path, tmp_path: Path) -> None:
+    options = aunet_options(data, tmp_path / "run", samples=8, init=str(fan_run), joint=True, resolution=128)
+    task = AUNetTask(options)
+    assert task.make_batch(0)["crops"].shape[1:] == (128, 128, 3)
+    first = Model.load(fan_run / "model.safetensors")
+    torch.testing.assert_close(task.model.state_dict(), first.state_dict())
+    train(task, options)
+    assert (first.config.resolution, Model.load(tmp_path / "run" / "model.safetensors").config.resolution) == (64, 128)
+    with pytest.raises(ValueError, match="expected a positive multiple of 64, got 96"):
+        AUNetTask(aunet_options(data, tmp_path / "other", init=str(fan_run), resolution=96))
+
+
 def stop_after(task: FanTask | AUNetTask, step: int) -> None:
     """Send this process a SIGTERM while the loss of a step is computed."""
     inner, count = task.loss, [0]
