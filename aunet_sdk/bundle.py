@@ -18,7 +18,18 @@ import numpy as np
 
 from .errors import BundleMismatch, InvalidInput, ModelError
 
-__all__ = ["KEY", "MANIFEST", "SCHEMA", "Bundle", "StateSpec", "default_path", "read_metadata", "sha256_of"]
+__all__ = [
+    "KEY",
+    "MANIFEST",
+    "SCHEMA",
+    "Bundle",
+    "StateSpec",
+    "default_path",
+    "read_metadata",
+    "sha256_of",
+    "shipped_names",
+    "shipped_path",
+]
 
 SCHEMA = 1
 KEY = "aunet_sdk"
@@ -93,15 +104,18 @@ class Bundle:
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Bundle:
-        """The bundle at `path`, or the default one.
+        """The bundle at `path`, the shipped one of that name ("nano"), or the default one.
 
         Raises InvalidInput (no such file), ModelError (no ONNX file, cut short, or its hash differs from MANIFEST.json)
         and BundleMismatch (no metadata of aunet_sdk, a newer schema, a field missing or wrong).
         """
         file = default_path() if path is None else Path(path)
+        if not file.is_file() and str(path) in shipped_names():
+            file = shipped_path(str(path))
         if not file.is_file():
             raise InvalidInput(
-                f"expected a bundle (.onnx file), got {str(file)!r}, which is not a file; {_EXPORT_HINT}"
+                f"expected a bundle (.onnx file) or a shipped model ({', '.join(shipped_names())}), got {str(file)!r}, "
+                f"which is not a file; {_EXPORT_HINT}"
             )
         digest = _check_manifest(file)
         metadata = read_metadata(file)
@@ -176,7 +190,18 @@ class Bundle:
 
 def default_path() -> Path:
     """Where the default bundle of the installed package lies."""
-    return Path(__file__).parent / "models" / "default.onnx"
+    return shipped_path("default")
+
+
+def shipped_path(name: str) -> Path:
+    """Where the bundle lies that comes with the package under this name."""
+    return Path(__file__).parent / "models" / f"{name}.onnx"
+
+
+def shipped_names() -> tuple[str, ...]:
+    """The models that come with the package, the default one first."""
+    names = sorted(path.stem for path in default_path().parent.glob("*.onnx"))
+    return tuple(sorted(names, key=lambda name: name != "default"))
 
 
 def sha256_of(path: str | Path) -> str:

@@ -172,8 +172,8 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def ship(path: str | Path, models: str | Path | None = None) -> Path:
-    """Make a `stream` bundle the default of the package: default.onnx and its entry in MANIFEST.json in `models`.
+def ship(path: str | Path, models: str | Path | None = None, name: str = "default") -> Path:
+    """Make a `stream` bundle one of the package's models: NAME.onnx and its entry in MANIFEST.json in `models`.
 
     Returns where it lies. Raises ValueError for a `clip` bundle, ModelError for what is no bundle.
     """
@@ -183,7 +183,7 @@ def ship(path: str | Path, models: str | Path | None = None) -> Path:
         raise ValueError(
             f"{source.name}: expected a stream bundle to ship, got a {bundle.kind} bundle; export it with --kind stream"
         )
-    target = default_path() if models is None else Path(models) / default_path().name
+    target = (default_path().parent if models is None else Path(models)) / f"{name}.onnx"
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     entry = {
@@ -192,6 +192,8 @@ def ship(path: str | Path, models: str | Path | None = None) -> Path:
         "name": bundle.name,
         "created": bundle.created,
     }
-    manifest = {"files": {target.name: entry}}
-    (target.parent / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    manifest = target.parent / MANIFEST
+    files = json.loads(manifest.read_text(encoding="utf-8"))["files"] if manifest.is_file() else {}
+    kept = {file: other for file, other in files.items() if (target.parent / file).is_file()}
+    manifest.write_text(json.dumps({"files": {**kept, target.name: entry}}, indent=2) + "\n", encoding="utf-8")
     return target

@@ -33,6 +33,11 @@ class Kind(str, Enum):
     both = "both"
 
 
+class Ship(str, Enum):
+    default = "default"
+    nano = "nano"
+
+
 class Precision(str, Enum):
     fp32 = "fp32"
     fp16 = "fp16"
@@ -96,9 +101,9 @@ def export(
     training_data: Annotated[str | None, typer.Option(help="For the metadata [default: from the checkpoint].")] = None,
     licence: Annotated[str | None, typer.Option(help="For the metadata [default: from the checkpoint].")] = None,
     ship: Annotated[
-        bool,
-        typer.Option("--ship", help="Make the stream bundle aunet_sdk/models/default.onnx; fp16 means --storage then."),
-    ] = False,
+        Ship | None,
+        typer.Option("--ship", help="Make the stream bundle aunet_sdk/models/SHIP.onnx; fp16 means --storage then."),
+    ] = None,
 ) -> None:
     """Write NAME-KIND-PRECISION.onnx and a .parity.json beside it. A bundle that differs too much from torch is not
     written: its report alone is, and the exit code is 1."""
@@ -115,7 +120,7 @@ def export(
     from . import build, parity
     from .crops import load_clip
 
-    storage = storage or (ship and precision is Precision.fp16)
+    storage = storage or (ship is not None and precision is Precision.fp16)
     arithmetic = "fp32" if storage else precision.value + ("-symmetric" if symmetric else "")
     failed = False
     try:
@@ -124,7 +129,7 @@ def export(
             console.print(f"checkpoint: {file}", highlight=False, soft_wrap=True)
         model = Model.load(file)
         config = model.config
-        label = name or f"{checkpoint.stem}-{head.value}"
+        label = name or (f"{checkpoint.stem}-{head.value}" if ship is None else ship.value)
         samples = [_sample(crops, config.resolution, limit, au_numbers=config.au_numbers)]
         if precision is Precision.int8:
             _check_clips(clip or (), calibrate or ())
@@ -187,7 +192,7 @@ def export(
             build.save(proto, path)
             console.print(f"{path} ({size / 2**20:.2f} MiB)", highlight=False)
             if ship and one == "stream":
-                console.print(f"the default bundle is now {build.ship(path)}", highlight=False)
+                console.print(f"the package ships {build.ship(path, name=ship.value)}", highlight=False)
     except (AUNetError, OSError, ValueError) as error:
         errors.print(f"export: {error}", style="red", highlight=False, markup=False)
         raise typer.Exit(2) from error

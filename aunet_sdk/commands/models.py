@@ -141,13 +141,12 @@ def bundle_path(name: str, folder: Path | None = None) -> Path:
 
 
 def rows() -> list[tuple[str, str, str, str]]:
-    """Name, AUs, training data and state of the default bundle, of the published models and of other bundles."""
-    from ..bundle import Bundle, default_path
+    """Name, AUs, training data and state of the shipped bundles, of the published models and of other bundles."""
+    from ..bundle import Bundle, shipped_names, shipped_path
 
     found: list[tuple[str, str, str, str]] = []
-    if default_path().is_file():
-        bundle = Bundle.load()
-        name = bundle.name if bundle.name == "default" else f"{bundle.name} (default)"
+    for name in shipped_names():
+        bundle = Bundle.load(shipped_path(name))
         found.append((name, _numbers(bundle.au_numbers), bundle.training_data, "shipped"))
     fetched = store() / "release"
     for name, head in HEADS.items():

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from aunet_sdk.bundle import KEY, Bundle, StateSpec, default_path, read_metadata, sha256_of
+from aunet_sdk.bundle import KEY, Bundle, StateSpec, default_path, read_metadata, sha256_of, shipped_names, shipped_path
 from aunet_sdk.errors import BundleMismatch, InvalidInput, ModelError
 
 
@@ -83,6 +83,8 @@ def test_no_file(tmp_path: Path) -> None:
         Bundle.load(tmp_path / "none.onnx")
     with pytest.raises(InvalidInput, match="not a file"):
         Bundle.load(tmp_path)
+    with pytest.raises(InvalidInput, match=r"a shipped model \(default.*\), got 'large'"):
+        Bundle.load("large")
 
 
 def test_onnx_file_without_metadata(tmp_path: Path) -> None:
@@ -209,8 +211,19 @@ def test_manifest(tmp_path: Path) -> None:
     assert Bundle.load(path).sha256 is None
 
 
-@pytest.mark.skipif(not default_path().is_file(), reason="no default bundle in this checkout")
-def test_default_bundle_is_what_its_manifest_says() -> None:
-    bundle = Bundle.load()
-    assert bundle.kind == "stream"
-    assert bundle.sha256 == sha256_of(default_path())
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_bundles_are_what_their_manifest_says(name: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bundle = Bundle.load(name)
+    assert bundle.path == shipped_path(name) and (bundle.kind, bundle.name) == ("stream", name)
+    assert bundle.sha256 == sha256_of(shipped_path(name))
+
+
+def test_the_default_bundle_comes_first() -> None:
+    assert shipped_names()[0] == "default" and Bundle.load().path == default_path() == shipped_path("default")
+
+
+def test_a_file_goes_before_a_shipped_model_of_its_name(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "default", {KEY: make().to_json()})
+    assert Bundle.load("default").name == make().name != "default"

@@ -136,6 +136,10 @@ def test_ship(exported: Exported, tmp_path: Path) -> None:
     bundle = Bundle.load(target)
     manifest = json.loads((tmp_path / "models" / "MANIFEST.json").read_text())
     assert bundle.sha256 == manifest["files"]["default.onnx"]["sha256"]
+    small = ship(exported("stream", "aunet"), tmp_path / "models", "nano")
+    files = json.loads((tmp_path / "models" / "MANIFEST.json").read_text())["files"]
+    assert files["default.onnx"] == manifest["files"]["default.onnx"] and small.name == "nano.onnx"
+    assert Bundle.load(small).sha256 == files["nano.onnx"]["sha256"] != bundle.sha256
     with pytest.raises(ValueError, match="expected a stream bundle"):
         ship(exported("clip", "points"), tmp_path / "models")
 
@@ -161,7 +165,7 @@ def test_command(exported: Exported) -> None:
     [
         (["none.safetensors"], 2, "expected a .safetensors file"),
         (["text.safetensors"], 2, "expected a safetensors file"),
-        (["text.safetensors", "--kind", "clip", "--ship"], 2, "--ship"),
+        (["text.safetensors", "--kind", "clip", "--ship", "nano"], 2, "--ship"),
         (["text.safetensors", "--head", "cnn"], 2, "cnn"),
         (["text.safetensors", "--precision", "int8", "--storage"], 2, "--storage"),
         (["text.safetensors", "--precision", "fp16", "--symmetric"], 2, "--symmetric"),
@@ -189,12 +193,12 @@ def test_command_fails_at_the_gate(
     values.flat[7] += 0.5 * np.abs(values).max()
     tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     monkeypatch.setattr(build, "build", lambda *_: broken)
-    monkeypatch.setattr(build, "ship", lambda *_: pytest.fail("shipped"))
+    monkeypatch.setattr(build, "ship", lambda *_, **__: pytest.fail("shipped"))
     assert parity.GATES["fp32"] == 1e-4
     earlier = tmp_path / "x-stream-fp32.onnx"
     earlier.write_text("of an earlier export, which was good")
-    arguments = [str(checkpoint), "--kind", "stream", "--limit", "2", "--out", str(tmp_path), "--name", "x", "--ship"]
-    result = CliRunner().invoke(app, arguments)
+    arguments = [str(checkpoint), "--kind", "stream", "--limit", "2", "--out", str(tmp_path), "--name", "x"]
+    result = CliRunner().invoke(app, [*arguments, "--ship", "default"])
     assert result.exit_code == 1
     assert "FAILED" in result.output and "was not written" in " ".join(result.output.split())
     assert not earlier.exists(), "a file beside a report of another graph would be taken for its own"
