@@ -104,7 +104,7 @@ class Bundle:
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Bundle:
-        """The bundle at `path`, the shipped one of that name ("nano"), or the default one.
+        """The bundle at `path`, the shipped one of that name, or the default one.
 
         Raises InvalidInput (no such file), ModelError (no ONNX file, cut short, or its hash differs from MANIFEST.json)
         and BundleMismatch (no metadata of aunet_sdk, a newer schema, a field missing or wrong).

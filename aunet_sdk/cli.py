@@ -69,7 +69,7 @@ TruthPath = Annotated[
 Landmarks = Annotated[bool, _output("--landmarks", help="Add the 68 points to the table.")]
 Quiet = Annotated[bool, _output("--quiet", help="No progress bar and no summary.")]
 AUs = Annotated[str | None, _choice("--au", metavar="1,2,12", help="Only these AUs.")]
-ModelPath = Annotated[Path | None, _choice("--model", help="Bundle (.onnx), or nano, instead of the default one.")]
+ModelPath = Annotated[Path | None, _choice("--model", help="Bundle (.onnx) or shipped model [default: default].")]
 Threads = Annotated[int | None, _choice("--threads", help="Threads of the network.")]
 Finder = Annotated[FinderChoice, _choice("--finder", help="Face finder.")]
 FinderModel = Annotated[Path | None, _choice("--finder-model", help="YuNet's file (.onnx).")]

@@ -70,7 +70,7 @@ class DetectorOptions:
     """Choices of a Detector. Raises InvalidInput for a value outside its range."""
 
     model: str | Path | None = None
-    """path of a bundle (.onnx), or a model of the package by name: nano; None: its default"""
+    """path of a bundle (.onnx), or the name of a model that the package ships; None: the default one"""
     look_ahead: LookAhead = "full"
     """full: the paper's result, the bundle's interval (0.4 s) late; none: at once, without the later frame; both: a
     provisional result at once, the final one when due"""

@@ -23,7 +23,7 @@ class Library(str, Enum):
     rtx = "tensorrt-rtx"
 
 
-ModelPath = Annotated[Path | None, typer.Option("--model", help="Bundle (.onnx), or nano, instead of the default one.")]
+ModelPath = Annotated[Path | None, typer.Option("--model", help="Bundle (.onnx) or shipped model [default: default].")]
 Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the engines [default: in the user's cache].")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
 

