@@ -9,7 +9,7 @@ tap, and there a tap outside the frame is 0.
 The reference in NumPy is `aunet_sdk.alignment.warp_crop_reference`.
 """
 
-from libc.math cimport floor
+from libc.math cimport floor, isfinite
 from libc.stdint cimport INT32_MAX, int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
@@ -179,3 +179,35 @@ def warp_crop(const uint8_t[:, :, :] image, tuple inverse, Pixel[:, :, :] out, f
     with nogil:
         warp(&source, numbers, &out[0, 0, 0], out.strides[0] // size, out.strides[1] // size,
              out.strides[2] // size, out.shape[1], scale)
+
+
+def warp_crop_float(const uint8_t[:, :, :] image not None, const double[:, :] matrix not None,
+                    float[:, :, :] out not None, float scale):
+    """The usual call in one step: `warp_crop` with a planar float32 crop and the matrix itself, frame to crop.
+
+    Checks what the caller of `warp_crop` checks. Returns False, with nothing written, where something is amiss; the
+    caller then finds out what.
+    """
+    cdef double a, b, x, c, d, y, determinant, f
+    if (image.shape[2] != 3 or image.shape[0] == 0 or image.shape[1] == 0 or matrix.shape[0] != 2
+            or matrix.shape[1] != 3 or out.shape[0] != 3 or out.shape[1] != out.shape[2] or out.shape[1] < 4
+            or (out.strides[0] | out.strides[1] | out.strides[2]) % 4 != 0 or not isfinite(scale)):
+        return False
+    a, b, x = matrix[0, 0], matrix[0, 1], matrix[0, 2]
+    c, d, y = matrix[1, 0], matrix[1, 1], matrix[1, 2]
+    determinant = a * d - b * c
+    if not isfinite(a + b + c + d + x + y) or determinant == 0.0 or not isfinite(1.0 / determinant):
+        return False
+    f = 1.0 / determinant
+    cdef Image source
+    cdef double[6] numbers = [d * f, -b * f, (b * y - d * x) * f, -c * f, a * f, (c * x - a * y) * f]
+    source.data = &image[0, 0, 0]
+    source.height = image.shape[0]
+    source.width = image.shape[1]
+    source.row = image.strides[0]
+    source.column = image.strides[1]
+    source.channel = image.strides[2]
+    with nogil:
+        warp(&source, numbers, &out[0, 0, 0], out.strides[0] // 4, out.strides[1] // 4, out.strides[2] // 4,
+             out.shape[1], scale)
+    return True

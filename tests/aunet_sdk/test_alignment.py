@@ -215,6 +215,45 @@ def test_uint8_is_rounded_and_limited():
         np.testing.assert_array_equal(got[0], np.clip(np.floor(image[..., 0] * scale + 0.5), 0, 255))
 
 
+@needs_kernel
+def test_the_usual_call_is_the_general_one() -> None:
+    kernel = native.kernel("align")
+    image, matrix = noise(40, 50, 3), turned(0.3, 0.8, 5, -3)
+    usual, general = np.zeros((2, 3, 16, 16), np.float32)
+    assert kernel.warp_crop_float(image, matrix, usual, 0.5) is True
+    kernel.warp_crop(image, tuple(invert(matrix).ravel().tolist()), general, 0.5)
+    np.testing.assert_allclose(usual, general, atol=1e-4)
+    assert usual.any()
+
+
+@needs_kernel
+def test_the_usual_call_leaves_to_the_general_one_what_is_amiss() -> None:
+    kernel = native.kernel("align")
+    image, matrix, out = noise(8, 8, 3), turned(0.1, 1, 0, 0), np.full((3, 4, 4), 7, np.float32)
+    spaced = np.dtype({"names": ["v"], "formats": ["f4"], "offsets": [0], "itemsize": 6})
+    askew = np.zeros(3 * 4 * 4, spaced)["v"].reshape(3, 4, 4)
+    for other in (
+        (noise(8, 8, 4), matrix, out, 1.0),
+        (noise(0, 8, 3), matrix, out, 1.0),
+        (image, matrix[:, :2].copy(), out, 1.0),
+        (image, np.zeros((2, 3)), out, 1.0),
+        (image, np.full((2, 3), np.nan), out, 1.0),
+        (image, matrix, np.zeros((4, 4, 3), np.float32), 1.0),
+        (image, matrix, out, float("nan")),
+        (image, matrix, askew, 1.0),
+    ):
+        assert kernel.warp_crop_float(*other) is False
+    assert (out == 7).all()
+    readonly = out.copy()
+    readonly.flags.writeable = False
+    for other in (None, [[1]], noise(8, 8), image.astype(np.float32)):
+        with pytest.raises((TypeError, ValueError)):
+            kernel.warp_crop_float(other, matrix, out, 1.0)
+    for other in (None, readonly, out.astype(">f4"), out.astype(np.float16)):
+        with pytest.raises((TypeError, ValueError)):
+            kernel.warp_crop_float(image, matrix, other, 1.0)
+
+
 def test_several_threads_at_once():
     image = noise(480, 640, 3)
     matrices = [turned(0.1 * k, 0.5, 10 * k, 5) for k in range(16)]
