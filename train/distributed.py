@@ -91,8 +91,20 @@ def join(device: torch.device) -> Group:
         return Group()
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_end)
     return Group(dist.get_rank(), dist.get_world_size())
+
+
+def leave() -> None:
+    """At the end of a good run: nobody takes the group down while another process still uses it."""
+    if launched() and dist.is_initialized():
+        dist.barrier()
+        _end()
+
+
+def _end() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class _Sum(torch.autograd.Function):

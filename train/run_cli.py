@@ -52,6 +52,7 @@ def run(
         for options in runs:
             typer.echo(options.run)
         return
+    from train.distributed import leave
     from train.predictions import FILE
     from train.rundir import CHECKPOINT, RunError, check_finished
 
@@ -66,6 +67,7 @@ def run(
     for number, options in enumerate(waiting, 1):
         LOG.info("run %d of %d: %s", number, len(waiting), options.run)
         _one(found, options, resume)
+    leave()
 
 
 def _one(experiment: Experiment, options: PaperOptions, resume: bool) -> None:
