@@ -255,11 +255,12 @@ def warp_crop(image: NDArray[np.uint8], matrix: ArrayLike, out: NDArray[Any], *,
     if _kernel is None:
         warp_crop_reference(image, matrix, out, scale=scale)
         return
-    try:
-        if _kernel.warp_crop_float(image, matrix, out, 1 / 255 if scale is None else scale):
-            return
-    except (TypeError, ValueError):  # other types: found out below
-        pass
+    if isinstance(out, np.ndarray) and out.dtype.char == "f":
+        try:
+            if _kernel.warp_crop_float(image, matrix, out, 1 / 255 if scale is None else scale):
+                return
+        except (TypeError, ValueError):  # other types: found out below
+            pass
     planar, factor = _check(image, out, scale)
     _kernel.warp_crop(image, _inverse(matrix), planar.view(np.uint16) if out.dtype.char == "e" else planar, factor)
 

@@ -159,6 +159,18 @@ cdef void warp(const Image* image, const double* inverse, Pixel* out, Py_ssize_t
                 store(&block, block.b, target + 2 * plane, step, n)
 
 
+cdef inline Image frame_of(const uint8_t[:, :, :] image) noexcept:
+    """Where the pixels of a frame lie."""
+    cdef Image source
+    source.data = &image[0, 0, 0]
+    source.height = image.shape[0]
+    source.width = image.shape[1]
+    source.row = image.strides[0]
+    source.column = image.strides[1]
+    source.channel = image.strides[2]
+    return source
+
+
 def warp_crop(const uint8_t[:, :, :] image, tuple inverse, Pixel[:, :, :] out, float scale):
     """Fill `out` (3, R, R), RGB, of uint8, float32 or float16 (given as its uint16 bits) from a BGR image.
 
@@ -166,16 +178,10 @@ def warp_crop(const uint8_t[:, :, :] image, tuple inverse, Pixel[:, :, :] out, f
     finite numbers.
     A channel-last crop comes as a view with the channel axis in front. The GIL is released.
     """
-    cdef Image source
+    cdef Image source = frame_of(image)
     cdef Py_ssize_t size = sizeof(Pixel)
     cdef double numbers[6]
     numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5] = inverse
-    source.data = &image[0, 0, 0]
-    source.height = image.shape[0]
-    source.width = image.shape[1]
-    source.row = image.strides[0]
-    source.column = image.strides[1]
-    source.channel = image.strides[2]
     with nogil:
         warp(&source, numbers, &out[0, 0, 0], out.strides[0] // size, out.strides[1] // size,
              out.strides[2] // size, out.shape[1], scale)
@@ -199,14 +205,8 @@ def warp_crop_float(const uint8_t[:, :, :] image not None, const double[:, :] ma
     if not isfinite(a + b + c + d + x + y) or determinant == 0.0 or not isfinite(1.0 / determinant):
         return False
     f = 1.0 / determinant
-    cdef Image source
+    cdef Image source = frame_of(image)
     cdef double[6] numbers = [d * f, -b * f, (b * y - d * x) * f, -c * f, a * f, (c * x - a * y) * f]
-    source.data = &image[0, 0, 0]
-    source.height = image.shape[0]
-    source.width = image.shape[1]
-    source.row = image.strides[0]
-    source.column = image.strides[1]
-    source.channel = image.strides[2]
     with nogil:
         warp(&source, numbers, &out[0, 0, 0], out.strides[0] // 4, out.strides[1] // 4, out.strides[2] // 4,
              out.shape[1], scale)
