@@ -8,7 +8,7 @@ from typing import Any
 
 from train.model import HEADS, Model
 
-EVALUATED = "python -m train evaluate --model train/checkpoints/default.safetensors --data SET --json report.json"
+EVALUATED = "python -m train evaluate --model train/checkpoints/{checkpoint} --data SET --json report.json"
 AGREED = "python benchmarks/agreement.py {clips} --task face_landmarker.task --json agreement.json"
 OPEN, CLOSE = "<!-- tables: begin -->", "<!-- tables: end -->"
 
@@ -30,8 +30,8 @@ def _runs(model: Model) -> list[str]:
     return lines
 
 
-def tables(model: Model, report: dict[str, Any], agreement: dict[str, Any] | None) -> str:
-    """Markdown: commands, AUs per head, contexts, groups, landmarks, agreement on real clips."""
+def tables(model: Model, report: dict[str, Any], agreement: dict[str, Any] | None, checkpoint: str) -> str:
+    """Markdown: commands, AUs per head, contexts, groups, landmarks, agreement on real clips. checkpoint: file name."""
     lines = _runs(model)
     lines += [f"## Measured on the {report['split']} identities", ""]
     lines += [
@@ -40,7 +40,7 @@ def tables(model: Model, report: dict[str, Any], agreement: dict[str, Any] | Non
         + ("all .5" if all(t == 0.5 for head in HEADS for t in report["thresholds"][head]) else "below")
         + "; the val identities chose how logits are scaled and shifted for that.",
         "",
-        f"    {EVALUATED}",
+        f"    {EVALUATED.format(checkpoint=checkpoint)}",
         "",
     ]
     heads = {head: report["heads"][head]["sequence"] for head in HEADS}
@@ -131,5 +131,5 @@ def write_card(card: Path, checkpoint: Path, report: Path, agreement: Path | Non
     before, rest = text.split(OPEN, 1)
     after = rest.split(CLOSE, 1)[1]
     real = json.loads(agreement.read_text(encoding="utf-8")) if agreement else None
-    body = tables(Model.load(checkpoint), json.loads(report.read_text(encoding="utf-8")), real)
+    body = tables(Model.load(checkpoint), json.loads(report.read_text(encoding="utf-8")), real, checkpoint.name)
     card.write_text(f"{before}{OPEN}\n{body}\n{CLOSE}{after}", encoding="utf-8")
