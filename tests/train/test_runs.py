@@ -218,10 +218,10 @@ def test_commands(fan_run: Path, data: Path, tmp_path: Path) -> None:
     assert set(report["groups"]) == {"black", "white"} and report["identities"] == 3
     assert len(report["heads"]["aunet"]["full"]["auc"]) == 15 and report["landmarks"]["nme_inner"] > 0
     assert report["heads"]["points"]["full"]["known"][0] < report["heads"]["points"]["none"]["known"][0]
-    (tmp_path / "card.md").write_text("Words.\n<!-- tables: begin -->\nold\n<!-- tables: end -->\nMore.\n")
+    (tmp_path / "card.md").write_text("Words.\n<!-- tables: begin -->\nthe former table\n<!-- tables: end -->\nMore.\n")
     run("card", tmp_path / "card.md", "--model", tmp_path / "c.safetensors", "--report", tmp_path / "r.json")
     card = (tmp_path / "card.md").read_text()
-    assert card.startswith("Words.") and card.endswith("More.\n") and "old" not in card
+    assert card.startswith("Words.") and card.endswith("More.\n") and "former" not in card
     assert "--model train/checkpoints/c.safetensors" in card and "| AU12 |" in card
     assert "--joint" in run("aunet", "--help") and "--resume" in run("fan", "--help")
 
