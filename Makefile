@@ -1,13 +1,14 @@
 # make demo                      the main job on the sample, in a virtual environment of its own
 # make test                      every test
 # make lint                      ruff and mypy
-# make parity SET=... CLIPS=... RANGES=...  docs/parity/README.md for the default model, from a synthetic set and real
+# make parity SET=... CLIPS=... RANGES=... [MODEL=nano]  docs/parity/ for a shipped model, from a synthetic set and real
 #                                clips; RANGES: what INT8 is calibrated on (default: the set's train split)
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+MODEL ?= default
 ALONE := tests/aunet_sdk/sources tests/aunet_sdk/faces/test_slime.py tests/aunet_sdk/faces/test_finder.py \
 	tests/aunet_sdk/profiling/test_device.py tests/aunet_sdk/test_allocation.py
 PYTEST = $(BIN)/python -m pytest
@@ -38,7 +39,7 @@ lint: $(VENV)/.dev
 
 parity: $(VENV)/.test
 	@test -n "$(SET)" || { echo "make parity: expected SET=FOLDER of a synthetic set, got none"; exit 2; }
-	$(BIN)/python -m export.shipped --crops $(SET) $(addprefix --clip ,$(CLIPS)) $(addprefix --calibrate ,$(RANGES))
+	$(BIN)/python -m export.shipped --model $(MODEL) --crops $(SET) $(addprefix --clip ,$(CLIPS)) $(addprefix --calibrate ,$(RANGES))
 
 # A stamp tells which extras are installed for this state of the ground.
 $(VENV)/.demo: EXTRAS = cpu,plot

@@ -1,6 +1,7 @@
-"""`python -m export.shipped --crops SET`: the parity page of the default model, docs/parity/README.md.
+"""`python -m export.shipped --crops SET [--model NAME]`: the parity page of a shipped model, docs/parity/NAME.md, that
+of the default model docs/parity/README.md.
 
-`python -m export` writes every precision from the default checkpoint and compares it on the set; here the bundle that
+`python -m export` writes every precision from the model's checkpoint and compares it on the set; here the bundle that
 the package ships is compared as it lies there, all of them on clips, too, and the reports become one page.
 """
 
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aunet_sdk.bundle import Bundle, sha256_of
+from aunet_sdk.bundle import Bundle, sha256_of, shipped_path
 
 from .crops import load_clip, load_sample
 from .parity import compare, reference
@@ -47,7 +48,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAD = "points"
 
 
-def page(reports: Sequence[dict[str, Any]], checkpoint: Path, shipped: Path, command: str) -> str:
+def page(name: str, reports: Sequence[dict[str, Any]], checkpoint: Path, shipped: Path, command: str) -> str:
     """The page as Markdown: what was compared and how, then the tables of `report.markdown`."""
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}"
@@ -56,7 +57,7 @@ def page(reports: Sequence[dict[str, Any]], checkpoint: Path, shipped: Path, com
     )
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     lines = [
-        "# Parity of the default model",
+        f"# Parity of the model `{name}`",
         f"`{checkpoint.name}` (SHA-256 {sha256_of(checkpoint)[:12]}...) as both graphs in every precision, and "
         f"`{shipped.name}` as the package ships it (SHA-256 {sha256_of(shipped)[:12]}...), against PyTorch in FP32 on "
         "the same crops: rendered ones with labels, and the first face of real clips, which nobody labelled. What is "
@@ -66,23 +67,28 @@ def page(reports: Sequence[dict[str, Any]], checkpoint: Path, shipped: Path, com
         "",
         f"    {command}",
         "",
-        "which is to be run again after a new default model (`make parity SET=... CLIPS=... RANGES=...`). It ends with "
-        "exit code 1 where something is outside its gate; the page says what.",
+        f"to be run again when the model is another (`make parity MODEL={name} SET=... CLIPS=... RANGES=...`). "
+        "It ends with exit code 1 where something is outside its gate; the page says what.",
         "",
     ]
     return "\n".join(lines) + "\n" + markdown(list(reports))
 
 
 def _exported(
-    checkpoint: Path, variant: Sequence[str], crops: Path | None, calibrate: Sequence[Path], limit: int, work: Path
+    name: str,
+    checkpoint: Path,
+    variant: Sequence[str],
+    crops: Path | None,
+    calibrate: Sequence[Path],
+    limit: int,
+    work: Path,
 ) -> Path:
     """The report that `python -m export` wrote; SystemExit where it could not."""
     kind, *precision = variant
-    what = ["--kind", kind, "--head", HEAD, "--name", "default", "--precision", *precision, "--out", str(work)]
+    what = ["--kind", kind, "--head", HEAD, "--name", name, "--precision", *precision, "--out", str(work)]
     given = [] if crops is None else ["--crops", str(crops)]
     given += [word for path in calibrate if "int8" in precision for word in ("--calibrate", str(path))]
-    name = f"default-{kind}-{'-'.join(word.lstrip('-') for word in precision)}"
-    report = work / f"{name}.parity.json"
+    report = work / f"{name}-{kind}-{'-'.join(word.lstrip('-') for word in precision)}.parity.json"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "export", str(checkpoint), *what, *given, "--limit", str(limit)]
     done = subprocess.run(command, cwd=ROOT, check=False)
@@ -111,20 +117,18 @@ def main(
     ] = None,
     limit: Annotated[int, typer.Option(help="Triplets of crops of the set at most.", min=1)] = 1000,
     clip_limit: Annotated[int, typer.Option(help="Triplets of crops of each clip at most.", min=1)] = 100,
-    checkpoint: Annotated[Path, typer.Option(help="Of the default model.")] = ROOT
-    / "train"
-    / "checkpoints"
-    / "default.safetensors",
-    bundle: Annotated[Path, typer.Option(help="That the package ships.")] = ROOT
-    / "aunet_sdk"
-    / "models"
-    / "default.onnx",
+    name: Annotated[str, typer.Option("--model", help="Which of the models that the package ships.")] = "default",
+    checkpoint: Annotated[Path | None, typer.Option(help="[default: train/checkpoints/MODEL.safetensors]")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="[default: aunet_sdk/models/MODEL.onnx]")] = None,
     work: Annotated[Path, typer.Option(help="Folder for bundles and reports.")] = ROOT / "runs" / "parity",
-    target: Annotated[Path, typer.Option("--page", help="Page to write.")] = ROOT / "docs" / "parity" / "README.md",
+    target: Annotated[Path | None, typer.Option("--page", help="Page to write [default: in docs/parity].")] = None,
 ) -> None:
     """Export both graphs in every precision, compare each of them and the shipped bundle with torch, write the page."""
     from train.model import Model
 
+    checkpoint = checkpoint or ROOT / "train" / "checkpoints" / f"{name}.safetensors"
+    bundle = bundle or shipped_path(name)
+    target = target or ROOT / "docs" / "parity" / ("README.md" if name == "default" else f"{name}.md")
     model, shipped = Model.load(checkpoint), Bundle.load(bundle)
     clips = []
     for path in clip or ():
@@ -137,16 +141,17 @@ def main(
     for variant in VARIANTS:
         if crops is None and "int8" in variant:
             continue
-        file = _exported(checkpoint, variant, crops, calibrate or (), limit, work)
+        file = _exported(name, checkpoint, variant, crops, calibrate or (), limit, work)
         report = json.loads(file.read_text(encoding="utf-8"))
         _with_clips(report, model, work / report["file"], clips)
         reports.append(report)
-    words = ["python -m export.shipped", *(["--crops", crops.name] if crops is not None else [])]
+    words = ["python -m export.shipped", *(["--model", name] if name != "default" else [])]
+    words += [*(["--crops", crops.name] if crops is not None else [])]
     words += [word for path in clip or () for word in ("--clip", path.name)]
     words += [word for path in calibrate or () for word in ("--calibrate", path.name)]
     words += ["--limit", str(limit), *(["--clip-limit", str(clip_limit)] if clip else [])]
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page(reports, checkpoint, bundle, " ".join(words)), encoding="utf-8")
+    target.write_text(page(name, reports, checkpoint, bundle, " ".join(words)), encoding="utf-8")
     passed = sum(bool(report["passed"]) for report in reports)
     typer.echo(f"{target}: {passed} of {len(reports)} bundles within their gates")
     if passed < len(reports):

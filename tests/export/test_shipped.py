@@ -1,4 +1,4 @@
-"""The parity page of the default model."""
+"""The parity page of a shipped model."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ app.command()(shipped.main)
 @pytest.fixture
 def call(
     checkpoint: Path, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Path], tuple[int, str]]:
-    """bundle -> exit code and page, with both graphs in one precision; what would be a process of its own runs here."""
+) -> Callable[..., tuple[int, str]]:
+    """bundle, other options -> exit code and page, of both graphs in one precision; a process of its own runs here."""
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, CliRunner().invoke(export_app, command[3:]).exit_code)
@@ -33,9 +33,9 @@ def call(
     monkeypatch.setattr(shipped.subprocess, "run", run)
     target = tmp_path / "parity" / "README.md"
 
-    def get(bundle: Path) -> tuple[int, str]:
+    def get(bundle: Path, *more: str) -> tuple[int, str]:
         files = ["--checkpoint", checkpoint, "--bundle", bundle, "--work", tmp_path, "--page", target]
-        words = ["--clip", repository / "examples" / "sample.mp4", "--limit", 2, "--clip-limit", 2, *files]
+        words = ["--clip", repository / "examples" / "sample.mp4", "--limit", 2, "--clip-limit", 2, *files, *more]
         result = CliRunner().invoke(app, list(map(str, words)))
         return result.exit_code, target.read_text(encoding="utf-8")
 
@@ -52,6 +52,12 @@ def test_every_bundle_and_clip_has_its_line(exported: Callable[[str, str], Path]
     assert sum("triplets of sample.mp4, aligned" in line for line in lines) == 3
     assert "    python -m export.shipped --clip sample.mp4 --limit 2 --clip-limit 2\n" in page
     assert "torch 2" in page and page.count("| AU12 |") == 3
+
+
+def test_a_model_goes_by_its_name(exported: Callable[[str, str], Path], call: Any, repository: Path) -> None:
+    _, page = call(exported("stream", "points"), "--model", "nano")
+    assert page.startswith("# Parity of the model `nano`") and "export.shipped --model nano --clip" in page
+    assert "| nano-stream-fp32.onnx |" in page and "default" not in page
 
 
 def test_a_shipped_bundle_of_another_model_fails(
