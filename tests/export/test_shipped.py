@@ -54,7 +54,8 @@ def test_every_bundle_and_clip_has_its_line(exported: Callable[[str, str], Path]
     assert "torch 2" in page and page.count("| AU12 |") == 3
 
 
-def test_a_model_goes_by_its_name(exported: Callable[[str, str], Path], call: Any, repository: Path) -> None:
+def test_a_model_goes_by_its_name(exported: Callable[[str, str], Path], call: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(shipped, "VARIANTS", (("stream", "fp32"),))
     _, page = call(exported("stream", "points"), "--model", "nano")
     assert page.startswith("# Parity of the model `nano`") and "export.shipped --model nano --clip" in page
     assert "| nano-stream-fp32.onnx |" in page and "default" not in page
