@@ -9,7 +9,7 @@ from typing import Any
 from train.model import HEADS, Model
 
 EVALUATED = "python -m train evaluate --model train/checkpoints/{checkpoint} --data SET --json report.json"
-AGREED = "python benchmarks/agreement.py {clips} --task face_landmarker.task --json agreement.json"
+AGREED = "python benchmarks/agreement.py {clips} --task face_landmarker.task{model} --json agreement.json"
 OPEN, CLOSE = "<!-- tables: begin -->", "<!-- tables: end -->"
 
 
@@ -88,11 +88,12 @@ def tables(model: Model, report: dict[str, Any], agreement: dict[str, Any] | Non
     ]
     if agreement:
         lines += ["## Agreement with MediaPipe on real clips", ""]
+        which = "" if agreement["model"] == "default" else f" --model {agreement['model']}"
         lines += [
             "Pearson's r between our probability and MediaPipe's blendshape (AU25: its inner lip gap), inner-point NME "
             "against its points. Agreement with a tool, not accuracy: no FACS-coded real face was to be had.",
             "",
-            f"    {AGREED.format(clips=' '.join(agreement['clips']))}",
+            f"    {AGREED.format(clips=' '.join(agreement['clips']), model=which)}",
             "",
         ]
         names = [name for name in agreement["pooled"]["r"] if name != "AU25_shapes"]
