@@ -86,7 +86,9 @@ def test_any_order_of_faces_queries_and_drops(path: Path, cache: Path, data: st.
             causal = [kept[-1][0] if kept else None for _ in range(n_new)] if asks_ahead else None
             before = kept[-1][1] if kept else None
             result = engine.step(n_new, queries, causal)
-            np.testing.assert_allclose(result.heatmaps, np.broadcast_to(values[:, None, None, None], (n_new, 68, 2, 2)))
+            np.testing.assert_allclose(
+                result.heatmaps, np.broadcast_to(values[:, None, None, None], (n_new, 68, 2, 2)), rtol=1e-6
+            )
             np.testing.assert_allclose(result.logits, np.reshape(expected, (-1, 5)), rtol=1e-6)
             ahead = [told(v if before is None else before, v, v) for v in values]
             if asks_ahead:
