@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 MODEL ?= default
-ALONE := tests/aunet_sdk/sources tests/aunet_sdk/faces/test_slime.py tests/aunet_sdk/faces/test_finder.py \
+ALONE := tests/aunet_sdk/sources tests/aunet_sdk/faces/finders/test_slime.py tests/aunet_sdk/faces/finders/test_choice.py \
 	tests/aunet_sdk/profiling/test_device.py tests/aunet_sdk/test_allocation.py
 PYTEST = $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip --disable-pip-version-check

@@ -16,14 +16,14 @@ import numpy as np
 from .bundle import Bundle
 from .engines import open_engine
 from .errors import AUNetError, InvalidInput, SourceLost
-from .faces.choice import open_finder
-from .faces.finder import LONGER_SIDE_PX
+from .faces.finders.base import LONGER_SIDE_PX
+from .faces.finders.choice import open_finder
 from .faces.tracker import Tracker
-from .network import FaceNetwork
 from .options import DetectorOptions, LookAhead
-from .resting import RestingFaces
+from .pipeline.crop_inference import FaceNetwork
+from .pipeline.session import Selection, Session
+from .post.baseline import RestingFaces
 from .results import FrameResult
-from .session import Selection, Session
 from .sources import Frame, Source, VideoFile, as_bgr, open_source
 
 STILL_LONGER_SIDE_PX = 640

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ._util.readonly import ReadOnlyDict
 from .errors import InvalidInput
 from .facs import au_name, parse_aus
-from .readonly import ReadOnlyDict
 
 LookAhead = Literal["full", "none", "both"]
 Baseline = Literal["none", "person"]
@@ -75,8 +75,8 @@ class DetectorOptions:
     """full: the paper's result, the bundle's interval (0.4 s) late; none: at once, without the later frame; both: a
     provisional result at once, the final one when due"""
     baseline: Baseline = "none"
-    """person: learn how every face looks at rest and lower the AUs that it reads all the time (`aunet_sdk.resting`);
-    none: as the network says. Single pictures have none"""
+    """person: learn how every face looks at rest and lower the AUs that it reads all the time
+    (`aunet_sdk.post.baseline`); none: as the network says. Single pictures have none"""
     max_faces: int = 8
     """faces that are followed at once, 1 to 64; where there are more, the largest are kept and the rest is counted"""
     detect_interval_s: float = 0.5

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ._util.readonly import ReadOnlyDict
 from .errors import InvalidInput
-from .readonly import ReadOnlyDict
 
 LANDMARK_COUNT = 68
 

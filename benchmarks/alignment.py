@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from common import finish, machine, medians, parser_of
 
-from aunet_sdk import alignment
+from aunet_sdk.geometry import crop as alignment
 
 
 def case(width: int, height: int, resolution: int, rounds: int) -> dict[str, float | int]:

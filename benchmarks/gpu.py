@@ -50,7 +50,7 @@ from torch_graph import TorchGraph
 
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, StreamEngine
-from aunet_sdk.engines.gpu import GPU_ENGINES, open_gpu_engine
+from aunet_sdk.engines.registry import GPU_ENGINES, open_gpu_engine
 from aunet_sdk.errors import AUNetError, BackendUnavailable
 from export import build
 from train.model import Model
@@ -86,7 +86,7 @@ def open_engines(names: Sequence[str], bundle: Bundle, faces: int, cpu: bool) ->
     engines: dict[str, Any] = {}
     passed_over = {}
     if cpu:
-        from aunet_sdk.engines.ort_gpu import OrtGpuStreamEngine
+        from aunet_sdk.engines.cuda.ort import OrtGpuStreamEngine
 
         return {"onnxruntime-cpu": OrtGpuStreamEngine(bundle, provider="cpu", max_faces=faces)}, {}
     for name in names:

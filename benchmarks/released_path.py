@@ -40,7 +40,7 @@ from common import load
 import train.model
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, StreamEngine
-from aunet_sdk.engines.ort import OrtStreamEngine
+from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from export import build, quantise
 from export.crops import Sample, load_sample
 from export.parity import F1_GATES, GATES, f1_scores
@@ -182,7 +182,7 @@ def engines(
     if not there:
         print("OpenVINO is not installed (aunet_sdk[openvino]): left out", file=sys.stderr)
         return opened
-    from aunet_sdk.engines.openvino import OpenVinoStreamEngine, has_bf16
+    from aunet_sdk.engines.cpu.openvino import OpenVinoStreamEngine, has_bf16
 
     def openvino(bundle: Bundle, precision: str = "fp32") -> StreamEngine:
         return OpenVinoStreamEngine(bundle, max_faces=1, threads=threads, precision=precision, cache=folder)

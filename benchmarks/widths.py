@@ -22,7 +22,7 @@ from common import finish, machine, medians, parser_of, run
 
 from aunet_sdk import InvalidInput
 from aunet_sdk.engines import NEW, Query
-from aunet_sdk.engines.ort import OrtStreamEngine
+from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from export.build import build, describe, save
 from export.cli import checkpoint_file
 from train.data.sequences import load_split

@@ -108,7 +108,8 @@ def load_clip(
 
     Raises FileNotFoundError, ValueError (no face long enough for a triplet) and the detector's own errors.
     """
-    from aunet_sdk import Detector, DetectorOptions, alignment
+    from aunet_sdk import Detector, DetectorOptions
+    from aunet_sdk.geometry import crop as alignment
     from aunet_sdk.sources import VideoFile
 
     path = Path(path)

@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from aunet_sdk import heatmap
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, StreamEngine
-from aunet_sdk.engines.ort import OrtClip, OrtStreamEngine
+from aunet_sdk.engines.cpu.ort import OrtClip, OrtStreamEngine
+from aunet_sdk.geometry import heatmap
 from train.model import Model
 
 from .crops import Sample
@@ -320,7 +320,7 @@ def openvino_runs(bundle: Bundle) -> bool:
 
 def by_openvino(bundle: Bundle, crops: NDArray[Any]) -> Outputs:
     """What OpenVINO answers on triplets (N, 3 frames, 3, R, R)."""
-    from aunet_sdk.engines.openvino import OpenVinoStreamEngine
+    from aunet_sdk.engines.cpu.openvino import OpenVinoStreamEngine
 
     with tempfile.TemporaryDirectory() as folder:
         return _drive(OpenVinoStreamEngine(bundle, max_faces=_BATCH, threads=1, cache=folder), crops)

@@ -22,8 +22,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from aunet_sdk import heatmap
 from aunet_sdk.bundle import Bundle
+from aunet_sdk.geometry import heatmap
 
 from .build import save, stamp
 from .crops import Sample

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aunet_sdk import alignment
+from aunet_sdk.geometry import crop as alignment
 from train.data.triplets import TripletSet
 from train.model import TEMPLATE
 

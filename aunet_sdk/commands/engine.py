@@ -11,7 +11,7 @@ import typer
 from .exits import guard
 
 if TYPE_CHECKING:
-    from ..engines.build import Progress
+    from ..engines.tensorrt.build import Progress
 
 app = typer.Typer(no_args_is_help=True, help="TensorRT engines: build on this device, list, clear.")
 
@@ -45,7 +45,7 @@ def build(
     is none for as many faces or more."""
     with guard(debug):
         from ..engines import NEW, Query
-        from ..engines.trt import TrtStreamEngine
+        from ..engines.tensorrt.engine import TrtStreamEngine
 
         options: dict[str, Any] = dict(
             max_faces=max_faces,
@@ -78,7 +78,7 @@ def list_engines(cache: Cache = None, debug: Debug = False) -> None:
         from rich.markup import escape
         from rich.table import Table
 
-        from ..engines.cache import PlanCache
+        from ..engines.tensorrt.cache import PlanCache
 
         kept = PlanCache(cache)
         table = Table(show_edge=False, pad_edge=False)
@@ -108,7 +108,7 @@ def list_engines(cache: Cache = None, debug: Debug = False) -> None:
 def clear(cache: Cache = None, debug: Debug = False) -> None:
     """Remove all engines and timing caches, ONNX Runtime's too; they are built again when they are needed."""
     with guard(debug):
-        from ..engines.cache import PlanCache
+        from ..engines.tensorrt.cache import PlanCache
 
         kept = PlanCache(cache)
         files, size = kept.clear()

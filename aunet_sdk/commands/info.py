@@ -49,7 +49,7 @@ def facts() -> list[tuple[str, str]]:
     """Versions, engines, kernels and face finders of this installation."""
     from .. import _native
     from ..engines import available_engines
-    from ..faces.choice import yunet_file
+    from ..faces.finders.choice import yunet_file
 
     rows = [
         ("aunet_sdk", __version__),

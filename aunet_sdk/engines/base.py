@@ -87,7 +87,7 @@ class StreamEngine(Protocol):
 
     An engine may also have `copy_ms`, (in, out): milliseconds that the last `step` or `query` spent on copies to the
     device and back, and `timed`, to be set to True by who wants to know where the measuring costs something; see
-    RingEngine (engines/stepping.py).
+    RingEngine (engines/ring_engine.py).
     """
 
     @property

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .choice import open_finder
-from .finder import FaceFinder, FoundFace
+from .finders.base import FaceFinder, FoundFace
+from .finders.choice import open_finder
 from .tracker import Track, Tracker
 
 __all__ = ["FaceFinder", "FoundFace", "Track", "Tracker", "open_finder"]

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .boxes import gaps, match, overlaps
-from .finder import FoundFace
-from .geometry import Drift, box_of, plausible, size_of
+from .finders.base import FoundFace
+from .plausibility import Drift, box_of, plausible, size_of
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .timers import STAGES, LatencyLog, StageTimer, Summary, summarise
+from ..pipeline.stage_timer import STAGES, StageTimer
+from .timers import LatencyLog, Summary, summarise
 
 if TYPE_CHECKING:
     from .measure import compare, profile

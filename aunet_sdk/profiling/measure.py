@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InvalidInput, SourceLost
+from ..pipeline.stage_timer import DETAILS
 from ..sources.base import Frame, as_bgr
 from .device import GpuMemory, PowerMeter, device_facts, forget_peak_memory, peak_memory_mb
 from .report import Comparison, Profile
-from .timers import DETAILS, summarise
+from .timers import summarise
 
 if TYPE_CHECKING:
     from ..detector import Detector

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .._util.cv2 import quiet_cv2
+from .._util.files import check_writable, name_for_cv2
 from ..errors import AUNetError, BackendUnavailable, InvalidInput
-from ..sources.base import name_for_cv2, quiet_cv2
 
 __all__ = ["IMAGE_EXTENSIONS", "VIDEO_CODECS", "ImageSink", "VideoSink"]
 
@@ -206,16 +207,3 @@ class ImageSink(_Sink):
         with suppress(OSError):
             while self._made and not self.frames:
                 self._made.pop(0).rmdir()
-
-
-def check_writable(path: Path, what: str) -> None:
-    """Raises InvalidInput that names `what` and the reason, for a file that cannot be written. Leaves no file behind
-    that was not there."""
-    existed = path.exists()
-    try:
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        raise InvalidInput(f"{what}: cannot write to {path}: {error.strerror or error}; give another path") from error
-    if not existed:
-        path.unlink()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -85,51 +83,3 @@ def as_bgr(image: object) -> np.ndarray:
     if image.ndim == 2:
         image = image[:, :, None]
     return np.repeat(image, 3, axis=2) if channels == 1 else np.ascontiguousarray(image[:, :, :3])
-
-
-def load_cv2() -> ModuleType:
-    """OpenCV, with FFmpeg's own messages to stderr turned off (we raise errors of our own instead)."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read by OpenCV once, when the first video is opened
-    import cv2
-
-    return cv2
-
-
-@contextmanager
-def quiet_cv2() -> Iterator[ModuleType]:
-    """OpenCV with its log silent inside the block; the level of before comes back."""
-    cv2 = load_cv2()
-    logging = cv2.utils.logging
-    before = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield cv2
-    finally:
-        logging.setLogLevel(before)
-
-
-def existing_file(path: str | os.PathLike[str], what: str) -> Path:
-    """`path` if it is a file that has content and may be read; raises InvalidInput."""
-    file = Path(path)
-    try:
-        if not file.exists():
-            raise InvalidInput(f"{what}: {file} does not exist")
-        if not file.is_file():
-            raise InvalidInput(f"{what}: expected a file, {file} is none")
-        if file.stat().st_size == 0:
-            raise InvalidInput(f"{what}: {file} is empty (zero bytes)")
-        with file.open("rb"):
-            pass
-    except OSError as error:
-        raise InvalidInput(f"{what}: {file} cannot be read: {error.strerror or error}") from error
-    return file
-
-
-def name_for_cv2(path: Path, what: str) -> str:
-    """The path as OpenCV takes it. Raises InvalidInput for a name that is not UTF-8: OpenCV ends the process on it."""
-    name = str(path)
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise InvalidInput(f"{what}: expected a path in UTF-8, got {name!r}; rename it") from None
-    return name

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from numbers import Integral
 from typing import Any, SupportsIndex
 
+from .._util.cv2 import quiet_cv2
 from ..errors import InvalidInput, SourceLost
-from .base import Frame, SourceBase, quiet_cv2
+from .base import Frame, SourceBase
 
 
 class Camera(SourceBase):

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .._util.cv2 import quiet_cv2
+from .._util.files import existing_file
 from ..errors import InvalidInput
-from .base import Frame, SourceBase, as_bgr, existing_file, quiet_cv2
+from .base import Frame, SourceBase, as_bgr
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 MIN_SIDE_PX = 16

@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from .._util.cv2 import load_cv2, quiet_cv2
+from .._util.files import existing_file, name_for_cv2
 from ..errors import InvalidInput, SourceLost
-from .ahead import ReadAhead
-from .base import Frame, SourceBase, existing_file, load_cv2, name_for_cv2, quiet_cv2
+from .base import Frame, SourceBase
 from .container import inspect
+from .prefetch import ReadAhead
 
 MAX_MISSING_FRACTION = 0.05
 MAX_MISSING_FRAMES = 3

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._util.files import check_writable
 from ..errors import BackendUnavailable, InvalidInput
-from ..sinks.video import check_writable
 from .palette import face_colour, facs_label
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import numpy as np
 
 from aunet_sdk import Detector, DetectorOptions
 from aunet_sdk.engines.base import StepResult
-from aunet_sdk.faces.finder import FoundFace
-from aunet_sdk.faces.geometry import box_of, drift_of
-from aunet_sdk.network import FaceNetwork, Seen
+from aunet_sdk.faces.finders.base import FoundFace
+from aunet_sdk.faces.plausibility import box_of, drift_of
+from aunet_sdk.pipeline.crop_inference import FaceNetwork, Seen
 from aunet_sdk.profiling import StageTimer
 
 PLAIN = (0, 0, 255)

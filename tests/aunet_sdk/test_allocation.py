@@ -7,7 +7,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from aunet_sdk import Detector, DetectorOptions, alignment, heatmap
+from aunet_sdk import Detector, DetectorOptions
+from aunet_sdk.geometry import crop as alignment
+from aunet_sdk.geometry import heatmap
 from aunet_sdk.profiling import SyntheticFrames
 from aunet_sdk.profiling.allocations import SMALLEST_ARRAY, allocations
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from aunet_sdk import Detector, DetectorOptions, FrameResult, InvalidInput
-from aunet_sdk import session as session_module
 from aunet_sdk.engines.base import Query
+from aunet_sdk.pipeline import session as session_module
+from aunet_sdk.pipeline.temporal import TemporalBuffer
 from aunet_sdk.sources import Frame, VideoFile
-from aunet_sdk.temporal import TemporalBuffer
 
 from .painted import paint, painted_detector
 from .streams import PERIOD_S, clip, probabilities, run, write_video

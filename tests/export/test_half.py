@@ -14,7 +14,7 @@ import torch
 from onnx import TensorProto
 
 from aunet_sdk.bundle import Bundle
-from aunet_sdk.engines.ort import OrtStreamEngine
+from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from export.build import describe
 from export.crops import load_sample
 from export.fold import fold, halve

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from aunet_sdk.bundle import Bundle
-from aunet_sdk.engines.ort import OrtClip
+from aunet_sdk.engines.cpu.ort import OrtClip
 from export import quantise as module
 from export.build import save, stamp
 from export.crops import Sample

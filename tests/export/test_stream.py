@@ -13,7 +13,7 @@ import torch
 
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, Slot
-from aunet_sdk.engines.ort import OrtClip, OrtStreamEngine
+from aunet_sdk.engines.cpu.ort import OrtClip, OrtStreamEngine
 from aunet_sdk.errors import InvalidInput
 from export.build import OPSET
 from train.model import Model

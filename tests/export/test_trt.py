@@ -1,6 +1,6 @@
 """What export writes goes through NVIDIA's own parser and builder (TensorRT-RTX, which needs no GPU to build).
 
-The code that builds is the engine's (aunet_sdk/engines/build.py). No plan is run.
+The code that builds is the engine's (aunet_sdk/engines/tensorrt/build.py). No plan is run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from onnx import numpy_helper
 
 from aunet_sdk.bundle import Bundle
-from aunet_sdk.engines.build import Built, build_plan, profile_of
+from aunet_sdk.engines.tensorrt.build import Built, build_plan, profile_of
 from aunet_sdk.errors import ModelError
 from export import build
 from export.crops import load_sample

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aunet_sdk.engines.cuda import CudaBindings
+from aunet_sdk.engines.cuda.bindings import CudaBindings
 from aunet_sdk.errors import AUNetError
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aunet_sdk.engines.cuda import CudaBindings, open_cuda
-from aunet_sdk.engines.cuda_api import CudaApi, OutOfDeviceMemory
+from aunet_sdk.engines.cuda.api import CudaApi, OutOfDeviceMemory
+from aunet_sdk.engines.cuda.bindings import CudaBindings, open_cuda
 from aunet_sdk.errors import BackendUnavailable
 
 N = 1024

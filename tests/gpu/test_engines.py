@@ -10,11 +10,11 @@ import pytest
 
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, StreamEngine
-from aunet_sdk.engines.cuda import CudaBindings
-from aunet_sdk.engines.gpu import GPU_ENGINES, open_gpu_engine
-from aunet_sdk.engines.ort import OrtStreamEngine
-from aunet_sdk.engines.ort_gpu import OrtGpuStreamEngine
-from aunet_sdk.engines.trt import TrtStreamEngine
+from aunet_sdk.engines.cpu.ort import OrtStreamEngine
+from aunet_sdk.engines.cuda.bindings import CudaBindings
+from aunet_sdk.engines.cuda.ort import OrtGpuStreamEngine
+from aunet_sdk.engines.registry import GPU_ENGINES, open_gpu_engine
+from aunet_sdk.engines.tensorrt.engine import TrtStreamEngine
 from aunet_sdk.errors import BackendUnavailable, EngineMismatch
 
 ABSENT = ("No module named", "without it", "expected ONNX Runtime")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from aunet_sdk import alignment
+from aunet_sdk.geometry import crop as alignment
 from train import activations, figure_run, figures
 from train.cli import app
 from train.clip import _ClipFrames, clip_triplets, track_labels

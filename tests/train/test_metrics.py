@@ -53,7 +53,7 @@ def test_landmark_error_is_in_eye_distances() -> None:
 
 @given(st.integers(0, 1000))
 def test_decode_agrees_with_the_runtime(seed: int) -> None:
-    heatmap = pytest.importorskip("aunet_sdk.heatmap")
+    heatmap = pytest.importorskip("aunet_sdk.geometry.heatmap")
     rng = np.random.default_rng(seed)
     planes = rng.normal(0, 0.3, (2, 68, 16, 16)).astype(np.float32)
     planes[0, 0] = -1.0  # nothing positive at all

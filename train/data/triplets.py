@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from aunet_sdk import alignment
 from aunet_sdk.errors import InvalidInput
+from aunet_sdk.geometry import crop as alignment
 from train.augment import crop_matrix
 from train.data.corpus import Corpus, DatasetError, Selection, Video
 from train.data.faces import NO_FACE, OK, UNREADABLE, Faces, load_prepared

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from aunet_sdk.engines.trt import TrtStreamEngine
+from aunet_sdk.engines.tensorrt.engine import TrtStreamEngine
 
+from .cpu.test_ort import describe, write
 from .fake_cuda import FakeCuda
 from .fake_trt import fake_tensorrt
-from .test_ort import describe, write
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from aunet_sdk.engines.cuda_api import CudaFailure, DeviceInfo, OutOfDeviceMemory
+from aunet_sdk.engines.cuda.api import CudaFailure, DeviceInfo, OutOfDeviceMemory
 
 Work = Callable[[], None]
 IN_MS, OUT_MS, KEEP_MS, RUN_MS = 2.0, 3.0, 0.25, 100.0

@@ -11,17 +11,17 @@ from aunet_sdk import DetectorOptions
 from aunet_sdk.cli import app
 from aunet_sdk.commands import engine as command
 from aunet_sdk.engines import available_engines, open_engine
-from aunet_sdk.engines.cache import PlanCache
-from aunet_sdk.engines.gpu import GPU_ENGINES, open_gpu_engine
-from aunet_sdk.engines.ort import OrtStreamEngine
+from aunet_sdk.engines.cpu.ort import OrtStreamEngine
+from aunet_sdk.engines.registry import GPU_ENGINES, open_gpu_engine
 from aunet_sdk.engines.ring import Ring
-from aunet_sdk.engines.trt import TrtStreamEngine
+from aunet_sdk.engines.tensorrt.cache import PlanCache
+from aunet_sdk.engines.tensorrt.engine import TrtStreamEngine
 from aunet_sdk.errors import BackendUnavailable, InvalidInput
 
+from .cpu.test_ort import describe, write
 from .fake_cuda import FakeCuda
 from .fake_trt import fake_tensorrt
-from .test_cache import KEY
-from .test_ort import describe, write
+from .tensorrt.test_cache import KEY
 
 
 def has_gpu() -> bool:
@@ -79,7 +79,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
             options.pop("device_id", None)
             super().__init__(bundle, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("aunet_sdk.engines.trt.TrtStreamEngine", Faked)
+    monkeypatch.setattr("aunet_sdk.engines.tensorrt.engine.TrtStreamEngine", Faked)
     return cuda
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aunet_sdk.bundle import StateSpec
 from aunet_sdk.engines.base import Slot
-from aunet_sdk.engines.ort import OrtStreamEngine
+from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from aunet_sdk.engines.ring import Ring, initial_rows
 from aunet_sdk.errors import EngineMismatch
 

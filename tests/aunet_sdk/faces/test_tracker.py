@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aunet_sdk.faces import FoundFace, Tracker, boxes
-from aunet_sdk.faces.geometry import box_of, size_of
+from aunet_sdk.faces.plausibility import box_of, size_of
 
 
 def found(x: float, y: float, size: float = 40, score: float = 0.9) -> FoundFace:

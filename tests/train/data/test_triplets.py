@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aunet_sdk import alignment
+from aunet_sdk.geometry import crop as alignment
 from tests.train.data.conftest import Prepared
 from train.data.corpus import DatasetError
 from train.data.faces import Faces, faces_path, load_prepared

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
-from aunet_sdk import alignment
+from aunet_sdk.geometry import crop as alignment
 from train.data.synthetic.choreography import ROW
 from train.data.synthetic.crop import SIZE, STORED
 from train.data.synthetic.ict import AU_NUMBERS

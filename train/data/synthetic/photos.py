@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from aunet_sdk import alignment
+from aunet_sdk.geometry import crop as alignment
 from train.data.synthetic import choreography
 from train.data.synthetic.accessories import cheek_tone, hand_on_photo
 from train.data.synthetic.crop import FRAMES, SIZE, STORED

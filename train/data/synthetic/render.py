@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from aunet_sdk import alignment
+from aunet_sdk.geometry import crop as alignment
 from train.data.synthetic.accessories import NOTHING, Extras, beard_map, cheek_tone, lay_hand, put_on_glasses
 from train.data.synthetic.fit import Fit, fit_head
 from train.data.synthetic.furrows import furrow_maps

@@ -1,0 +1,1 @@
+"""Engines for processors: ONNX Runtime, OpenVINO, and the choice between them."""

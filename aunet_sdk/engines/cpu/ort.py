@@ -1,0 +1,192 @@
+"""ONNX Runtime: the `stream` graph with states that stay where they are computed, and a runner for `clip` graphs.
+
+All inputs and outputs are bound by address once and again only when a count or an address changes. Per step ONNX
+Runtime writes the new states straight into the rings, and the host touches a few integers. CPU alone: ort_gpu.py has
+the GPU, where a bound input is copied when it is bound.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...bundle import Bundle
+from ...errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
+from ..ort_wheel import import_runtime
+from ..ring import Ring, initial_rows
+from ..ring_engine import RingEngine, check_faces, check_fps, index_names, load_bundle
+
+__all__ = ["OrtClip", "OrtStreamEngine", "describe"]
+
+_PROVIDER = "CPUExecutionProvider"
+_ORT_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
+
+
+def describe() -> str:
+    """Version and providers of the ONNX Runtime that is installed, or why there is none."""
+    try:
+        ort = import_runtime(gpu=False)
+    except BackendUnavailable as error:
+        return f"not available: {error}"
+    providers = [name.removesuffix("ExecutionProvider") for name in ort.get_available_providers()]
+    return f"{ort.__version__} ({', '.join(providers)})"
+
+
+def _usable_cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def _session(path: Path, threads: int | None, spinning: bool) -> Any:
+    """A session on the CPU. Raises InvalidInput, BackendUnavailable or ModelError."""
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise InvalidInput(f"threads: expected a whole number from 1 on or None, got {threads!r}")
+    ort = import_runtime(gpu=False)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = min(4, _usable_cores()) if threads is None else threads
+    options.inter_op_num_threads = 1
+    # Threads that spin between frames would keep the robot's cores busy for nothing.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), options, providers=[_PROVIDER])
+    except Exception as error:  # ONNX Runtime's errors share no other base class
+        raise ModelError(
+            f"expected a graph that ONNX Runtime {ort.__version__} can run, got {path.name}: {error}; export it again"
+        ) from error
+
+
+def _signature(values: Sequence[Any]) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    """name -> dtype and shape, None where dynamic."""
+    return {
+        v.name: (_ORT_TYPES.get(v.type, v.type), tuple(d if isinstance(d, int) else None for d in v.shape))
+        for v in values
+    }
+
+
+def _require(where: str, expected: dict[str, tuple[str, tuple[int | None, ...]]], values: Sequence[Any]) -> None:
+    got = _signature(values)
+    if got != expected:
+        wrong = sorted(k for k in expected.keys() | got.keys() if expected.get(k) != got.get(k))[0]
+        raise BundleMismatch(
+            f"expected {where} {wrong} {expected.get(wrong)} by the metadata, got {got.get(wrong)}; export it again"
+        )
+
+
+class OrtStreamEngine(RingEngine):
+    """StreamEngine (engines/base.py) on ONNX Runtime's CPU provider.
+
+    Args:
+        bundle: a `stream` bundle, its path, or None for the default one.
+        max_faces: crops per step.
+        threads: of the session; None: the usable cores, at most 4.
+        spinning: let idle threads spin, which lowers the latency a little and keeps the cores busy.
+        fps: frame rate that the rings are first laid out for, one face; they grow on demand up to max_faces at 240 fps.
+
+    Raises InvalidInput, ModelError, BundleMismatch, BackendUnavailable.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(
+        self,
+        bundle: Bundle | str | Path | None = None,
+        *,
+        max_faces: int = 8,
+        threads: int | None = None,
+        spinning: bool = False,
+        fps: float = 30.0,
+    ) -> None:
+        check_faces(max_faces)
+        check_fps(fps)
+        self.bundle, path = load_bundle(bundle, "stream")
+        self.max_faces = max_faces
+        self._session: Any = _session(path, threads, spinning)
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        self._check_graph()
+
+        b = self.bundle
+        self._max_queries = max(32, 2 * max_faces)
+        self._lay_out()
+        self._rings = tuple(
+            Ring(s, initial_rows(s, b.interval_s, fps), max_faces * initial_rows(s, b.interval_s, 240)) for s in b.state
+        )
+        self._no_state = tuple(Ring(s, 1, 1) for s in b.state)
+        self._binding: Any = self._session.io_binding()
+        self._bound: dict[str, tuple[int, int]] = {}
+
+    def _check_graph(self) -> None:
+        b, side, n = self.bundle, self.bundle.resolution // 4, len(self.bundle.au_numbers)
+        inputs: dict[str, tuple[str, tuple[int | None, ...]]] = {
+            "crop": ("float32", (None, 3, b.resolution, b.resolution))
+        }
+        outputs: dict[str, tuple[str, tuple[int | None, ...]]] = {
+            "heatmaps": ("float32", (None, 68, side, side)), "logits": ("float32", (None, n)),
+        }  # fmt: skip
+        for s in b.state:
+            inputs |= {f"{s.name}_{role}": ("int64", (None,)) for role in s.roles}
+            inputs[f"ring_{s.name}"] = outputs[s.name] = (s.dtype, (None, *s.shape))
+        _require("input", inputs, self._session.get_inputs())
+        _require("output", outputs, self._session.get_outputs())
+
+    def close(self) -> None:
+        """Free session and rings; see StreamEngine."""
+        self._session = self._binding = None
+        self._rings = ()
+
+    def _check_open(self) -> None:
+        if self._session is None:
+            raise InvalidInput("expected an open engine, got one that was closed; open another")
+
+    def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
+        """See RingEngine."""
+        batch = max(n_new, 1)
+        crops, heatmaps = (self.crops, self._heatmaps) if n_new else (self._no_crop, self._no_heatmaps)
+        self._bind("input", "crop", crops.ctypes.data, np.float32, (batch, *crops.shape[1:]))
+        self._bind("output", "heatmaps", heatmaps.ctypes.data, np.float32, (batch, *heatmaps.shape[1:]))
+        for index, (*_, name) in zip(self._indices, index_names(self.bundle), strict=True):
+            self._bind("input", name, index.ctypes.data, np.int64, (count,))
+        self._bind("output", "logits", self._logits.ctypes.data, np.float32, (count, self._logits.shape[1]))
+        for i, ring in enumerate(self._rings):
+            target, start = (ring, starts[i]) if n_new else (self._no_state[i], 0)
+            name, shape = ring.spec.name, ring.spec.shape
+            self._bind("input", f"ring_{name}", ring.pointer, ring.dtype, (ring.rows, *shape))
+            self._bind("output", name, target.pointer + start * target.row_bytes, ring.dtype, (batch, *shape))
+        self._session.run_with_iobinding(self._binding)
+
+    def _bind(self, side: str, name: str, pointer: int, dtype: Any, shape: tuple[int, ...]) -> None:
+        if self._bound.get(name) != (pointer, shape[0]):
+            bind = self._binding.bind_input if side == "input" else self._binding.bind_output
+            bind(name, "cpu", 0, dtype, shape, pointer)
+            self._bound[name] = (pointer, shape[0])
+
+
+class OrtClip:
+    """Runner of a `clip` bundle: three crops per face at once, nothing kept. For checks and one-off use."""
+
+    def __init__(self, bundle: Bundle | str | Path, *, threads: int | None = None) -> None:
+        self.bundle, path = load_bundle(bundle, "clip")
+        self._session = _session(path, threads, spinning=False)
+        side, n = self.bundle.resolution, len(self.bundle.au_numbers)
+        _require("input", {"crops": ("float32", (None, 3, 3, side, side))}, self._session.get_inputs())
+        outputs: dict[str, tuple[str, tuple[int | None, ...]]] = {
+            "heatmaps": ("float32", (None, 68, side // 4, side // 4)), "logits": ("float32", (None, n)),
+        }  # fmt: skip
+        _require("output", outputs, self._session.get_outputs())
+
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """crops (B, 3 frames, 3, R, R) float32 RGB in [0, 1], order former, due, later.
+
+        Returns heatmaps (B, 68, R/4, R/4) of the due frame and logits (B, n), both float32. Raises InvalidInput.
+        """
+        side = self.bundle.resolution
+        if crops.ndim != 5 or crops.shape[1:] != (3, 3, side, side) or crops.dtype != np.float32 or len(crops) == 0:
+            raise InvalidInput(
+                f"crops: expected float32 (B, 3, 3, {side}, {side}), B > 0, got {crops.dtype} {crops.shape}"
+            )
+        heatmaps, logits = self._session.run(["heatmaps", "logits"], {"crops": crops})
+        return heatmaps, logits

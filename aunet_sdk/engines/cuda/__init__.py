@@ -1,0 +1,1 @@
+"""CUDA: the calls that engines need, two libraries that provide them, and ONNX Runtime on NVIDIA GPUs."""

@@ -1,0 +1,354 @@
+"""TensorRT: the `stream` graph as a plan (plan.py) that runs with pinned buffers, a stream of its own, CUDA graphs.
+
+Full TensorRT has never run where this is developed: no GPU, and the library cannot be had there. What was checked, and
+how, stands in docs/engines.md. Every call here goes to a CudaApi (cuda.py) and to the names listed in trt_api.py.
+
+A step: crops and indices go from pinned memory to fixed buffers, the plan runs, heatmaps and logits come back; the new
+states go from their buffer into the rings by one copy on the device each, since a captured graph knows no other
+addresses than those it was captured with.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...bundle import Bundle
+from ...errors import AUNetError, BackendUnavailable, EngineMismatch, InvalidInput
+from ..base import Query, Slot
+from ..cuda.api import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory, tells_of_memory
+from ..cuda.bindings import open_cuda
+from ..cuda.copy_timer import CopyClock
+from ..cuda.rings import DeviceRing
+from ..ring import initial_rows
+from ..ring_engine import RingEngine, check_fps, index_names, load_bundle
+from . import api as trt_api
+from .build import BuildOptions, Progress, max_queries, max_rows
+from .cache import PlanCache
+from .loader import load_engine
+from .progress import LoggedProgress
+
+__all__ = ["TrtStreamEngine"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_ALIGNMENT = 256  # bytes; TensorRT wants addresses on such boundaries
+
+
+class TrtStreamEngine(RingEngine):
+    """StreamEngine (engines/base.py) on TensorRT, or on TensorRT-RTX where `library` says so.
+
+    Args:
+        bundle: a `stream` bundle, its path, or None for the default one.
+        max_faces: crops per step; memory is laid out for it once.
+        typical_faces: the count that kernels are chosen for where a plan is built.
+        workspace_mb: scratch memory that the builder may give to a layer.
+        tf32: let FP32 layers round to TF32.
+        graphs: replay steps as CUDA graphs where the CUDA library can (cuda-bindings can, pycuda cannot).
+        fps: frame rate that the rings are first laid out for, one face; they grow up to max_faces at 240 fps.
+        library: "tensorrt", "tensorrt-rtx" or the module itself.
+        cuda: "cuda-bindings", "pycuda" (in the context that is current in this thread) or a CudaApi.
+        cache_dir: of the plans; None: aunet_sdk/engines in the user's cache folder.
+        progress: told what the builder is at, from another thread; see build.Progress. None: a line in the log now and
+            then (progress.py).
+        exact: run no plan but one for these very options; False takes one that is there for more faces, or of another
+            workspace or typical count, before it builds one.
+        timed: measure `copy_ms` (stepping.py) by CUDA events in every step, replays of a graph included. May be set
+            later, too; with it a step costs four events more, and a graph is captured anew.
+
+    `plan` says which plan runs. One thread of the engine's own makes all calls, so that the caller may change threads.
+    Raises InvalidInput, ModelError, BundleMismatch, BackendUnavailable (no library, driver or GPU), EngineMismatch,
+    OutOfDeviceMemory.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str | Path | None = None,
+        *,
+        max_faces: int = 8,
+        typical_faces: int = 1,
+        workspace_mb: int = 1024,
+        tf32: bool = False,
+        graphs: bool = True,
+        fps: float = 30.0,
+        library: str | ModuleType = "tensorrt",
+        cuda: str | CudaApi = "cuda-bindings",
+        device_id: int = 0,
+        cache_dir: str | Path | None = None,
+        progress: Progress | None = None,
+        exact: bool = False,
+        timed: bool = False,
+    ) -> None:
+        options = BuildOptions(max_faces, typical_faces, workspace_mb, tf32)
+        check_fps(fps)
+        self.bundle, path = load_bundle(bundle, "stream")
+        self.max_faces = max_faces
+        self.timed = timed
+        self._max_queries = max_queries(max_faces)
+        self._trt = trt_api.load(library)
+        self._cuda = open_cuda(cuda, device_id) if isinstance(cuda, str) else cuda
+        self.name = trt_api.library_name(self._trt).split()[0]
+        self._wants_graphs = graphs and self._cuda.has_graphs
+        self._stopping = False
+        self._attached = False
+        self._allocated: list[int] = []
+        self._rings: tuple[DeviceRing, ...] = ()
+        self._stream = self._graph = self._runs = 0
+        self._clock: CopyClock | None = None
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._addresses: dict[str, int] = {}
+        self._context: Any = None
+        self._engine: Any = None
+        self._runtime: Any = None
+        self._owner: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "aunet-tensorrt")
+        try:
+            self._call(self._open, path, options, PlanCache(cache_dir), progress, exact, fps)
+        except BaseException:
+            self._stopping = True  # a build that still goes on gives up at its next step
+            self.close()
+            raise
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Library, version and GPU."""
+        return (f"{self._library} on {self._gpu.name}",)
+
+    @property
+    def device(self) -> DeviceInfo:
+        """The GPU."""
+        return self._gpu
+
+    @property
+    def replays(self) -> bool:
+        """Whether the last step was captured as a CUDA graph, which the next one of the same shape replays."""
+        return bool(self._graph)
+
+    def close(self) -> None:
+        """Free everything on the device; see StreamEngine. `crops` stays readable for who still holds it."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.submit(self._release).result()
+            owner.shutdown()
+
+    def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """In the owner's thread, which alone touches the context."""
+        self._check_open()
+        assert self._owner is not None
+        return self._owner.submit(function, *arguments).result()
+
+    def _check_open(self) -> None:
+        if self._owner is None:
+            raise InvalidInput("expected an open engine, got one that was closed; open another")
+
+    def _run(self, n_new: int, asked: Sequence[tuple[int, Query]]) -> list[Slot]:
+        return self._call(super()._run, n_new, asked)
+
+    # From here on: in the owner's thread.
+
+    def _open(
+        self, path: Path, options: BuildOptions, cache: PlanCache, progress: Progress | None, exact: bool, fps: float
+    ) -> None:
+        self._gpu = self._cuda.attach()
+        self._attached = True
+        self._library = trt_api.library_name(self._trt)
+
+        tell = LoggedProgress(self.bundle.name) if progress is None else progress
+
+        def told(phase: str, share: float) -> bool:
+            return not self._stopping and tell(phase, share) is not False
+
+        loaded = load_engine(self._trt, self.bundle, path, options, self._gpu, cache, told, exact=exact)
+        self._runtime, self._engine, self.plan = loaded.runtime, loaded.engine, loaded.plan
+        self._stream = self._cuda.stream_create()
+        self._allocate(fps)
+
+    def _allocate(self, fps: float) -> None:
+        """All buffers for the largest profile; what is on the device stays where it is until `close`."""
+        b, cuda, faces, rows = self.bundle, self._cuda, self.max_faces, self._max_queries
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise OutOfDeviceMemory(
+                f"expected memory for {self._library}'s context, got {trt_api.last_errors(self._trt)}; lower max_faces "
+                "or the workspace, or end other users of the GPU"
+            )
+        side, n, names = b.resolution // 4, len(b.au_numbers), index_names(b)
+        self.crops = cuda.host_array((faces, 3, b.resolution, b.resolution), np.float32)
+        self._heatmaps = cuda.host_array((faces, 68, side, side), np.float32)
+        self._logits = cuda.host_array((rows, n), np.float32)
+        pitch = -(-rows * 8 // _ALIGNMENT) * _ALIGNMENT  # bytes of one index input
+        self._indices = cuda.host_array((len(names), pitch // 8), np.int64)
+        self._on_device = {
+            array: self._malloc(host.nbytes)
+            for array, host in (
+                ("crop", self.crops), ("heatmaps", self._heatmaps), ("logits", self._logits), ("indices", self._indices)
+            )
+        }  # fmt: skip
+        most = max_rows(b, faces)
+        rings = []
+        for state, limit in zip(b.state, most, strict=True):
+            ring = DeviceRing(state, initial_rows(state, b.interval_s, fps), limit, cuda, self._stream)
+            rings.append(ring)
+            self._rings = tuple(rings)
+            self._on_device[state.name] = self._malloc(faces * ring.row_bytes)
+        for name in ("crop", "heatmaps", "logits", *(state.name for state in b.state)):
+            self._set_address(name, self._on_device[name])
+        for k, (_, _, name) in enumerate(names):
+            self._set_address(name, self._on_device["indices"] + k * pitch)
+
+    def _malloc(self, size: int) -> int:
+        address = self._cuda.malloc(size)
+        self._allocated.append(address)
+        return address
+
+    def _set_address(self, name: str, address: int) -> None:
+        if not self._context.set_tensor_address(name, address):
+            raise EngineMismatch(f"expected the address of {name} to be taken, got {trt_api.last_errors(self._trt)}")
+
+    def _arrange(self, batch: int, queries: int) -> None:
+        """Shapes and addresses that are not yet as wanted; a captured graph holds the old ones and must go first."""
+        shapes = {"crop": (batch, *self.crops.shape[1:])}
+        shapes |= {name: (queries,) for _, _, name in index_names(self.bundle)}
+        shapes |= {f"ring_{ring.spec.name}": (ring.rows, *ring.spec.shape) for ring in self._rings}
+        addresses = {f"ring_{ring.spec.name}": ring.pointer for ring in self._rings}
+        if shapes == self._shapes and addresses == self._addresses:
+            return
+        self._forget_graph()
+        before, self._shapes = self._shapes, {}  # where anything fails, all of it is set again next time
+        for name, shape in shapes.items():
+            if before.get(name) != shape and not self._context.set_input_shape(name, shape):
+                raise EngineMismatch(
+                    f"expected {name} of shape {shape} within the profile, got {trt_api.last_errors(self._trt)}; "
+                    "build the engine for more faces"
+                )
+        for name, address in addresses.items():
+            if self._addresses.get(name) != address:
+                self._set_address(name, address)
+        lacking = self._context.infer_shapes()
+        if lacking:
+            raise EngineMismatch(
+                f"expected shapes for all inputs, got none for {', '.join(lacking)} ({trt_api.last_errors(self._trt)})"
+            )
+        self._shapes, self._addresses = shapes, addresses
+
+    def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
+        """See RingEngine. A number of queries is rounded up to a multiple of the crops: fewer shapes, and never 0."""
+        batch = max(n_new, 1)
+        queries = min(-(-max(count, 1) // batch) * batch, self._max_queries)
+        self._indices[:, count:queries] = -1  # crop 0 of this call, which is always there
+        self._set_clock()
+        self._arrange(batch, queries)
+        if n_new == 0:
+            self._enqueue(0, queries)
+        elif self._graph or (self._wants_graphs and self._runs > 0 and self._capture(n_new, queries)):
+            self._cuda.graph_launch(self._graph, self._stream)
+        else:
+            self._enqueue(n_new, queries)
+            self._runs += 1
+        for ring, start in zip(self._rings, starts, strict=False):
+            target = ring.pointer + start * ring.row_bytes
+            self._cuda.copy_on_device(target, self._on_device[ring.spec.name], n_new * ring.row_bytes, self._stream)
+        self._cuda.stream_wait(self._stream)
+        self._read_clock()
+
+    def _set_clock(self) -> None:
+        """As `timed` says now; a captured graph has the events of its time, or none."""
+        if self.timed == (self._clock is not None):
+            return
+        self._forget_graph()
+        if self._clock is not None:
+            clock, self._clock = self._clock, None
+            clock.free()
+            return
+        try:
+            self._clock = CopyClock(self._cuda, self._stream)
+        except BackendUnavailable as error:
+            self._time_no_more(error)
+
+    def _read_clock(self) -> None:
+        """The run is over, and its results are good: a clock that cannot be read is no reason to lose them."""
+        if self._clock is not None:
+            try:
+                self._add_copies(*self._clock.read_ms())
+            except BackendUnavailable as error:
+                self._time_no_more(error)
+
+    def _time_no_more(self, error: BackendUnavailable) -> None:
+        self.timed = False
+        log.warning("the copies of this engine cannot be timed: %s", error)
+
+    def _mark(self, which: int) -> None:
+        if self._clock is not None:
+            self._clock.mark(which)
+
+    def _enqueue(self, n_new: int, queries: int) -> None:
+        """Copies in, the plan, copies out: what a graph holds. No crops (0): neither they nor heatmaps are copied."""
+        cuda, stream, place = self._cuda, self._stream, self._on_device
+        self._mark(0)
+        if n_new:
+            cuda.copy_to_device(place["crop"], self.crops.ctypes.data, n_new * self.crops[0].nbytes, stream)
+        cuda.copy_to_device(place["indices"], self._indices.ctypes.data, self._indices.nbytes, stream)
+        self._mark(1)
+        if not self._context.execute_async_v3(stream):
+            reason = trt_api.last_errors(self._trt)
+            kind = OutOfDeviceMemory if tells_of_memory(reason) else CudaFailure
+            raise kind(f"expected {self._library} to run a step, got {reason}; open the engine anew")
+        self._mark(2)
+        if n_new:
+            cuda.copy_to_host(self._heatmaps.ctypes.data, place["heatmaps"], n_new * self._heatmaps[0].nbytes, stream)
+        cuda.copy_to_host(self._logits.ctypes.data, place["logits"], queries * self._logits[0].nbytes, stream)
+        self._mark(3)
+
+    def _capture(self, n_new: int, queries: int) -> bool:
+        """Write a step down as a CUDA graph; where that cannot be done, say so once and go on without."""
+        self._cuda.graph_begin(self._stream)
+        reason = ""
+        try:
+            self._enqueue(n_new, queries)
+        except BackendUnavailable as error:
+            reason = str(error)
+        self._graph = self._cuda.graph_end(self._stream)
+        if reason and self._graph:
+            self._forget_graph()
+        if not self._graph:
+            self._wants_graphs = False
+            log.warning("this engine runs without CUDA graphs: %s", reason or "the capture was refused")
+        return bool(self._graph)
+
+    def _forget_graph(self) -> None:
+        """A captured graph holds shapes and addresses; it must not outlive them."""
+        graph, self._graph, self._runs = self._graph, 0, 0
+        if graph:
+            self._cuda.graph_destroy(graph)
+
+    def _release(self) -> None:
+        """Everything back, in reverse order. What fails is logged: the rest has to go all the same."""
+        if not self._attached:
+            return
+
+        def give(call: Callable[..., object], *arguments: object) -> None:
+            try:
+                call(*arguments)
+            except AUNetError as error:
+                log.warning("while closing the engine: %s", error)
+
+        if self._stream:
+            give(self._cuda.stream_wait, self._stream)
+        give(self._forget_graph)
+        if self._clock is not None:
+            give(self._clock.free)
+        self._context = self._engine = self._runtime = None
+        for ring in self._rings:
+            give(ring.free)
+        for address in self._allocated:
+            give(self._cuda.free, address)
+        if self._stream:
+            give(self._cuda.stream_destroy, self._stream)
+        give(self._cuda.detach)
+        self._rings, self._allocated, self._stream, self._clock = (), [], 0, None

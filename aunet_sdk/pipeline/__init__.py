@@ -1,0 +1,1 @@
+"""The way of one frame: find, crop, infer, decide, emit."""

@@ -1,0 +1,1 @@
+"""What is made of final results: the face at rest, and later validity, events and smoothing."""
