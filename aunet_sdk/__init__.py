@@ -8,6 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._util.privacy import keep_private
+
+keep_private()  # before anything imports ONNX Runtime
+
 __version__ = "0.1.0"
 
 _HOME = {

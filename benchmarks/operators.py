@@ -21,7 +21,6 @@ from typing import Any
 
 import checkout  # noqa: F401
 import numpy as np
-import onnxruntime as ort
 import torch
 from common import finish, machine, medians, parser_of, run
 from released_path import random_model, released
@@ -29,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_graph import TorchGraph
 
 from aunet_sdk import InvalidInput
+from aunet_sdk.engines.ort_wheel import import_runtime
 from export.build import build, describe, save
 from train.model import Model
 
@@ -71,6 +71,7 @@ def of_pytorch(call: Any, runs: int) -> dict[str, float]:
 
 def of_onnxruntime(path: Path, runs: int) -> dict[str, float]:
     """Operator -> ms per run of the stream graph at `path`, one face."""
+    ort = import_runtime(gpu=False)
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_profiling, options.profile_file_prefix = True, str(path.with_suffix(""))

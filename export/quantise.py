@@ -23,6 +23,7 @@ import onnx
 from numpy.typing import NDArray
 
 from aunet_sdk.bundle import Bundle
+from aunet_sdk.engines.ort_wheel import import_runtime
 from aunet_sdk.geometry import heatmap
 
 from .build import save, stamp
@@ -270,8 +271,7 @@ def _feed(bundle: Bundle, crops: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 def _run(proto: onnx.ModelProto, bundle: Bundle, sample: Sample) -> tuple[NDArray[Any], ...]:
     """Probabilities (N, n), points (N, 68, 2) and confidence (N, 68) of the due frames."""
-    import onnxruntime as ort
-
+    ort = import_runtime(gpu=False)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

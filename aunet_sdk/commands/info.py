@@ -48,6 +48,7 @@ def run(model: Path | None = None) -> Exit:
 def facts() -> list[tuple[str, str]]:
     """Versions, engines, kernels and face finders of this installation."""
     from .. import _native
+    from .._util.privacy import telemetry
     from ..engines import available_engines
     from ..faces.finders.choice import yunet_file
 
@@ -57,6 +58,7 @@ def facts() -> list[tuple[str, str]]:
         ("libraries", ", ".join(f"{name} {version}" for name in LIBRARIES if (version := _version(name)))),
     ]
     rows += [(f"engine {name}", text) for name, text in available_engines().items()]
+    rows += [(f"telemetry {name}", state) for name, state in telemetry().items()]
     for name in _native.KERNELS:
         native = _native.load(name) is not None
         rows.append((f"kernel {name}", "native" if native else "NumPy reference (slower): not compiled here"))

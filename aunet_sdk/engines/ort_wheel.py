@@ -7,6 +7,7 @@ import logging
 from importlib import metadata
 from typing import Any
 
+from .._util.privacy import telemetry
 from ..errors import BackendUnavailable
 
 __all__ = ["import_runtime", "wheels"]
@@ -29,7 +30,7 @@ def wheels() -> list[str]:
 
 
 def import_runtime(gpu: bool = True) -> Any:
-    """The onnxruntime module.
+    """The onnxruntime module, with its telemetry off; where that could not be done, a warning says so once.
 
     Two wheels in one environment are an error where a GPU is asked for: whichever was installed last decides whether
     its providers are there. The CPU provider is in both, so that for it they are a warning, once in a process.
@@ -52,6 +53,9 @@ def import_runtime(gpu: bool = True) -> Any:
         raise BackendUnavailable(f"expected ONNX Runtime, got {error}; {_INSTALL}") from error
     if not hasattr(ort, "InferenceSession"):
         raise BackendUnavailable(f"expected ONNX Runtime, got the rest of one; {_REMOVE}, then {_INSTALL}")
+    state = telemetry()["onnxruntime"]
+    if state != "off":
+        _warn(f"telemetry of ONNX Runtime {ort.__version__} is {state}")
     return ort
 
 

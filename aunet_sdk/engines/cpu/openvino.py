@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._util.privacy import import_openvino
 from ...bundle import Bundle
 from ...errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
 from ..ring import Ring, initial_rows
@@ -33,10 +34,9 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 def _runtime() -> Any:
     try:
-        import openvino
+        return import_openvino()
     except ImportError as error:
         raise BackendUnavailable(f"expected OpenVINO, got {error}; {_INSTALL}") from error
-    return openvino
 
 
 def describe() -> str:
