@@ -22,9 +22,9 @@ demo: $(VENV)/.demo
 	$(BIN)/aunet detect examples/sample.mp4 -o demo/sample.csv --video demo/sample.mp4 --plot demo/timeline.png --truth examples/sample_track.csv
 
 # Runs of their own, each with the native libraries of one part. All tests in one process ended in a segmentation fault
-# twice, in different tests of train after those of the engines. The cause is not known; docs/engines.md, "Beside other
-# libraries", says what was looked into. They share their files among WORKERS processes; ALONE do not, since they look
-# at what a process is made of: its memory, its threads, its signals.
+# twice, in different tests of train after those of the engines. The cause is not known; docs/engines/internals.md,
+# "Beside other libraries", says what was looked into. The runs share their files among WORKERS processes; ALONE do not,
+# since they look at what a process is made of: its memory, its threads, its signals.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test
 	$(PYTEST) -n $(WORKERS) --dist loadfile tests/train

@@ -97,7 +97,7 @@ class DetectorOptions:
     """AUs to report, in any spelling ("AU12", "12", 12); None: all of the bundle"""
     engine_options: Mapping[str, Any] | None = None
     """further arguments of the engine that is named in `engine`, such as {"cache_dir": "plans"} for tensorrt or
-    {"cpu_nodes": False} for onnxruntime-cuda (docs/engines.md); none with auto"""
+    {"cpu_nodes": False} for onnxruntime-cuda (docs/engines/internals.md); none with auto"""
 
     def __post_init__(self) -> None:
         _choice("look_ahead", self.look_ahead, get_args(LookAhead))

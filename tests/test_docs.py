@@ -38,15 +38,16 @@ def prose(text: str) -> Iterator[tuple[int, str]]:
             generated = "begin" in line
         elif not fenced and not generated:
             code = line.startswith("    ") and (code or blank)
-            if not code and not line.startswith("|"):
+            if not code and not line.lstrip().startswith("|"):
                 yield number, line
-            blank = not line.strip() or line.startswith(("#", "|"))
+            blank = not line.strip() or line.lstrip().startswith(("#", "|"))
 
 
 def links(text: str) -> list[str]:
     """Targets of the links, images included, that stand outside code."""
     kept = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", kept))
+    kept = re.sub(r"`[^`\n]*`", "", kept)
+    return re.findall(r"\]\(([^)\s]+)\)", kept) + re.findall(r"^\[[^\]]+\]: +(\S+)", kept, re.MULTILINE)
 
 
 def anchors(text: str) -> set[str]:

@@ -43,7 +43,8 @@ def open_engine(
 
     engine: "auto" (the fastest on the CPU, by a short trial that is remembered: engines/cpu/auto.py), "onnxruntime",
         "openvino", or "openvino-bf16" (faster on some CPUs, probabilities differ in the second decimal),
-        "tensorrt", "tensorrt-rtx", "onnxruntime-cuda" or "onnxruntime-tensorrt" on an NVIDIA GPU (docs/engines.md)
+        "tensorrt", "tensorrt-rtx", "onnxruntime-cuda" or "onnxruntime-tensorrt" on an NVIDIA GPU
+        (docs/engines/choosing.md)
     threads: None is the engine's own choice
     options: further keyword arguments of the engine's class, {"graphs": False} for "tensorrt"; none with "auto"
 

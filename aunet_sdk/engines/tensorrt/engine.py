@@ -1,7 +1,7 @@
-"""TensorRT: the `stream` graph as a plan (plan.py) that runs with pinned buffers, a stream of its own, CUDA graphs.
+"""TensorRT: the `stream` graph as a plan (loader.py) that runs with pinned buffers, a stream of its own, CUDA graphs.
 
-Full TensorRT has never run where this is developed: no GPU, and the library cannot be had there. What was checked, and
-how, stands in docs/engines.md. Every call here goes to a CudaApi (cuda.py) and to the names listed in trt_api.py.
+docs/engines/evidence.md says what of this was verified without a GPU. Every call here goes to a CudaApi (cuda/api.py)
+and to the names listed in tensorrt/api.py.
 
 A step: crops and indices go from pinned memory to fixed buffers, the plan runs, heatmaps and logits come back; the new
 states go from their buffer into the rings by one copy on the device each, since a captured graph knows no other

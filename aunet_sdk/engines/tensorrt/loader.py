@@ -130,7 +130,7 @@ def load_engine(
         if fresh:
             raise EngineMismatch(
                 f"expected {library} to run the engine that it has just built, got {misfit}; check that driver, "
-                "CUDA and TensorRT fit together (docs/engines.md)"
+                "CUDA and TensorRT fit together (docs/engines/installing.md)"
             )
         log.warning("the cached engine of %s cannot be used (%s); it is built anew", bundle.name, misfit)
         cache.discard(which, data)

@@ -107,9 +107,9 @@ def test_build_list_clear(faked: FakeCuda, tmp_path: Path) -> None:
 def test_what_was_built_is_what_detect_takes(
     faked: FakeCuda, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The commands as docs/engines.md has them for a Jetson."""
+    """The commands as docs/engines/installing.md has them for a Jetson."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    page = (repository / "docs" / "engines.md").read_text(encoding="utf-8")
+    page = (repository / "docs" / "engines" / "installing.md").read_text(encoding="utf-8")
     jetson = page.split("## Jetson")[1].split("\n## ")[0]
     build = next(line.split() for line in jetson.splitlines() if line.startswith("    aunet engine build"))
     detect = next(line.split() for line in jetson.splitlines() if line.startswith("    aunet detect"))

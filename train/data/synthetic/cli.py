@@ -10,7 +10,7 @@ import typer
 
 app = typer.Typer(help="Render the open, AU-labelled training data.", no_args_is_help=True)
 Source = Annotated[
-    Path, typer.Option(help="Folder with portraits/ and ict_facekit_light.npz (README: The training material)")
+    Path, typer.Option(help='Folder with portraits/ and ict_facekit_light.npz (docs/data.md, "The training material")')
 ]
 
 

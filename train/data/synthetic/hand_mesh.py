@@ -46,7 +46,9 @@ def load_hand_mesh(path: Path) -> HandMesh:
         FileNotFoundError, ValueError: no such file; not such a mesh.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"hand: expected {path} (README: 'The training material' says where it is published)")
+        raise FileNotFoundError(
+            f"hand: expected {path} (docs/data.md, 'The training material', says where it is published)"
+        )
     blob = path.read_bytes()
     try:
         magic, _, _ = struct.unpack_from("<4sII", blob)

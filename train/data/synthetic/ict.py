@@ -88,7 +88,7 @@ def load_head(path: Path, modes: int = 50) -> Head:
     """Read ``ict_facekit_light.npz``: neutral, identity_modes, expressions, triangles, materials, landmarks."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"ICT head: expected {path} (README: 'The training material' says where it is published)"
+            f"ICT head: expected {path} (docs/data.md, 'The training material', says where it is published)"
         )
     with np.load(path) as data:
         names = data["material_names"][data["triangle_material"]]
