@@ -12,9 +12,9 @@ _EYES = np.array([[36, 37, 38, 39, 40, 41], [42, 43, 44, 45, 46, 47]])
 """iBUG numbers of the image-left and the image-right eye: corner, two of the upper lid, corner, two of the lower"""
 
 CLOSED, OPEN = 0.8, 0.87
-"""An eye is shut below this share of the person's own open eye, and open again above that one. The points of the shipped
-models follow the lids poorly: in six blinks of two clips, as seen by eye, the opening goes down to 0.63, 0.70, 0.79,
-0.83, 0.88 and 0.88 of the open one, and without a blink to 0.80 in a third clip."""
+"""An eye is shut below this share of the person's own open eye, and open again above that one. The points of the
+shipped models follow the lids poorly: in six blinks of two clips, as seen by eye, the opening goes down to 0.63, 0.70,
+0.79, 0.83, 0.88 and 0.88 of the open one, and without a blink to 0.80 in a third clip."""
 LEAST_OPEN = 0.23
 """An eye whose learned level is below this was never seen open: the eyes are shut, or too narrow to tell."""
 AU45_CLOSED, AU45_OPEN = 0.5, 0.35
