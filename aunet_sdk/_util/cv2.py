@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+
+_lock = threading.Lock()
+_inside = 0
+_level_before = 0
 
 
 def load_cv2() -> ModuleType:
@@ -18,12 +23,21 @@ def load_cv2() -> ModuleType:
 
 @contextmanager
 def quiet_cv2() -> Iterator[ModuleType]:
-    """OpenCV with its log silent inside the block; the level of before comes back."""
+    """OpenCV with its log silent inside the block. Its level is the process's own: the first block that is entered, in
+    whatever thread, keeps the level of before, and the last one that is left gives it back, unless somebody else has
+    set another one meanwhile."""
+    global _inside, _level_before
     cv2 = load_cv2()
     logging = cv2.utils.logging
-    before = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    with _lock:
+        if not _inside:
+            _level_before = logging.getLogLevel()
+            logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+        _inside += 1
     try:
         yield cv2
     finally:
-        logging.setLogLevel(before)
+        with _lock:
+            _inside -= 1
+            if not _inside and logging.getLogLevel() == logging.LOG_LEVEL_SILENT:
+                logging.setLogLevel(_level_before)

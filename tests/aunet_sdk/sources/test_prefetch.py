@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +16,8 @@ from hypothesis import strategies as st
 
 from aunet_sdk import InvalidInput
 from aunet_sdk.sources.prefetch import ReadAhead
+
+from .clips import write
 
 OTHERS: set[threading.Thread] = set()
 
@@ -104,3 +110,88 @@ def test_an_error_while_closing_is_not_lost() -> None:
 def test_a_wrong_depth_is_refused(depth: object) -> None:
     with pytest.raises(InvalidInput, match="depth"):
         ReadAhead(iter([]), depth)  # type: ignore[arg-type]
+
+
+def test_an_iteration_that_is_forgotten_ends_its_thread() -> None:
+    """The thread kept the iteration itself, which was then never collected."""
+    closed = threading.Event()
+
+    def source() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    ahead = ReadAhead(source(), 2)
+    assert next(ahead) == 1
+    del ahead
+    gc.collect()
+    assert closed.wait(5) and threads() == 0
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), KeyboardInterrupt(), SystemExit(3), GeneratorExit(), MemoryError()])
+@pytest.mark.parametrize("count", [0, 1, 25])
+def test_every_kind_of_error_comes_last_and_ends_the_thread(error: BaseException, count: int) -> None:
+    """25 frames and then OSError: only 15 results came."""
+
+    class Items:
+        made = 0
+
+        def __iter__(self) -> Items:
+            return self
+
+        def __next__(self) -> int:
+            if self.made == count:
+                raise error
+            self.made += 1
+            return self.made
+
+    ahead, got = ReadAhead(Items(), 4), []
+    with pytest.raises(type(error)):
+        while True:
+            got.append(next(ahead))
+    assert got == list(range(1, count + 1)) and threads() == 0
+    assert list(ahead) == []
+
+
+def test_a_source_that_was_never_begun_is_closed() -> None:
+    closed = []
+
+    class Items:
+        def __iter__(self) -> Iterator[int]:
+            return iter([1])
+
+        def close(self) -> None:
+            closed.append(True)
+
+    ahead = ReadAhead(Items(), 1)  # type: ignore[arg-type]
+    ahead.close()
+    assert closed and threads() == 0
+
+
+EXITS = {
+    "an iteration is kept": "it = iter(VideoFile(path)); next(it)",
+    "in a global list of a module": "import builtins; builtins.kept = [iter(VideoFile(path)) for _ in range(3)]\n"
+    "[next(it) for it in builtins.kept]",
+    "in a cycle": "it = iter(VideoFile(path)); next(it); cycle = [it]; cycle.append(cycle)",
+    "an error is raised": "it = iter(VideoFile(path)); next(it)\ntry:\n    raise OSError\nexcept OSError: pass",
+    "sys.exit": "it = iter(VideoFile(path)); next(it); sys.exit(0)",
+    "from another thread": "import threading\nkept = []\ndef work():\n    kept.append(iter(VideoFile(path)))\n"
+    "    next(kept[0])\nt = threading.Thread(target=work); t.start(); t.join()",
+    "far ahead": "it = iter(VideoFile(path, read_ahead=16)); next(it); next(it)",
+    "in OpenCV": "import cv2, numpy; from aunet_sdk.sources.prefetch import ReadAhead\n"
+    "a = numpy.zeros((1500, 1500, 3), numpy.uint8); it = ReadAhead((cv2.medianBlur(a, 31) for _ in range(99)), 8)\n"
+    "next(it)",
+}
+
+
+@pytest.mark.parametrize("how", EXITS)
+def test_the_end_of_the_program_is_clean(tmp_path: Path, how: str) -> None:
+    """A daemon thread was inside the decoder when Python went down: "terminate called without an active exception",
+    code 134, five times of five."""
+    path = write(tmp_path / "a.mp4", "H264", 60, size=(640, 360))
+    code = f"import sys\nfrom aunet_sdk.sources import VideoFile\npath = {str(path)!r}\n{EXITS[how]}\n"
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from aunet_sdk import SourceLost
-from aunet_sdk.sources import Frame, VideoFile
-from aunet_sdk.sources.container import Container, inspect
+from aunet_sdk.sources import VideoFile
 
-from .clips import COUNT, break_pictures, cut, read_broken, write
+from .clips import COUNT, break_pictures, cut, read, read_broken, write
 
 WHOLE = [
     ("a.avi", "MJPG"),
@@ -19,12 +18,17 @@ WHOLE = [
     ("a.avi", "mpg1"),
     ("a.mp4", "mp4v"),
     ("a.mp4", "mpg2"),
+    ("a.mp4", "H264"),
+    ("a.mp4", "AV01"),
     ("a.mov", "MJPG"),
     ("a.mkv", "mp4v"),
+    ("a.mkv", "H264"),
     ("a.webm", "VP80"),
+    ("a.webm", "VP90"),
     ("a.flv", "FLV1"),
     ("a.wmv", "WMV2"),
     ("a.ts", "mp4v"),
+    ("a.ts", "H264"),
     ("a.ts", "mpg1"),
     ("a.ts", "mpg2"),
     ("a.mpg", "mpg1"),
@@ -32,37 +36,65 @@ WHOLE = [
 ]
 
 
-@pytest.mark.parametrize("fps, count", [(5.0, 1), (23.976, 2), (12.5, COUNT), (29.97, 7), (59.94, 97)])
+@pytest.mark.parametrize("fps, count", [(5.0, 1), (25.0, 33), (23.976, 2), (12.5, COUNT), (29.97, 7), (59.94, 97)])
 @pytest.mark.parametrize("name, code", WHOLE)
 def test_a_whole_file_is_never_called_broken(tmp_path: Path, name: str, code: str, fps: float, count: int) -> None:
-    assert len(list(VideoFile(write(tmp_path / name, code, count, fps)))) == count
+    """AV1 in MP4 once had "no frame that can be decoded": OpenCV's FFmpeg has no decoder for it."""
+    path = write(tmp_path / name, code, count, fps)
+    frames = list(VideoFile(path))
+    assert [frame.index for frame in frames] == list(range(count))
+    if (name, code) not in (("a.mpg", "mp4v"), ("a.avi", "mpg1")):  # no rate; no times but those of decoding
+        assert [f.timestamp_s for f in frames] == pytest.approx([i / fps for i in range(count)], abs=2e-3)
+
+
+@pytest.mark.parametrize("sound_s", [(0.0, 3.0), (0.0, 2.0), (0.0, 1.0), (0.7, 5.0)])
+@pytest.mark.parametrize("name, code", [("a.mkv", "MJPG"), ("a.mp4", "H264"), ("a.avi", "mp4v"), ("a.mov", "MJPG")])
+def test_sound_that_is_longer_or_shorter_is_no_damage(
+    tmp_path: Path, name: str, code: str, sound_s: tuple[float, float]
+) -> None:
+    """The pictures of a Matroska file with longer sound ended "before" the duration of the whole."""
+    path = write(tmp_path / name, code, sound_s=sound_s)
+    assert len(list(VideoFile(path))) == COUNT
+
+
+@pytest.mark.parametrize("begin_s", [0.033, 1.0, 2.5])
+@pytest.mark.parametrize("sound_s", [None, (0.0, 2.0), (0.5, 8.0)])
+@pytest.mark.parametrize("name, code", [("a.mkv", "MJPG"), ("a.mkv", "H264"), ("a.mp4", "H264"), ("a.mov", "MJPG")])
+def test_pictures_that_begin_later_keep_the_containers_times(
+    tmp_path: Path, name: str, code: str, sound_s: tuple[float, float] | None, begin_s: float
+) -> None:
+    """Matroska files whose sound began earlier, or whose pictures began at 33 ms, were called broken; the pictures of
+    an MP4 file that begin at 1 s were given 0 s."""
+    times_s = [begin_s + i / 20 for i in range(COUNT)]
+    path = write(tmp_path / name, code, times_s=times_s, sound_s=sound_s)
+    assert [frame.timestamp_s for frame in VideoFile(path)] == pytest.approx(times_s, abs=1.1e-3)
 
 
 @pytest.mark.parametrize("name, code", [("a.flv", "FLV1"), ("a.wmv", "WMV2"), ("a.mkv", "mp4v"), ("a.avi", "mp4v")])
-@pytest.mark.parametrize("missing", [1, 30, 3000, 30000])
-def test_a_cut_is_told_where_it_costs_a_frame(tmp_path: Path, name: str, code: str, missing: int) -> None:
-    """Less than a frame, a frame or so, and a few; what lies behind the last frame costs none."""
+@pytest.mark.parametrize("missing", [1, 30, 600, None])
+def test_a_cut_is_told_where_it_costs_a_frame(tmp_path: Path, name: str, code: str, missing: int | None) -> None:
+    """Less than a frame, a frame or so, and a third of the file; what lies behind the last frame costs none."""
     path = write(tmp_path / name, code)
-    cut(path, path.stat().st_size - missing)
-    assert inspect(path).missing_bytes > 0
+    cut(path, path.stat().st_size - (missing or path.stat().st_size // 3))
     frames, error = read(path)
+    if name == "a.wmv" and error is None:
+        return  # FFmpeg does not tell the duration of an ASF file whose size is not the declared one: docs/video.md
     assert error is not None or len(frames) == COUNT
-    if missing > 3000:
+    if missing is None:
         assert len(frames) < COUNT
     if len(frames) < COUNT:
-        words = rf"cut short after frame {len(frames) - 1}, by \d+ bytes; {len(frames)} (of \d+ )?frames were read"
+        words = rf"(could not be decoded|cut short).*; {len(frames)} (of \d+ )?frames were read"
         assert re.search(words, str(error)), error
 
 
-def read(path: Path) -> tuple[list[Frame], SourceLost | None]:
-    """The frames of a file, and the error at its end."""
-    frames = []
-    try:
-        for frame in VideoFile(path):
-            frames.append(frame)
-    except SourceLost as error:
-        return frames, error
-    return frames, None
+@pytest.mark.parametrize("code", ["MJPG", "H264"])
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
+def test_an_mp4_with_its_index_in_front_that_is_cut(tmp_path: Path, code: str, part: float) -> None:
+    path = write(tmp_path / ("a.mov" if code == "MJPG" else "a.mp4"), code, container={"movflags": "faststart"})
+    cut(path, int(path.stat().st_size * part))
+    frames = read_broken(path, f"cut short; .* of {COUNT} frames were read")
+    indices = [frame.index for frame in frames]  # a picture that others are shown before may be the one that is cut
+    assert len(frames) < COUNT and indices == sorted(set(indices)) and indices[-1:] <= [len(frames) + 3]
 
 
 def flv_tags(path: Path) -> list[int]:
@@ -83,72 +115,63 @@ def test_an_flv_cut_between_two_frames_is_too_short_for_its_duration(tmp_path: P
     videos = [start for start in starts[:-1] if data[start] == 9]
     end = videos[COUNT - lost]
     path.write_bytes(data[:end].replace(b"\0\x08filesize\0", b"\0\x08filesiZe\0"))
-    found = inspect(path)
-    assert (found.missing_bytes, found.video_s) == (0, found.duration_s)
     frames = read_broken(path, rf"the video ends after frame {COUNT - lost - 1}, at .* s of 2.000 s")
     assert len(frames) == COUNT - lost
-    with_sound = bytearray(path.read_bytes())
-    with_sound[4] |= 4  # sound may be longer than the pictures
-    path.write_bytes(with_sound)
-    assert inspect(path).video_s is None and len(list(VideoFile(path))) == COUNT - lost
 
 
 def test_an_flv_with_damage_between_its_tags(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.flv", "FLV1")
+    path = write(tmp_path / "a.flv", "FLV1", 120)
     data = bytearray(path.read_bytes())
-    start = flv_tags(path)[20]
-    data[start : start + 400] = bytes(400)
+    starts = flv_tags(path)
+    data[starts[60] : starts[80]] = bytes(starts[80] - starts[60])
     path.write_bytes(data)
-    assert inspect(path).damaged_at == start
-    read_broken(path, f"the file is damaged at byte {start}")
-
-
-def test_what_an_flv_and_an_asf_file_declare(tmp_path: Path) -> None:
-    flv = inspect(write(tmp_path / "a.flv", "FLV1"))
-    assert flv == Container(0, pytest.approx(2.0, abs=0.06), None, flv.duration_s)
-    asf = write(tmp_path / "a.wmv", "WMV2")
-    assert inspect(asf) == Container()
-    data = bytearray(asf.read_bytes())
-    at = data.index(bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")) + 88
-    cut(asf, len(data) // 2)
-    assert inspect(asf).missing_bytes == len(data) - len(data) // 2
-    data[at] |= 1  # a broadcast: the size means nothing
-    asf.write_bytes(data[: len(data) // 2])
-    assert inspect(asf) == Container()
-
-
-@pytest.mark.parametrize("name, code", [("a.mp4", "mp4v"), ("a.mov", "MJPG")])
-def test_an_mp4_declares_the_time_of_its_pictures(tmp_path: Path, name: str, code: str) -> None:
-    path = write(tmp_path / name, code)
-    found = inspect(path)
-    assert found.counted and found.video_s == pytest.approx(2.0, abs=1e-3)
-    data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd") + 4 + 20
-    data[at : at + 4] = (int.from_bytes(data[at : at + 4], "big") * 3 // 4).to_bytes(4, "big")
-    path.write_bytes(data)
-    assert inspect(path).video_s is None  # edits hide a quarter
+    frames, error = read(path)
+    assert len(frames) < 120 and error is not None
 
 
 def test_the_last_frames_of_an_mp4_that_cannot_be_decoded(tmp_path: Path) -> None:
     path = break_pictures(write(tmp_path / "a.mov", "MJPG"), COUNT - 2, COUNT - 1)
-    frames = read_broken(path, f"the video ends after frame {COUNT - 3}, at .* s of 2.000 s; {COUNT - 2} of {COUNT} ")
+    frames = read_broken(path, f"2 frames could not be decoded, the first of them frame {COUNT - 2}; {COUNT - 2} of ")
     assert len(frames) == COUNT - 2
 
 
 @pytest.mark.parametrize("name", ["a.ts", "a.mpg"])
 def test_a_cut_that_cannot_be_seen(tmp_path: Path, name: str) -> None:
-    """docs/exit-codes.md says so: these formats declare neither a size nor a length."""
-    path = write(tmp_path / name, "mpg1")
+    """docs/video.md says so: these formats declare neither a size nor a length. Only a frame that is cut in two is
+    seen."""
+    path = write(tmp_path / name, "mpg1", fps=25.0)
     cut(path, path.stat().st_size // 2)
-    assert inspect(path) == Container()
     frames, error = read(path)
-    assert error is None and 0.3 * COUNT < len(frames) < COUNT
+    assert 3 < len(frames) < COUNT
+    assert error is None or "frame" in str(error)
 
 
 def test_frames_that_vanish_from_the_middle_of_a_transport_stream(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.ts", "mpg1", 120)
+    path = write(tmp_path / "a.ts", "mpg1", 120, 25.0)
     data = path.read_bytes()
     packets = len(data) // 188
     path.write_bytes(data[: packets // 3 * 188] + data[packets // 2 * 188 :])
     frames, error = read(path)
     assert len(frames) < 115 and error is not None
+
+
+def test_a_recording_that_begins_between_two_key_frames_is_whole(tmp_path: Path) -> None:
+    """The first packets of a broadcast that was switched on in its midst cannot be decoded, and nobody expects it."""
+    path = write(tmp_path / "a.ts", "H264", 120, 25.0, options={"g": "30", "bf": "0"})
+    packets = len(path.read_bytes()) // 188
+    path.write_bytes(path.read_bytes()[packets // 3 * 188 :])
+    frames, error = read(path)
+    assert error is None and 20 < len(frames) < 90 and frames[0].index == 0
+
+
+def test_every_iteration_tells_the_damage(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mkv", "MJPG")
+    video = VideoFile(cut(path, path.stat().st_size // 2))
+    counts = []
+    for _ in range(2):
+        count = 0
+        with pytest.raises(SourceLost):
+            for _ in video:
+                count += 1
+        counts.append(count)
+    assert counts[0] == counts[1] > 10
