@@ -25,6 +25,7 @@ _HOME = {
     "EngineMismatch": "errors",
     "InvalidInput": "errors",
     "ModelError": "errors",
+    "OutputLost": "errors",
     "SourceLost": "errors",
 }
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         EngineMismatch,
         InvalidInput,
         ModelError,
+        OutputLost,
         SourceLost,
     )
     from .options import DetectorOptions
@@ -53,6 +55,7 @@ __all__ = [
     "FrameResult",
     "InvalidInput",
     "ModelError",
+    "OutputLost",
     "SourceLost",
     "__version__",
 ]

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__
+from ._util.interrupt import ctrl_c_exits
 from .commands import profile as profile_module
+from .commands.ending import ends_in_order
 from .commands.engine import app as engine_app
 from .commands.exits import guard
 from .commands.models import app as models_app
@@ -30,6 +32,7 @@ class LookAheadChoice(str, Enum):
 
     full = "full"
     none = "none"
+    both = "both"
 
 
 class BaselineChoice(str, Enum):
@@ -55,12 +58,19 @@ def _choice(*names: str, help: str, metavar: str | None = None) -> Any:
     return typer.Option(*names, help=help, metavar=metavar, rich_help_panel="Model and faces")
 
 
-InputPath = Annotated[Path, typer.Argument(metavar="INPUT", help="A video, an image, or a folder of images.")]
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="INPUT...", help="Videos, images, folders of images; patterns such as '*.mp4'.")
+]
 TablePath = Annotated[
-    Path | None, _output("-o", "--output", help="Table (.csv). Default: INPUT's name + .csv in the working directory.")
+    Path | None,
+    _output("-o", "--output", help="Table (.csv), or a folder. Default: INPUT's name + .csv in the working directory."),
 ]
 VideoPath = Annotated[
-    Path | None, _output("--video", help="Annotated video (.mp4, .webm, ...); for images an image or a folder.")
+    Path | None,
+    _output(
+        "--video",
+        help="Annotated video (.mp4, .webm, ...); for images an image or a folder; for several inputs a folder.",
+    ),
 ]
 PlotPath = Annotated[Path | None, _output("--plot", help="Timeline of the AUs (.png, .svg, .pdf), videos only.")]
 TruthPath = Annotated[
@@ -74,8 +84,13 @@ Threads = Annotated[int | None, _choice("--threads", help="Threads of the networ
 Finder = Annotated[FinderChoice, _choice("--finder", help="Face finder.")]
 FinderModel = Annotated[Path | None, _choice("--finder-model", help="YuNet's file (.onnx).")]
 LookAhead = Annotated[
-    LookAheadChoice, _choice("--look-ahead", help="full: both neighbours in time; none: the past alone.")
+    LookAheadChoice,
+    _choice(
+        "--look-ahead", help="full: both neighbours in time; none: the past alone; both: two rows, see docs/csv.md."
+    ),
 ]
+AsVideo = Annotated[bool, typer.Option("--as-video", help="The images of a folder are the frames of a video.")]
+Fps = Annotated[float | None, typer.Option("--fps", help="Of --as-video [default: 25].")]
 Baseline = Annotated[
     BaselineChoice, _choice("--baseline", help="person: lower what a face reads at rest, learned as the video goes on.")
 ]
@@ -101,13 +116,15 @@ def _root(
 
 @app.command()
 def detect(
-    input_path: InputPath,
+    inputs: Inputs,
     output: TablePath = None,
     video: VideoPath = None,
     plot: PlotPath = None,
     truth: TruthPath = None,
     landmarks: Landmarks = False,
     quiet: Quiet = False,
+    as_video: AsVideo = False,
+    fps: Fps = None,
     au: AUs = None,
     model: ModelPath = None,
     engine: Engine = "auto",
@@ -121,16 +138,22 @@ def detect(
 ) -> None:
     """Action Units of every face in INPUT, as a table with one row per face and frame.
 
-    Outputs that exist are replaced; INPUT never is.
+    Beside the table stands its record (.csv.json): the model, the engine and the options that made it. With several
+    inputs, -o, --video and --plot name folders. Outputs that exist are replaced; INPUT never is.
 
     Exit codes: 0 done; 2 input or output cannot be used; 3 model or engine cannot be used; 4 the input or an
-    output broke on the way; 130 interrupted. With 4 and 130 the rows so far are kept.
+    output broke on the way; 129, 130, 143 hangup, Ctrl-C, termination. With 4 and above the rows so far are kept.
     """
-    with guard(debug):
+    with guard(debug), ends_in_order():
+        from ._util.files import check_working_directory
         from .commands.detect import run
-        from .commands.plan import make_plan
+        from .commands.inputs import expand
+        from .commands.plan import Wishes, make_plans
         from .facs import parse_aus
         from .options import DetectorOptions
+
+        outputs = (output or "the table", *(path for path in (video, plot, truth) if path is not None))
+        check_working_directory([*inputs, *outputs])
 
         options = DetectorOptions(
             model=model,
@@ -143,8 +166,8 @@ def detect(
             threads=threads,
             aus=parse_aus(au) if au is not None else None,
         )
-        plan = make_plan(input_path, options, output, video, plot, truth, landmarks)
-        code = run(plan, quiet)
+        wishes = Wishes(options, output, video, plot, truth, landmarks, as_video, fps)
+        code = run(make_plans(expand(inputs), wishes), quiet, debug)
     raise typer.Exit(int(code))
 
 
@@ -162,7 +185,8 @@ app.command("profile")(profile_module.command)
 
 
 def main() -> None:
-    """Entry point of the `aunet` command."""
+    """The `aunet` command; its entry point is in `__main__.py`."""
+    ctrl_c_exits()
     app()
 
 

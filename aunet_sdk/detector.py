@@ -76,6 +76,12 @@ class Detector:
         return self._selection.names
 
     @property
+    def thresholds(self) -> Mapping[str, float]:
+        """From which probability on each of `au_names` counts as active."""
+        chosen = self._selection
+        return {name: float(value) for name, value in zip(chosen.names, chosen.thresholds, strict=True)}
+
+    @property
     def faces_left_out(self) -> int:
         """How often a face that the finder saw in the stream of `push` was not followed, because of `max_faces`."""
         return self._left_out + self._session.tracker.left_out

@@ -9,6 +9,7 @@ __all__ = [
     "EngineMismatch",
     "InvalidInput",
     "ModelError",
+    "OutputLost",
     "SourceLost",
 ]
 
@@ -39,3 +40,7 @@ class EngineMismatch(AUNetError):
 
 class SourceLost(AUNetError):
     """A video source ended before its end, or stopped to deliver."""
+
+
+class OutputLost(AUNetError):
+    """An output could not be written any further: the disk is full, or its folder has gone. What it had is kept."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import AUNetError
+from .ending import stdout_console
 from .exits import Exit, code_of, message_of
 
 LIBRARIES = (
@@ -24,7 +25,6 @@ LIBRARIES = (
 
 def run(model: Path | None = None) -> Exit:
     """Prints the facts; the exit code is that of a model that cannot be used, else 0."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -41,7 +41,7 @@ def run(model: Path | None = None) -> Exit:
         code = code_of(error)
     for name, value in rows:
         table.add_row(name, escape(value))
-    Console().print(table)
+    stdout_console().print(table)
     return code
 
 

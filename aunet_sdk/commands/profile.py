@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from .ending import stdout_console
 from .exits import guard
 
 if TYPE_CHECKING:
@@ -105,13 +106,11 @@ def run(
 
 
 def _show(found: Profile | Comparison, drawn: int | None, json_path: Path | None, html_path: Path | None) -> None:
-    from rich.console import Console
-
     from ..errors import InvalidInput
     from ..profiling import Comparison
     from ..profiling.html import write_page
 
-    console = Console()
+    console = stdout_console()
     found.show(console)
     profiles = found.profiles.values() if isinstance(found, Comparison) else [found]
     for profile in profiles:

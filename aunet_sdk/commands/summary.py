@@ -29,6 +29,7 @@ class Tally:
     frames_with_face: int = 0
     faces: int = 0
     ids: set[int] = field(default_factory=set)
+    first_s: float = 0.0
     last_s: float = 0.0
     latencies: LatencyLog = field(default_factory=LatencyLog)
 
@@ -41,6 +42,8 @@ class Tally:
         """Counts one final result. `where`: what the summary calls its place, else the time."""
         self.frames += 1
         self.frames_with_face += bool(result.faces)
+        if self.frames == 1:
+            self.first_s = result.timestamp_s
         self.last_s = result.timestamp_s
         self.latencies.add(result.latency_ms)
         for face in result.faces:
@@ -63,11 +66,11 @@ def show(
         return escape_markup(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
     facts = Table.grid(padding=(0, 2))
-    unit = "frames" if plan.kind == "video" else "images"
+    unit = "frames" if plan.timed else "images"
     share = f" ({tally.frames_with_face / tally.frames:.0%})" if tally.frames else ""
     facts.add_row(unit, str(tally.frames))
     facts.add_row(f"{unit} with a face", f"{tally.frames_with_face}{share}")
-    if plan.kind == "video":
+    if plan.timed:
         facts.add_row("face ids", str(len(tally.ids)))
     else:
         facts.add_row("faces", str(tally.faces))

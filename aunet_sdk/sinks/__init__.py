@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .base import Sink
 from .csv import CsvSink, csv_columns
-from .video import ImageSink, VideoSink
+from .images import ImageSink
+from .video import VideoSink
 
-__all__ = ["CsvSink", "ImageSink", "VideoSink", "csv_columns"]
+__all__ = ["CsvSink", "ImageSink", "Sink", "VideoSink", "csv_columns"]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidInput
+from ..errors import AUNetError, InvalidInput
+from .base import Sink, lost
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..results import Face, FrameResult
 
 __all__ = ["CsvSink", "csv_columns"]
@@ -20,59 +25,102 @@ POSE_COLUMNS = ("yaw_deg", "pitch_deg", "roll_deg")
 N_POINTS = 68
 
 
-def csv_columns(au_names: Sequence[str], *, landmarks: bool = False, with_file: bool = False) -> list[str]:
-    """The header: `file` for a folder, frame, box, context, pose, `AU..` probabilities, `AU.._active`, points.
+def csv_columns(
+    au_names: Sequence[str], *, landmarks: bool = False, with_file: bool = False, provisional: bool = False
+) -> list[str]:
+    """The header: `file` for a folder, frame, box, context, `provisional` where it is asked for, pose, `AU..`
+    probabilities, `AU.._active`, points.
 
     `au_names`: for instance `("AU1", "AU12")`, in the order of the bundle (ascending FACS number).
     """
     columns = ["file"] if with_file else []
-    columns += [*FRAME_COLUMNS, *POSE_COLUMNS, *au_names, *(f"{name}_active" for name in au_names)]
+    columns += [*FRAME_COLUMNS, *(("provisional",) if provisional else ()), *POSE_COLUMNS]
+    columns += [*au_names, *(f"{name}_active" for name in au_names)]
     if landmarks:
         columns += [f"{axis}{i}" for axis in "xy" for i in range(N_POINTS)]
     return columns
 
 
-class CsvSink:
-    """Writes FrameResults to a CSV file, one row per face, flushed after every frame.
+class CsvSink(Sink):
+    """Writes FrameResults to a CSV file, one row per face. The rows of a frame reach the file together and at once.
 
     The header is there from the start, so a video without a face leaves a readable, empty table. An existing file is
     replaced. Pixels: two decimals; degrees: two; probabilities and scores: five, in [0, 1]; seconds: six.
     A number that is not known (NaN) leaves its cell empty. The table is UTF-8; a file's name that is not keeps its
     bytes.
 
-    Raises InvalidInput where the path is no `.csv` or cannot be written, and where a face carries no such AU.
+    provisional: with look_ahead "both" a frame has an early result and a final one. False: the early one is left out,
+    and every face of a frame has one row. True: both are written, and a column `provisional` (1 or 0) tells them apart.
+
+    Raises InvalidInput where the path is no `.csv` or cannot be opened, and where a face carries no such AU;
+    OutputLost where the file takes no more (a full disk): the rows of earlier frames are kept whole.
     """
 
     def __init__(
-        self, path: str | Path, au_names: Sequence[str], landmarks: bool = False, with_file: bool = False
+        self,
+        path: str | Path,
+        au_names: Sequence[str],
+        landmarks: bool = False,
+        with_file: bool = False,
+        provisional: bool = False,
     ) -> None:
         self.path = Path(path)
         self.au_names = tuple(au_names)
         self.landmarks = landmarks
         self.with_file = with_file
+        self.provisional = provisional
         self.rows = 0
         if self.path.suffix.lower() != ".csv":
             raise InvalidInput(f"table: expected a path that ends in .csv, got {self.path.name!r}")
         try:
-            self._stream = self.path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+            self._stream = self.path.open("wb", buffering=0)
         except OSError as error:
             raise InvalidInput(
                 f"table: cannot write to {self.path}: {error.strerror or error}; give another path"
             ) from error
-        self._writer = csv.writer(self._stream, lineterminator="\n")
-        self._writer.writerow(csv_columns(self.au_names, landmarks=landmarks, with_file=with_file))
-        self._stream.flush()
+        self._size = 0
+        try:
+            self._append([csv_columns(au_names, landmarks=landmarks, with_file=with_file, provisional=provisional)])
+        except BaseException:
+            self._stream.close()
+            raise
 
     def write(self, result: FrameResult, file: str | None = None) -> None:
-        """Writes one row per face of `result`. `file`: the image's name, wanted where the sink was made with_file."""
+        """Writes one row per face of `result`. `file`: the image's name, wanted where the sink was made with_file.
+
+        A provisional result is left out unless the sink was made with `provisional`.
+        """
+        if self._stream.closed:
+            raise AUNetError("table: this CsvSink is closed; make a new one")
         if self.with_file and file is None:
             raise InvalidInput("table: expected the image's name for the column `file`, got none")
-        for face in result.faces:
-            row = [file] if self.with_file else []
-            self._writer.writerow(row + self._row(result, face))
-            self.rows += 1
-        if result.faces:
-            self._stream.flush()
+        rows = [
+            [*([file] if self.with_file else []), *self._row(result, face)]
+            for face in result.faces
+            if self.provisional or not (result.provisional or face.provisional)
+        ]
+        if rows:
+            self._append(rows)
+            self.rows += len(rows)
+
+    def put(self, result: FrameResult, image: np.ndarray | None = None, file: str | None = None) -> None:
+        self.write(result, file)
+
+    def _append(self, rows: Sequence[Sequence[str | None]]) -> None:
+        """All of these rows, or none of them."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        data = memoryview(text.getvalue().encode("utf-8", "surrogateescape"))
+        size = len(data)
+        try:
+            while data:
+                data = data[self._stream.write(data) :]
+        except OSError as error:
+            with suppress(OSError):  # a pipe or a device cannot be cut
+                os.truncate(self._stream.fileno(), self._size)
+                self._stream.seek(self._size)
+            raise lost("table", self.path, error) from error
+        self._size += size
 
     def _row(self, result: FrameResult, face: Face) -> list[str | None]:
         where = self._positions(face.au_names)
@@ -80,6 +128,8 @@ class CsvSink:
         row: list[str | None] = [str(result.index), f"{result.timestamp_s:.6f}", str(face.id)]
         row += [_number(value, 2) for value in face.box]
         row += [_number(face.score, 5), str(getattr(face.context, "value", face.context))]
+        if self.provisional:
+            row.append(str(int(result.provisional or face.provisional)))
         row += [_number(value, 2) for value in (pose.yaw_deg, pose.pitch_deg, pose.roll_deg)]
         row += [_number(face.probabilities[i], 5) for i in where]
         row += [str(int(face.active[i])) for i in where]
@@ -99,16 +149,11 @@ class CsvSink:
             ) from None
 
     def close(self) -> None:
-        """Closes the file. Safe to call twice."""
-        self._stream.close()
-
-    def __enter__(self) -> CsvSink:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        """Closes the file. It may be called twice."""
+        try:
+            self._stream.close()
+        except OSError as error:
+            raise lost("table", self.path, error) from error
 
 
 def _number(value: float, decimals: int) -> str:

@@ -1,209 +1,148 @@
-"""Annotated pictures on disk: one video file, one image, or a folder of images."""
+"""An annotated video: pictures with their own times, in one file."""
 
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._util.cv2 import quiet_cv2
 from .._util.files import check_writable, name_for_cv2
-from ..errors import AUNetError, BackendUnavailable, InvalidInput
+from ..errors import AUNetError, InvalidInput, OutputLost
+from .base import Sink
+from .encoding import FORMATS, EncodedFile, find_encoder
 
-__all__ = ["IMAGE_EXTENSIONS", "VIDEO_CODECS", "ImageSink", "VideoSink"]
+if TYPE_CHECKING:
+    from ..results import FrameResult
 
-# What the OpenCV wheels can encode everywhere, per container. VP8 in .webm plays in browsers and costs more time;
-# MPEG-4 in .mp4 plays in players; the wheels have no free H.264 encoder.
-VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
-IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+__all__ = ["VideoSink"]
+
 MAX_HOLD_S = 60.0
 """a picture stands still for so long at most; where times jump further, the video goes on at once"""
 
-Sink = TypeVar("Sink", bound="_Sink")
 
+class VideoSink(Sink):
+    """Writes frames to a video file by PyAV.
 
-class _Sink:
-    def close(self) -> None:
-        """Nothing to close unless a child says so."""
+    path: .mp4, .m4v, .mov, .mkv (H.264 where FFmpeg has an encoder for it, else MPEG-4), .webm (VP9) or .avi (Motion
+    JPEG). fps: frames per second, > 0. size: (width, height) px of every frame; None: that of the first one, with which
+    the file is then begun. An odd side gets one pixel more, as its codec wants. An existing file is replaced.
 
-    def __enter__(self: Sink) -> Sink:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class VideoSink(_Sink):
-    """Writes frames to a video file by OpenCV.
-
-    path: .mp4, .m4v, .mov, .mkv (MPEG-4), .avi (Motion JPEG) or .webm (VP8: plays in browsers, slower to write).
-    fps: frames per second, > 0. size: (width, height) px of every frame; None: that of the first one, with which the
-    file is then begun. An existing file is replaced.
-
-    The file has one constant rate. Where the frames of a source come at a variable one, give `write` their times: a
-    picture is then repeated, or left out, so that one with the time t is shown at t. `frames` counts what the file has.
+    Every picture is in the file once, with its own time; only .avi has one constant rate: a picture whose place is
+    taken is left out there, and counted in `left_out`. `frames` counts what the file has. A process that is killed
+    leaves a file that can be read, up to its last second.
 
     Raises InvalidInput for an unknown extension, an unwritable path, one that is not UTF-8, a wrong frame rate;
-    BackendUnavailable where this OpenCV cannot encode the format; AUNetError on `close` where the file has not become
-    whole (a full disk). Where the block of a `with` fails, the file is ended as it is and not looked at.
+    BackendUnavailable where this FFmpeg cannot encode the format; OutputLost from `write` and `close` where the file
+    takes no more (a full disk): what it has is kept, and the sink takes nothing more.
     """
 
     def __init__(self, path: str | Path, fps: float, size: tuple[int, int] | None = None) -> None:
         self.path = Path(path)
         self.fps = float(fps)
         self.frames = 0
+        self.left_out = 0
         self._size = (0, 0)
-        self._writer: Any = None
-        self._last: np.ndarray | None = None
-        self._origin_s = 0.0
+        self._file: EncodedFile | None = None
         self._ended = False
-        if self.path.suffix.lower() not in VIDEO_CODECS:
+        self._origin_s = 0.0
+        self._last_s = -math.inf  # in the file
+        self._last_tick = -1
+        kind = FORMATS.get(self.path.suffix.lower())
+        if kind is None:
             raise InvalidInput(
-                f"annotated video: expected a path that ends in {', '.join(VIDEO_CODECS)}, got {self.path.name!r}"
+                f"annotated video: expected a path that ends in {', '.join(FORMATS)}, got {self.path.name!r}"
             )
         if not (0 < self.fps < 1e5):
             raise InvalidInput(f"annotated video: expected a frame rate above 0, got {fps}")
-        self._name = name_for_cv2(self.path, "annotated video")
+        self._constant = kind.ticks_hz is None
+        self.codec = find_encoder(kind, self.path).name
+        name_for_cv2(self.path, "annotated video")
         check_writable(self.path, "annotated video")
         if size is not None:
             self._begin(int(size[0]), int(size[1]))
 
-    def _begin(self, width: int, height: int) -> None:
+    def _begin(self, width: int, height: int) -> EncodedFile:
         if min(width, height) < 2:
             raise InvalidInput(f"annotated video: expected frames of at least 2x2 px, got {width}x{height}")
-        codec = VIDEO_CODECS[self.path.suffix.lower()]
-        with quiet_cv2() as cv2:
-            fourcc = cv2.VideoWriter.fourcc(*codec)
-            writer = cv2.VideoWriter(self._name, fourcc, self.fps, (width, height))
-            if not writer.isOpened():
-                raise BackendUnavailable(
-                    f"annotated video: OpenCV {cv2.__version__} cannot write {codec} of {width}x{height} px to "
-                    f"{self.path}; try .avi"
-                )
-        self._writer = writer
+        rate = Fraction(self.fps).limit_denominator(1001)  # 30000/1001 too
+        self._file = EncodedFile(self.path, max(rate, Fraction(1, 1001)), width, height)
         self._size = (width, height)
+        return self._file
 
     def write(self, image: np.ndarray, timestamp_s: float | None = None) -> None:
         """Appends one frame: uint8 (H, W, 3) BGR, all of one size.
 
-        timestamp_s: when it is to be shown, in seconds from the video's beginning, growing; it becomes frame
-        round(timestamp_s * fps) of the file. The picture before is repeated up to there (the first one itself where it
-        comes late); where that place is taken, this one is left out. A step of more than 60 s is none: the picture
-        follows at once and later times count from it. None: the next frame of the file.
+        timestamp_s: when it is to be shown, in seconds from the video's beginning. The first picture stands from the
+        beginning on, also where its time is later; where its time is below 0, or above 60 s, the video begins with it.
+        A time that does not grow, or grows by more than 60 s, is a jump: the picture follows after 1 / fps, and later
+        times count from it. None: 1 / fps after the frame before.
 
-        Raises InvalidInput; AUNetError after `close`.
+        Raises InvalidInput, OutputLost; AUNetError after `close`.
         """
         if self._ended:
             raise AUNetError("annotated video: this VideoSink is closed; make a new one")
         if timestamp_s is not None and not math.isfinite(timestamp_s):
             raise InvalidInput(f"annotated video: expected a finite time in seconds, got {timestamp_s}")
-        if self._writer is None:
-            self._begin(image.shape[1], image.shape[0])
-        expected = (self._size[1], self._size[0], 3)
-        if image.shape != expected or image.dtype != np.uint8:
-            raise InvalidInput(f"annotated video: expected uint8 frames {expected}, got {image.dtype} {image.shape}")
-        image = np.ascontiguousarray(image)
-        place = self.frames
-        if timestamp_s is not None:
-            place = round((timestamp_s - self._origin_s) * self.fps)
-            if place - self.frames > MAX_HOLD_S * self.fps:
-                place, self._origin_s = self.frames, timestamp_s - self.frames / self.fps
-        while self.frames < place:
-            self._append(image if self._last is None else self._last)
-        if self.frames == place:
-            self._append(image)
-        self._last = image.copy() if timestamp_s is not None else None
-
-    def _append(self, image: np.ndarray) -> None:
-        self._writer.write(image)
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise InvalidInput(f"annotated video: expected uint8 frames {self._shape()}, got {got}")
+        file = self._file or self._begin(image.shape[1], image.shape[0])
+        if image.shape != self._shape():
+            raise InvalidInput(f"annotated video: expected uint8 frames {self._shape()}, got {image.shape}")
+        self._last_s = self._place(timestamp_s)
+        tick = file.ticks(self._last_s)
+        if tick <= self._last_tick:
+            if self._constant:
+                self.left_out += 1
+                return
+            tick = self._last_tick + 1
+        self._last_tick = tick
+        try:
+            file.append(np.ascontiguousarray(image), tick)
+        except OutputLost:
+            self.abandon()
+            raise
         self.frames += 1
 
-    def close(self) -> None:
-        """Ends the file so that players can read it, and looks whether they can. Safe to call twice.
+    def put(self, result: FrameResult, image: np.ndarray | None = None, file: str | None = None) -> None:
+        if image is not None and not result.provisional:
+            self.write(image, result.timestamp_s)
 
-        Raises AUNetError where the file has fewer frames than were written.
+    def _shape(self) -> tuple[int | str, ...]:
+        return (self._size[1], self._size[0], 3) if self._file is not None else ("H", "W", 3)
+
+    def _place(self, timestamp_s: float | None) -> float:
+        """The picture's time in the file, in seconds."""
+        first = self._last_tick < 0
+        following_s = 0.0 if first else self._last_s + 1 / self.fps
+        if timestamp_s is None:
+            return following_s
+        place_s = timestamp_s - self._origin_s
+        if first:
+            self._origin_s = 0.0 if 0 <= timestamp_s <= MAX_HOLD_S else timestamp_s
+            return 0.0
+        if not self._last_s < place_s <= self._last_s + MAX_HOLD_S:
+            self._origin_s = timestamp_s - following_s
+            return following_s
+        return place_s
+
+    def close(self) -> None:
+        """Ends the file so that players can read it. It may be called twice.
+
+        Raises OutputLost where its end cannot be written.
         """
-        if self._release() and self.frames:
-            self._check()
+        file, self._file, self._ended = self._file, None, True
+        if file is not None:
+            file.close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._release()  # the error of the block is the one to tell
-
-    def _release(self) -> bool:
-        """Ends the file; whether there was one to end."""
-        writer, self._writer, self._last, self._ended = self._writer, None, None, True
-        if writer is not None:
-            writer.release()
-        return writer is not None
-
-    def _check(self) -> None:
-        """OpenCV does not tell that it could not write: what is there is opened once more and its frames are counted,
-        which Matroska declares by their time alone, so nearly."""
-        with quiet_cv2() as cv2:
-            capture = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG)
-            count = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0.0
-            capture.release()
-        if count < min(self.frames, max(1.0, 0.99 * self.frames - 1)):
-            raise AUNetError(
-                f"annotated video: expected {self.frames} frames in {self.path}, found {max(0, round(count))}; "
-                "is the disk full?"
-            )
-
-
-class ImageSink(_Sink):
-    """Writes annotated images: to one file, or, for a folder of images, into a folder under the images' own names.
-
-    A folder that is made here goes again on `close` where no image was written.
-
-    Raises InvalidInput for an unknown extension or an unwritable path.
-    """
-
-    def __init__(self, path: str | Path, folder: bool = False) -> None:
-        self.path = Path(path)
-        self.folder = folder
-        self.frames = 0
-        self._made: list[Path] = []
-        if folder:
-            self._made = [place for place in (self.path, *self.path.parents) if not place.exists()]
+    def abandon(self) -> None:
+        """Ends the file as well as that can be done after an error."""
+        file, self._file, self._ended = self._file, None, True
+        if file is not None:
             try:
-                self.path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InvalidInput(
-                    f"annotated images: cannot make the folder {self.path}: {error.strerror or error}"
-                ) from error
-        else:
-            if self.path.suffix.lower() not in IMAGE_EXTENSIONS:
-                known = ", ".join(IMAGE_EXTENSIONS)
-                raise InvalidInput(f"annotated image: expected a path that ends in {known}, got {self.path.name!r}")
-            check_writable(self.path, "annotated image")
-
-    def write(self, image: np.ndarray, file: str | None = None) -> None:
-        """Writes one image, uint8 (H, W, 3) BGR. `file`: its path below the folder; wanted for a folder."""
-        import cv2
-
-        target = self.path / file if self.folder and file else self.path
-        if target.suffix.lower() not in IMAGE_EXTENSIONS:
-            target = target.with_name(target.name + ".png")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        encoded, data = cv2.imencode(target.suffix.lower(), image)
-        if not encoded:
-            raise InvalidInput(f"annotated image: cannot encode {image.dtype} {image.shape} as {target.suffix}")
-        target.write_bytes(data.tobytes())
-        self.frames += 1
-
-    def close(self) -> None:
-        """Takes away the folder that was made where it is empty. Safe to call twice."""
-        with suppress(OSError):
-            while self._made and not self.frames:
-                self._made.pop(0).rmdir()
+                file.close()
+            except OutputLost:
+                file.abandon()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -177,4 +178,7 @@ def test_the_annotated_video_of_a_variable_rate_runs_at_the_right_speed(painted:
     assert result.exit_code == 0, result.output
     last_s = float(rows_of(tmp_path / "clip.csv")[-1]["timestamp_s"])
     assert last_s == pytest.approx(2.9, abs=0.01)
-    assert "a.avi (59 frames)" in result.stdout  # at 20 fps, the last one at 2.9 s
+    assert "a.avi (30 frames)" in result.stdout
+    with av.open("a.avi") as container:
+        times_s = [float(image.time) for image in container.decode(video=0)]
+    assert times_s == pytest.approx([i / 10 for i in range(30)], abs=0.002)
