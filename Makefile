@@ -1,5 +1,6 @@
 # make demo                      the main job on the sample, in a virtual environment of its own
 # make test                      every test
+# make asan                      the compiled kernels with AddressSanitizer and UBSan (GCC), under their tests
 # make lint                      ruff and mypy
 # make parity SET=... CLIPS=... RANGES=... [MODEL=nano]  docs/parity/ for a shipped model, from a synthetic set and real
 #                                clips; RANGES: what INT8 is calibrated on (default: the set's train split)
@@ -15,7 +16,13 @@ PYTEST = $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 GROUND := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
-.PHONY: demo test lint parity clean
+# An access outside an array, a cast of what an integer cannot hold, an overflow: each ends the tests with its line.
+SANITIZERS := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer -g
+KERNEL_TESTS := tests/aunet_sdk/test_native.py tests/aunet_sdk/test_kernel_fuzz.py tests/aunet_sdk/geometry \
+	tests/aunet_sdk/faces/test_boxes.py tests/aunet_sdk/faces/test_tracker.py tests/train/test_synthetic.py \
+	tests/train/test_hand_mesh.py
+
+.PHONY: demo test asan lint parity clean
 
 demo: $(VENV)/.demo
 	mkdir -p demo
@@ -31,6 +38,17 @@ test: $(VENV)/.test
 	$(PYTEST) -n $(WORKERS) --dist loadfile tests/export
 	$(PYTEST) -n $(WORKERS) --dist loadfile tests --ignore tests/train --ignore tests/export $(ALONE:%=--ignore %)
 	$(PYTEST) $(ALONE)
+
+# Built from a copy, so that no object of one build gets into the other; the copy's package goes before the checkout's.
+asan: $(VENV)/.test
+	rm -rf build/asan
+	mkdir -p build/asan/source
+	cp -r setup.py pyproject.toml MANIFEST.in README.md LICENSE csrc aunet_sdk build/asan/source
+	find build/asan/source -name '*.so' -delete
+	CC=gcc CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)" $(PIP) install --no-deps --target build/asan/package build/asan/source
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 AUNET_REQUIRE_NATIVE=1 OMP_NUM_THREADS=1 \
+	$(PYTEST) -o "pythonpath=build/asan/package ." $(KERNEL_TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

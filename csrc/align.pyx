@@ -76,6 +76,13 @@ cdef inline void pair(uint32_t* words, const Image* image, Py_ssize_t x, Py_ssiz
     words[1] = right >> 8
 
 
+cdef inline double within(double value, double low, double high) noexcept nogil:
+    """value, limited; low for NaN, which a cast to an integer must not meet."""
+    if not value > low:
+        return low
+    return high if value > high else value
+
+
 cdef inline void taps_checked(Block* block, const Image* image, double x, double y, double dx, double dy,
                               int n) noexcept nogil:
     """Positions and taps of n pixels that may lie anywhere, with any strides."""
@@ -83,8 +90,8 @@ cdef inline void taps_checked(Block* block, const Image* image, double x, double
     cdef double px, py, left, upper
     cdef Py_ssize_t ix, iy
     for i in range(n):
-        px = min(max(x + i * dx, -2.0), <double>image.width + 1.0)
-        py = min(max(y + i * dy, -2.0), <double>image.height + 1.0)
+        px = within(x + i * dx, -2.0, <double>image.width + 1.0)
+        py = within(y + i * dy, -2.0, <double>image.height + 1.0)
         left = floor(px)
         upper = floor(py)
         block.fx[i] = <float>(px - left)
@@ -171,16 +178,25 @@ cdef inline Image frame_of(const uint8_t[:, :, :] image) noexcept:
     return source
 
 
-def warp_crop(const uint8_t[:, :, :] image, tuple inverse, Pixel[:, :, :] out, float scale):
+cdef inline bint fits(const uint8_t[:, :, :] image, Py_ssize_t planes, Py_ssize_t rows, Py_ssize_t columns,
+                      Py_ssize_t strides, Py_ssize_t size) noexcept:
+    """Whether a picture has pixels of three channels, and a crop three square planes of whole elements."""
+    return (image.shape[2] == 3 and image.shape[0] > 0 and image.shape[1] > 0 and planes == 3 and rows == columns
+            and rows > 0 and strides % size == 0)
+
+
+def warp_crop(const uint8_t[:, :, :] image not None, tuple inverse, Pixel[:, :, :] out not None, float scale):
     """Fill `out` (3, R, R), RGB, of uint8, float32 or float16 (given as its uint16 bits) from a BGR image.
 
-    The caller, `aunet_sdk.alignment.warp_crop`, has checked shapes and that `inverse`, crop to frame, is six
-    finite numbers.
-    A channel-last crop comes as a view with the channel axis in front. The GIL is released.
+    The caller, `aunet_sdk.geometry.crop.warp_crop`, has checked that `inverse`, crop to frame, is six finite numbers.
+    A channel-last crop comes as a view with the channel axis in front. The GIL is released. ValueError: shapes.
     """
-    cdef Image source = frame_of(image)
     cdef Py_ssize_t size = sizeof(Pixel)
     cdef double numbers[6]
+    if not fits(image, out.shape[0], out.shape[1], out.shape[2], out.strides[0] | out.strides[1] | out.strides[2],
+                size):
+        raise ValueError("expected an image (H, W, 3) and a crop (3, R, R) of whole elements, got other shapes")
+    cdef Image source = frame_of(image)
     numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5] = inverse
     with nogil:
         warp(&source, numbers, &out[0, 0, 0], out.strides[0] // size, out.strides[1] // size,
@@ -195,9 +211,8 @@ def warp_crop_float(const uint8_t[:, :, :] image not None, const double[:, :] ma
     caller then finds out what.
     """
     cdef double a, b, x, c, d, y, determinant, f
-    if (image.shape[2] != 3 or image.shape[0] == 0 or image.shape[1] == 0 or matrix.shape[0] != 2
-            or matrix.shape[1] != 3 or out.shape[0] != 3 or out.shape[1] != out.shape[2] or out.shape[1] < 4
-            or (out.strides[0] | out.strides[1] | out.strides[2]) % 4 != 0 or not isfinite(scale)):
+    if (not fits(image, out.shape[0], out.shape[1], out.shape[2], out.strides[0] | out.strides[1] | out.strides[2], 4)
+            or matrix.shape[0] != 2 or matrix.shape[1] != 3 or out.shape[1] < 4 or not isfinite(scale)):
         return False
     a, b, x = matrix[0, 0], matrix[0, 1], matrix[0, 2]
     c, d, y = matrix[1, 0], matrix[1, 1], matrix[1, 2]

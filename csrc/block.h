@@ -104,7 +104,7 @@ AUNET_VERSIONS
 static void aunet_to_byte(const float *AUNET_RESTRICT values, uint8_t *AUNET_RESTRICT out)
 {
     for (int i = 0; i < AUNET_BLOCK; i++) {
-        float value = values[i] < 0.0f ? 0.0f : values[i];
+        float value = values[i] > 0.0f ? values[i] : 0.0f; /* NaN, too, is 0: a cast of it is undefined */
         value = value > 255.0f ? 255.0f : value;
         out[i] = (uint8_t)(int32_t)(value + 0.5f);
     }

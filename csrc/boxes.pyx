@@ -64,9 +64,19 @@ cdef void pair_up(const double* overlap, const double* gap, Py_ssize_t rows, Py_
         taken[column] = 1
 
 
-def overlaps(const double[:, ::1] a, const double[:, ::1] b, double[:, ::1] out):
-    """Fill out (N, M) with the overlaps of boxes a (N, 4) and b (M, 4). The GIL is released."""
+cdef inline int check(const double[:, ::1] a, const double[:, ::1] b, const double[:, ::1] out) except -1:
+    """ValueError unless a is (N, 4), b (M, 4) and out (N, M)."""
+    if a.shape[1] != SIDES or b.shape[1] != SIDES or out.shape[0] != a.shape[0] or out.shape[1] != b.shape[0]:
+        raise ValueError("expected boxes (N, 4) and (M, 4) and a table (N, M), got other shapes")
+    return 0
+
+
+def overlaps(const double[:, ::1] a not None, const double[:, ::1] b not None, double[:, ::1] out not None):
+    """Fill out (N, M) with the overlaps of boxes a (N, 4) and b (M, 4). The GIL is released. ValueError: shapes."""
+    check(a, b, out)
     cdef Py_ssize_t i, j, rows = a.shape[0], columns = b.shape[0]
+    if rows == 0 or columns == 0:
+        return
     cdef const double* left
     cdef const double* right = &b[0, 0]
     cdef double* row
@@ -78,8 +88,9 @@ def overlaps(const double[:, ::1] a, const double[:, ::1] b, double[:, ::1] out)
                 row[j] = overlap_of(left, right + SIDES * j)
 
 
-def gaps(const double[:, ::1] a, const double[:, ::1] b, double[:, ::1] out):
-    """Fill out (N, M) with the gaps between boxes a (N, 4) and b (M, 4). The GIL is released."""
+def gaps(const double[:, ::1] a not None, const double[:, ::1] b not None, double[:, ::1] out not None):
+    """Fill out (N, M) with the gaps between boxes a (N, 4) and b (M, 4). The GIL is released. ValueError: shapes."""
+    check(a, b, out)
     cdef Py_ssize_t i, j, rows = a.shape[0], columns = b.shape[0]
     with nogil:
         for i in range(rows):
@@ -87,12 +98,20 @@ def gaps(const double[:, ::1] a, const double[:, ::1] b, double[:, ::1] out):
                 out[i, j] = gap_of(&a[i, 0], &b[j, 0])
 
 
-def match(const double[:, ::1] overlap, const double[:, ::1] gap, double least_overlap, double most_gap,
-          Py_ssize_t[::1] partner, Py_ssize_t[::1] taken):
+def match(const double[:, ::1] overlap not None, const double[:, ::1] gap not None, double least_overlap,
+          double most_gap, Py_ssize_t[::1] partner not None, Py_ssize_t[::1] taken not None):
     """Fill partner (N,) with the column that each row of overlap and gap (N, M) is paired with, or -1.
 
-    taken (M,) is working memory: 1 where a column has its row. The GIL is released.
+    taken (M,) is working memory: 1 where a column has its row. The GIL is released. ValueError: shapes.
     """
+    if (overlap.shape[0] != gap.shape[0] or overlap.shape[1] != gap.shape[1] or partner.shape[0] != overlap.shape[0]
+            or taken.shape[0] != overlap.shape[1]):
+        raise ValueError("expected two tables (N, M), partners (N,) and columns taken (M,), got other shapes")
+    if overlap.shape[0] == 0:
+        return
+    if overlap.shape[1] == 0:
+        partner[:] = -1
+        return
     with nogil:
         pair_up(&overlap[0, 0], &gap[0, 0], overlap.shape[0], overlap.shape[1], least_overlap, most_gap, &partner[0],
                 &taken[0])

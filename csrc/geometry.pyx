@@ -6,6 +6,7 @@ input is odd (NaN, points that coincide, a plane instead of a face); the caller 
 what is wrong. The GIL is released. References: `aunet_sdk.alignment`, `aunet_sdk.network`, `aunet_sdk.pose`.
 """
 
+from libc.limits cimport INT_MAX
 from libc.math cimport atan2, cos, fabs, hypot, isfinite, sin, sqrt
 
 cdef enum:
@@ -79,9 +80,17 @@ cdef bint fit(const double* points, const double* target, int count, double* m) 
     return True
 
 
-def five_points(const double[:, ::1] landmarks, double[:, ::1] out):
+cdef inline int check(bint good) except -1:
+    """ValueError where shapes are not those of the docstring: nothing behind the end of an array is read or written."""
+    if not good:
+        raise ValueError("expected arrays of the shapes in the docstring, got others")
+    return 0
+
+
+def five_points(const double[:, ::1] landmarks not None, double[:, ::1] out not None):
     """Fill out (5, 2) from landmarks (68, 2). False: not finite."""
     cdef bint good
+    check(landmarks.shape[0] == POINTS and landmarks.shape[1] == 2 and out.shape[0] == 5 and out.shape[1] == 2)
     with nogil:
         good = finite(&landmarks[0, 0], 2 * POINTS)
         if good:
@@ -89,18 +98,24 @@ def five_points(const double[:, ::1] landmarks, double[:, ::1] out):
     return good
 
 
-def similarity(const double[:, ::1] points, const double[:, ::1] target, double[:, ::1] out):
-    """Fill out (2, 3) with the similarity from points (N, 2) to target (N, 2). False: there is none."""
+def similarity(const double[:, ::1] points not None, const double[:, ::1] target not None,
+               double[:, ::1] out not None):
+    """Fill out (2, 3) with the similarity from points (N, 2) to target (N, 2), N >= 1. False: there is none."""
     cdef bint good
+    check(0 < points.shape[0] < INT_MAX and points.shape[0] == target.shape[0] and points.shape[1] == 2
+          and target.shape[1] == 2 and out.shape[0] == 2 and out.shape[1] == 3)
     with nogil:
         good = fit(&points[0, 0], &target[0, 0], <int>points.shape[0], &out[0, 0])
     return good
 
 
-def canonical(const double[:, ::1] landmarks, const double[:, ::1] target, double[:, ::1] out):
+def canonical(const double[:, ::1] landmarks not None, const double[:, ::1] target not None,
+              double[:, ::1] out not None):
     """Fill out (2, 3) with the similarity from the five points of landmarks (68, 2) to target (5, 2)."""
     cdef double five[10]
     cdef bint good
+    check(landmarks.shape[0] == POINTS and landmarks.shape[1] == 2 and target.shape[0] == 5 and target.shape[1] == 2
+          and out.shape[0] == 2 and out.shape[1] == 3)
     with nogil:
         good = finite(&landmarks[0, 0], 2 * POINTS)
         if good:
@@ -159,8 +174,9 @@ cdef void drift_of(const float* points, double resolution, const double* templat
     drift[3] = sqrt(left / 5)
 
 
-def place(const float[:, ::1] points, const float[::1] confidences, const double[:, ::1] matrix, double resolution,
-          const double[:, ::1] template, double[:, ::1] landmarks):
+def place(const float[:, ::1] points not None, const float[::1] confidences not None,
+          const double[:, ::1] matrix not None, double resolution, const double[:, ::1] template not None,
+          double[:, ::1] landmarks not None):
     """From the crop back to the frame, and what the crop is worth.
 
     Fills landmarks (68, 2), frame pixels, from points (68, 2), crop pixels, and the matrix (2, 3) from frame to crop.
@@ -171,6 +187,9 @@ def place(const float[:, ::1] points, const float[::1] confidences, const double
     cdef double mean = 0
     cdef bint good
     cdef int i
+    check(points.shape[0] == POINTS and points.shape[1] == 2 and confidences.shape[0] == POINTS
+          and matrix.shape[0] == 2 and matrix.shape[1] == 3 and template.shape[0] == 5 and template.shape[1] == 2
+          and landmarks.shape[0] == POINTS and landmarks.shape[1] == 2)
     with nogil:
         good = to_frame(&points[0, 0], &matrix[0, 0], &landmarks[0, 0])
         if good:
@@ -374,11 +393,16 @@ cdef bint rotation(const double* image, const double* points3d, const double* we
     return refine(free, root, r, f / 2)
 
 
-def head_pose(const double[:, ::1] landmarks, const double[:, ::1] points3d, const double[::1] weights):
-    """Yaw, pitch and roll in degrees of landmarks (68, 2) against the model (68, 3); None where there is no answer."""
+def head_pose(const double[:, ::1] landmarks not None, const double[:, ::1] points3d not None,
+              const double[::1] weights not None):
+    """Yaw, pitch and roll in degrees of landmarks (68, 2) against the model (68, 3), each point with its weight (68,);
+    None where there is no answer.
+    """
     cdef double r[9]
     cdef double yaw, pitch, along, across, ux, uy, uz
     cdef bint good
+    check(landmarks.shape[0] == POINTS and landmarks.shape[1] == 2 and points3d.shape[0] == POINTS
+          and points3d.shape[1] == 3 and weights.shape[0] == POINTS)
     with nogil:
         good = (finite(&landmarks[0, 0], 2 * POINTS) and finite(&points3d[0, 0], 3 * POINTS)
                 and rotation(&landmarks[0, 0], &points3d[0, 0], &weights[0], r))

@@ -72,11 +72,15 @@ cdef void decode_one(const float* values, Py_ssize_t height, Py_ssize_t width, f
     point[1] = <float>(4.0 * (i0 + y) + 1.5)
 
 
-def decode(const float[:, :, :, ::1] heatmaps, float[:, :, ::1] points, float[:, ::1] confidence):
-    """Fill points (B, K, 2) and confidence (B, K) from heatmaps (B, K, h, w). The GIL is released."""
-    cdef Py_ssize_t i, k
+def decode(const float[:, :, :, ::1] heatmaps not None, float[:, :, ::1] points not None,
+           float[:, ::1] confidence not None):
+    """Fill points (B, K, 2) and confidence (B, K) from heatmaps (B, K, h, w). The GIL is released. ValueError: shapes."""
+    cdef Py_ssize_t i, k, batch = heatmaps.shape[0], count = heatmaps.shape[1]
+    if (heatmaps.shape[2] == 0 or heatmaps.shape[3] == 0 or points.shape[0] != batch or points.shape[1] != count
+            or points.shape[2] != 2 or confidence.shape[0] != batch or confidence.shape[1] != count):
+        raise ValueError("expected heatmaps (B, K, h, w), points (B, K, 2) and confidence (B, K), got other shapes")
     with nogil:
-        for i in range(heatmaps.shape[0]):
-            for k in range(heatmaps.shape[1]):
+        for i in range(batch):
+            for k in range(count):
                 decode_one(&heatmaps[i, k, 0, 0], heatmaps.shape[2], heatmaps.shape[3], &points[i, k, 0],
                            &confidence[i, k])

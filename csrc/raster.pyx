@@ -4,6 +4,9 @@ from libc.math cimport ceilf, fabsf, floorf, fmaxf, fminf
 
 import numpy as np
 
+cdef enum:
+    LARGEST = 1 << 24        # side up to which float32 tells neighbouring pixels apart
+
 
 cdef void _visibility(const float[:, ::1] xyz, const int[:, ::1] triangles, float[:, ::1] depth,
                       int[:, ::1] index, float[:, :, ::1] weights) noexcept nogil:
@@ -17,8 +20,11 @@ cdef void _visibility(const float[:, ::1] xyz, const int[:, ::1] triangles, floa
         if fabsf(area) < 1e-9:
             continue
         inverse = 1.0 / area
-        x0 = <int>ceilf(fmaxf(0, fminf(ax, fminf(bx, cx)))); x1 = <int>floorf(fminf(width - 1, fmaxf(ax, fmaxf(bx, cx))))
-        y0 = <int>ceilf(fmaxf(0, fminf(ay, fminf(by, cy)))); y1 = <int>floorf(fminf(height - 1, fmaxf(ay, fmaxf(by, cy))))
+        # Limited at both ends before the cast: a whole number that an int cannot hold would begin far outside the picture.
+        x0 = <int>ceilf(fminf(width, fmaxf(0, fminf(ax, fminf(bx, cx)))))
+        x1 = <int>floorf(fmaxf(-1, fminf(width - 1, fmaxf(ax, fmaxf(bx, cx)))))
+        y0 = <int>ceilf(fminf(height, fmaxf(0, fminf(ay, fminf(by, cy)))))
+        y1 = <int>floorf(fmaxf(-1, fminf(height - 1, fmaxf(ay, fmaxf(by, cy)))))
         for y in range(y0, y1 + 1):
             py = <float>y
             for x in range(x0, x1 + 1):
@@ -54,7 +60,17 @@ cdef void _interpolate(const float[:, ::1] attributes, const int[:, ::1] triangl
                 out[y, x, k] = l0 * attributes[a, k] + l1 * attributes[b, k] + l2 * attributes[c, k]
 
 
-def rasterise(float[:, ::1] xyz, float[:, ::1] attributes, int[:, ::1] triangles, int height, int width):
+cdef int check(const float[:, ::1] xyz, const int[:, ::1] triangles, Py_ssize_t vertices) except -1:
+    """ValueError where an index or a shape leads outside the arrays."""
+    if xyz.shape[1] != 3 or triangles.shape[1] != 3:
+        raise ValueError("expected xyz (n, 3) and triangles (m, 3), got other shapes")
+    if triangles.shape[0] and (np.min(triangles) < 0 or np.max(triangles) >= vertices):
+        raise ValueError(f"triangles: expected vertex indices in [0, {vertices}), got others")
+    return 0
+
+
+def rasterise(float[:, ::1] xyz not None, float[:, ::1] attributes not None, int[:, ::1] triangles not None,
+              int height, int width):
     """Draw a triangle mesh into a z-buffer and interpolate per-vertex attributes.
 
     Args:
@@ -66,6 +82,9 @@ def rasterise(float[:, ::1] xyz, float[:, ::1] attributes, int[:, ::1] triangles
     Returns:
         (height, width, k) float32 attributes (0 where nothing was drawn) and (height, width) int32 triangle index (-1 there).
     """
+    if not (0 <= height <= LARGEST and 0 <= width <= LARGEST):
+        raise ValueError(f"expected a picture of 0 to {LARGEST} px a side, got {width} x {height}")
+    check(xyz, triangles, min(xyz.shape[0], attributes.shape[0]))
     depth = np.full((height, width), -1e30, np.float32)
     index = np.full((height, width), -1, np.int32)
     weights = np.empty((height, width, 2), np.float32)
@@ -73,16 +92,15 @@ def rasterise(float[:, ::1] xyz, float[:, ::1] attributes, int[:, ::1] triangles
     cdef float[:, ::1] depth_view = depth
     cdef int[:, ::1] index_view = index
     cdef float[:, :, ::1] weights_view = weights, out_view = out
-    if len(triangles) and (np.min(triangles) < 0 or np.max(triangles) >= min(xyz.shape[0], attributes.shape[0])):
-        raise ValueError(f"triangles: expected vertex indices in [0, {min(xyz.shape[0], attributes.shape[0])}), got others")
     with nogil:
         _visibility(xyz, triangles, depth_view, index_view, weights_view)
         _interpolate(attributes, triangles, index_view, weights_view, out_view)
     return out, index
 
 
-def vertex_normals(float[:, ::1] xyz, int[:, ::1] triangles):
+def vertex_normals(float[:, ::1] xyz not None, int[:, ::1] triangles not None):
     """Area-weighted unit normals, (n, 3) float32, of a mesh: xyz (n, 3) float32, triangles (m, 3) int32 (counter-clockwise seen from outside)."""
+    check(xyz, triangles, xyz.shape[0])
     normals = np.zeros((xyz.shape[0], 3), np.float32)
     cdef float[:, ::1] n = normals
     cdef Py_ssize_t t
