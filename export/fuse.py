@@ -104,7 +104,7 @@ def query_roles(state: Sequence[StateSpec]) -> tuple[tuple[str, str], ...]:
 
 
 class Clip(nn.Module):
-    """Three crops -> heatmaps of the due frame and logits; the paper as it stands, FAN on all three."""
+    """Three crops -> heatmaps of the due frame and logits; as in the paper, FAN runs on all three."""
 
     def __init__(self, model: Model, head: str, compute: str = "float32") -> None:
         super().__init__()

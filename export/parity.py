@@ -56,7 +56,7 @@ class Parity:
     f1_torch, f1: per AU against labels, NaN without a positive or without labels
     agreement: F1 of the bundle's decisions with torch's for the truth, over all AUs together; NaN without a positive
     landmark_mean_px, landmark_p99_px, landmark_max_px: distance of decoded points in crop pixels, over the `landmarks`
-    points whose confidence in torch is at least 0.1; NaN where there are none (a model that is not trained)
+    points whose confidence in torch is at least 0.1; NaN where no point has that (a model that is not trained)
     gate, f1_gate: what is let pass; ran: what computed the bundle's side
     """
 

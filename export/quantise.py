@@ -54,7 +54,7 @@ class Limits:
     mean_difference: float = 0.005
     """of probabilities, all AUs"""
     f1_change: float = 0.01
-    """of the macro F1, where there are labels; a few hundred crops tell it to about .005"""
+    """of the macro F1, where there are labels; a few hundred crops give it to about .005"""
     landmark_px: float = 0.5
     """mean distance of confident points, in crops that hold a face"""
 

@@ -124,7 +124,7 @@ class _Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the rows of all processes, on any device; torch's own SyncBatchNorm wants a GPU.
+    """Batch norm over the rows of all processes, on any device; torch's own SyncBatchNorm needs a GPU.
 
     (B, C) or (B, C, h, w); the mean first and then the variance, as one process computes them.
     """

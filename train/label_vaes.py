@@ -54,7 +54,7 @@ def fit_vae(
     if path.exists():
         if LabelVAE.load(path).is_of(labels, settings, numbers):
             return
-        LOG.info("%s is of other labels or options, or does not say of which; trained anew", path)
+        LOG.info("%s was made of other labels or options, or does not say of which; it is trained anew", path)
     LOG.info("label VAE of %s: %d AUs, %d rows, %d epochs", corpus, len(columns), len(labels), settings.epochs)
     with progress_bar() as progress:
         bar = progress.add_task(f"label VAE of {corpus}", total=settings.epochs, rate="", loss="")

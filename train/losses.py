@@ -153,7 +153,7 @@ def au_loss(logits: Tensor, targets: Tensor, weights: Tensor, positive_weight: f
 def consensus_loss(first: Tensor, second: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
     """Mutual learning: `au_loss` of two heads, each against the probability at the mean of both logits.
 
-    The mean is held fixed; it stands in for the labels that a frame lacks (a photograph tells a few AUs only), so that
+    The mean is held fixed; it stands in for the labels that a frame lacks (a photograph shows a few AUs only), so that
     what one head makes of it reaches the other. See Zhang et al., "Deep mutual learning", CVPR 2018.
 
     Args:

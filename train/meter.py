@@ -1,4 +1,4 @@
-"""What a run says about itself while it goes on: means of scalars, images per second, tensorboard, the progress bar."""
+"""What a run reports while it trains: means of scalars, images per second, tensorboard, the progress bar."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def _tell(corpus: Corpus) -> None:
     for text in (*corpus.lacking(), *(f"{corpus.name}: {text}" for text in (*gaps, *corpus.notes))):
         LOG.warning("%s", text)
     if corpus.unknown():
-        LOG.info("%s: whether the copy is complete cannot be told: %s", corpus.name, corpus.unknown())
+        LOG.info("%s: whether the copy is complete cannot be checked: %s", corpus.name, corpus.unknown())
 
 
 def _tell_parts(parts: dict[str, list[TripletSet]]) -> None:

@@ -161,7 +161,7 @@ class PaperTask:
         return classes + options.gamma * aligned, {"classes": classes, "alignment": aligned}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Mean F1 at .5 and AUC on the validation part; on some of the test part where there is none (to look at:
+        """Mean F1 at .5 and AUC on the validation part; where a run has none, on some of the test part (to look at:
         nothing is chosen by it)."""
         data = self.parts.test if self.parts.validation is None else self.parts.validation
         rows = np.linspace(0, len(data) - 1, min(len(data), self.options.eval_frames)).round().astype(np.int64)

@@ -54,9 +54,9 @@ class Predictions:
     flipped: NDArray[np.float32] | None = None
     """(N, n) probabilities for the mirrored crops, in the rows of `probabilities`."""
     extra: dict[str, str] = dataclasses.field(default_factory=dict)
-    """What else tells this run from others, as text. Read here: 'train_corpus' (data set of the training where it is
-    not that of the rows; 'mixture'), 'alignment_space' ('latent', 'label'), 'vae_lambda', 'motion', 'experiment'.
-    Others are kept."""
+    """What else distinguishes this run from others, as text. Read here: 'train_corpus' (data set of the training where
+    it is not that of the rows; 'mixture'), 'alignment_space' ('latent', 'label'), 'vae_lambda', 'motion',
+    'experiment'. Others are kept."""
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__

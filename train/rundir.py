@@ -122,7 +122,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_checkpoint(options: RunOptions, mapped: bool = False) -> dict[str, Any] | None:
-    """State of the checkpoint in `options.run`; None: there is none.
+    """State of the checkpoint in `options.run`; None where no checkpoint is there.
 
     Args:
         mapped: leave the tensors on the disk, where only the options count.
@@ -144,7 +144,7 @@ def read_checkpoint(options: RunOptions, mapped: bool = False) -> dict[str, Any]
 
 
 def check_finished(options: RunOptions) -> None:
-    """That the finished run in `options.run` is the one that is asked for; a folder without config.json cannot tell.
+    """Check that the finished run in `options.run` has these options; a folder without config.json passes.
 
     Raises:
         RunError: it had other options; the message names the difference.
@@ -201,7 +201,7 @@ class RunFolder:
         task: name of the kind of training.
         leads: False: a further process of the same run, which writes nothing.
         data: key of what the run is trained on; empty: not known.
-        same_data: whether a run must go on with the data that it was begun with, or is only told of others.
+        same_data: whether a run must go on with the data that it was begun with; otherwise other data is only logged.
 
     Raises:
         RunError: the folder holds a run and `resume` is False, or one of other options or data; nothing is written
@@ -255,7 +255,7 @@ class RunFolder:
             self.handler.close()
 
     def load(self) -> dict[str, Any] | None:
-        """State of the checkpoint; None: there is none.
+        """State of the checkpoint; None where no checkpoint is there.
 
         Raises:
             RunError: it cannot be read, or belongs to other options.

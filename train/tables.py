@@ -31,11 +31,11 @@ def build(number: str, runs: Sequence[Predictions], data_set: str | None = None,
     Args:
         number: of paper.NUMBERS.
         data_set: the data set whose runs stand in for the table's own; None: the only one that the runs were tested
-            on, where that is none of the paper's.
+            on, where the paper does not have it.
         flip: flip averaging in all columns of ours (Table XIII and XIV have it in one of their own anyway).
 
     Raises:
-        ValueError: no such table; runs that cannot be told apart; `flip` with runs that lack it.
+        ValueError: no such table; runs that nothing distinguishes; `flip` with runs that lack it.
     """
     name = number.upper()
     if name not in paper.NUMBERS:
@@ -380,7 +380,7 @@ def _where(train: str, test: str) -> str:
 def _same_seed(
     baseline: Sequence[Predictions], variant: Sequence[Predictions]
 ) -> tuple[Predictions, Predictions, int] | None:
-    """Both, all folds together, of the lowest seed that both have the same folds of; None where there is none."""
+    """Both, all folds together, of the lowest seed for which both have the same folds; None without such a seed."""
     for seed in sorted({run.seed for run in baseline} & {run.seed for run in variant}):
         first = sorted((run for run in baseline if run.seed == seed), key=lambda run: run.fold)
         second = sorted((run for run in variant if run.seed == seed), key=lambda run: run.fold)

@@ -257,7 +257,7 @@ def train_vae(
 
     Args:
         labels: (N, n) 0/1; rows with a missing label (NaN) are left out.
-        progress: told the epoch (from 1) and the means of "loss", "bce", "kl" over it.
+        progress: called after every epoch with its number (from 1) and the means of "loss", "bce" and "kl" over it.
 
     Raises:
         ValueError: not (N, n), a value other than 0, 1 and NaN, or no row without a missing label.

@@ -346,7 +346,7 @@ def compare_published(path: str | Path, kind: str = "") -> dict[str, Any]:
             "%s is not the published file %s (expected git blob %s, got %s)", path, named[0].path, named[0].blob, found
         )
     elif known:
-        LOG.warning("%s is none of the published heads (got git blob %s)", path, found)
+        LOG.warning("%s is not one of the published heads (got git blob %s)", path, found)
     else:
         LOG.info("%s: git blob %s; no published id is known to compare it with", path, found)
     return {**facts, "published": bool(same)} if known else facts

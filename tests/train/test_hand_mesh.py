@@ -174,7 +174,7 @@ def test_most_hands_are_meshes_where_there_is_one(mesh: HandMesh) -> None:
 def test_before_a_photo_it_changes_the_picture_and_what_nobody_sees_is_off(mesh: HandMesh, corpus: Path) -> None:
     portraits = [p for p in read_portraits(corpus / "portraits") if p.smiling][:4]
     plain, _ = photos.photo_rows(portraits)
-    # No neutral photo is at hand: without a hand nobody can tell AU26.
+    # Without a neutral photo, and without a hand, nobody can know AU26.
     assert all(np.isnan(row["labels"][:, ROW[26]]).all() for row in plain)
     told = 0
     for seed in range(12):

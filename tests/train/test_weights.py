@@ -339,7 +339,7 @@ def test_a_file_is_compared_with_the_published_one(
     assert "published" not in compare_published(files / "2dfan2.pth") and "no published id is known" in caplog.text
     (files / "mine.pth").write_bytes(b"another")
     assert compare_published(files / "mine.pth", "head")["published"] is False
-    assert "is none of the published heads" in caplog.text
+    assert "is not one of the published heads" in caplog.text
 
 
 def test_import_makes_a_fan_to_train_heads_on(files: Path, fan_state: State) -> None:

@@ -26,7 +26,7 @@ EARLY = 20
 PUBLISHED = {"train": 215_000, "test": 63_000}
 """labelled frames of its parts: the paper has about 227,000 and 67,000; a twentieth less counts as too few"""
 FPS = 30.0
-"""of a folder of frames, which does not tell its own; nearly all of the videos have it"""
+"""of a folder of frames, which does not say its own; nearly all of the videos have it"""
 
 _SIDE = re.compile(r"(.+)_(left|right)")
 
@@ -129,7 +129,7 @@ class AffWild2(Corpus):
         ]
 
     def _labelled(self, name: str) -> int:
-        """Labelled frames with a picture; 0 where the annotation cannot be read, which `check` tells by itself."""
+        """Labelled frames with a picture; 0 where the annotation cannot be read, which `check` reports by itself."""
         try:
             return int((~np.isnan(self.video(name).labels).all(1)).sum())
         except DatasetError:
@@ -138,7 +138,7 @@ class AffWild2(Corpus):
     def unknown(self) -> str:
         if EARLY in self._header:
             return ""
-        return f"no counts of videos or frames are at hand for the annotation of {len(self._header)} AUs without AU20"
+        return f"no counts of videos or frames are known for the annotation of {len(self._header)} AUs without AU20"
 
     def frame_of(self, text: str) -> tuple[str, int] | None:
         match = re.fullmatch(r"(?:.*/)?([^/]+)/(\d+)\.(?:jpg|jpeg|png)", text.strip(), re.IGNORECASE)

@@ -18,7 +18,7 @@ NAME = "synthetic"
 def check_synthetic(
     root: str | os.PathLike[str], decode: bool = False, progress: Callable[[str], None] | None = None
 ) -> Findings:
-    """Read dataset.json and every shard; nothing found wrong in a shard is raised, all of it is told.
+    """Read dataset.json and every shard; what is wrong in a shard is not raised but reported.
 
     Args:
         decode: look at the pictures, too: a sequence without any content is a problem.

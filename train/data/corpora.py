@@ -20,8 +20,8 @@ def open_corpus(name: str, root: str | os.PathLike[str], lists: str | os.PathLik
     """The corpus `name` (bp4d, disfa, affwild2) at its root.
 
     Args:
-        lists: folder of the fold lists, for bp4d and disfa; None: searched under the root, and where there are none
-            the division by subjects that these lists stand for.
+        lists: folder of the fold lists, for bp4d and disfa; None: searched under the root; without
+            lists the division by subjects that they stand for.
 
     Raises DatasetError where the root does not have the published layout: what was looked for, and where.
     """

@@ -1,7 +1,7 @@
 """What every data set of the paper is to the training: videos with frames, labels and subjects, checked before use.
 
 A corpus is opened at a root that the user gives, in the layout its owners publish (docs/data.md). Opening looks at the
-folders and raises DatasetError where nothing can be done; `check` reads everything and tells what it found.
+folders and raises DatasetError where nothing can be done; `check` reads everything and reports what it found.
 """
 
 from __future__ import annotations
@@ -82,17 +82,17 @@ class Findings:
     problems: tuple[str, ...]
     """what is missing or wrong, in words, with the file's name"""
     unknown: str = ""
-    """why it cannot be told whether the copy is complete; empty: it can"""
+    """why nobody can say whether the copy is complete; empty: it can be said"""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing or wrong, as far as it can be told."""
+        """Whether nothing is missing or wrong, as far as it can be seen."""
         return not self.problems
 
     def text(self) -> str:
         """Several lines for a terminal."""
         end = (
-            f"nothing wrong found; whether it is complete cannot be told: {self.unknown}"
+            f"nothing wrong found; whether it is complete cannot be checked: {self.unknown}"
             if self.unknown
             else "complete"
         )
@@ -124,7 +124,7 @@ class Corpus:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
-            raise DatasetError(f"{self.name}: expected the data set's folder, {self.root} is none; give its root")
+            raise DatasetError(f"{self.name}: expected the data set's folder, {self.root} is no folder; give its root")
         self._videos: dict[str, Video] = {}
         self.notes: list[str] = []
         self.gaps: list[str] = []
@@ -174,7 +174,7 @@ class Corpus:
         return [self.video(name) for name in self.names()]
 
     def check(self, decode: bool = False, progress: Callable[[str], None] | None = None) -> Findings:
-        """Read all annotations, and with `decode` all pictures; nothing found wrong is raised, all of it is told.
+        """Read all annotations, and with `decode` all pictures; what is wrong is not raised but reported.
 
         Args:
             progress: called with the name of each video before it is read.
@@ -232,7 +232,7 @@ class Corpus:
         ]
 
     def unknown(self) -> str:
-        """Why it cannot be told whether the copy is complete; empty where the published counts say it."""
+        """Why nobody can say whether the copy is complete; empty where the published counts say it."""
         return "" if self.published else "no counts are published"
 
     def absent(self, what: str) -> str:

@@ -1,6 +1,6 @@
 """Several sets as one, with the paper's 15 AUs; section V-E trains on BP4D, DISFA and AffWild2 together.
 
-What a set does not label is NaN. `TripletSet.corpus` tells which set a sample is from, and so which VAE it goes with.
+What a set does not label is NaN. `TripletSet.corpus` says which set a sample is from, and so which VAE it goes with.
 """
 
 from __future__ import annotations

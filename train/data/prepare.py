@@ -77,7 +77,7 @@ def prepare(
         open_finder: makes one finder per worker.
         workers: threads; decoding and networks release the interpreter.
         keep_frames: write the frames of video files as JPEG, quality 95, which the training reads in any order.
-        on_total, on_frame: told the number of frames to do, and each frame or video that is done, for a progress bar.
+        on_total, on_frame: for a progress bar; called with the number of frames to do, and with each that is done.
 
     A picture that cannot be read, and one without a face, is counted and marked; training leaves it out.
 

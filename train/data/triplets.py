@@ -266,7 +266,7 @@ class TripletSet:
             good = np.flatnonzero(faces.status == OK)
             step = round(interval_s * video.fps) if interval_frames is None else interval_frames
             if step < 1:
-                raise DatasetError(f"interval: expected at least one frame, {interval_s} s at {video.fps} Hz is none")
+                raise DatasetError(f"interval: expected at least one frame, {interval_s} s at {video.fps} Hz is less")
             numbers = video.frames[good]
             own = np.arange(start, start + len(good))
             beside = [_neighbour(numbers, offset, own) for offset in (-step, step)]
@@ -334,7 +334,7 @@ class TripletSet:
 
 
 def _neighbour(numbers: NDArray[np.int64], offset: int, own: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows of the frames `offset` away, own rows where there is none; `numbers` ascend."""
+    """Rows of the frames `offset` away, own rows where no such frame exists; `numbers` ascend."""
     at = np.minimum(np.searchsorted(numbers, numbers + offset), max(len(numbers) - 1, 0))
     there = numbers[at] == numbers + offset
     return np.where(there, own[at], own).astype(np.int64)

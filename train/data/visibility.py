@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 MOUTH, UPPER_FACE = np.arange(48, 68), np.array([*range(17, 27), *range(36, 48)])
 MOST = 0.4
 """A part of the face is out of sight when more than this share of its points is: a mouth seen by a gap between fingers
-cannot be told from the dark of the hand."""
+cannot be distinguished from the dark of the hand."""
 
 
 def hidden_aus(hidden: NDArray[np.bool_], au_numbers: Sequence[int]) -> NDArray[np.bool_]:

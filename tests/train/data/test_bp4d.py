@@ -123,7 +123,7 @@ def test_what_the_check_says(root: Path) -> None:
 
 
 def test_a_root_without_the_layout(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="is none; give its root"):
+    with pytest.raises(DatasetError, match="is no folder; give its root"):
         open_corpus("bp4d", tmp_path / "nowhere")
     shutil.rmtree(root / "BP4D-training")
     with pytest.raises(DatasetError, match=r"found no frames F001/T1"):

@@ -30,10 +30,12 @@ def test_check_tells_and_exits_with_1_where_it_is_not_complete(tmp_path: Path) -
     assert "subjects: F001, F007, M011" in text and "expected at least 133,000 coded frames with a picture" in text
     text = call("check", "affwild2", "--root", trees.affwild2(tmp_path / "a"), "--decode")
     assert "3 videos, 39 frames" in text and "AU4 -" in text and "subjects: video1-video3" in text
-    assert "nothing wrong found; whether it is complete cannot be told: no counts" in text
+    assert "nothing wrong found; whether it is complete cannot be checked: no counts" in text
     early = trees.affwild2(tmp_path / "e", aus=(1, 2, 4, 6, 12, 15, 20, 25))
     text = call("check", "affwild2", "--root", early, code=1)
-    assert "expected at least 215,000 labelled frames of Train_Set, found 24" in text and "cannot be told" not in text
+    assert (
+        "expected at least 215,000 labelled frames of Train_Set, found 24" in text and "cannot be checked" not in text
+    )
     assert "expected at least 63,000 labelled frames of Validation_Set, found 12" in text
 
 

@@ -143,7 +143,7 @@ def test_opening_for_a_run_tells_the_gaps(root: Path, tmp_path: Path, caplog: py
         "bp4d: expected 328 videos, found 6; missing: F001_T3, F001_T4, F001_T5 and 319 more",
         "bp4d: expected 41 subjects, found 3",
         "bp4d: M011_T1: 1 of 15 coded frames have no picture, the first is 657",
-        "affwild2: whether the copy is complete cannot be told",
+        "affwild2: whether the copy is complete cannot be checked",
         "training: bp4d: 52 frames, 2 subjects: F001, M011",
         "training: affwild2: 24 frames, 2 subjects: video1-video2",
         "test: bp4d: 26 frames, 1 subjects: F007",

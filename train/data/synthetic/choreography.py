@@ -158,8 +158,8 @@ def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: n
         weights[:, name[f"{shape}_R"]] += value
 
     def doubtful(numbers: tuple[int, ...], when: np.ndarray) -> None:
-        """Under such a movement nobody can tell how strong these AUs are; where they are off, it must not look like
-        them."""
+        """Mask these AUs: under such a movement nobody can say how strong they are. Where they are off, it must not
+        look like them."""
         for number in numbers:
             mask[:, ROW[number]] |= when & (intensity[:, ROW[number]] > 0.05)
 
@@ -223,7 +223,7 @@ def labels(
     Others: on from .3, off up to .15, between them masked (NaN).
     Where an AU is out of sight, ``hidden`` (frames, 68) being the points behind something, it has no hard label, and
     no intensity if nothing else shows it (`train.data.visibility`).
-    Returns intensity (frames, 15) float32, NaN where ``mask`` says that nobody can tell, and labels (frames, 15)
+    Returns intensity (frames, 15) float32, NaN where ``mask`` says that nobody can know, and labels (frames, 15)
     float32 of 0, 1, NaN.
     """
     intensity = intensity.copy()
