@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _INSTALL = 'install "aunet_sdk[openvino]"'
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
+_making = threading.Lock()
+_made: list[Any] = []
 
 
 def _runtime() -> Any:
@@ -39,11 +42,25 @@ def _runtime() -> Any:
         raise BackendUnavailable(f"expected OpenVINO, got {error}; {_INSTALL}") from error
 
 
+def _core() -> Any:
+    """The one Core of this process, which is kept until the process ends.
+
+    With its first device a Core puts an alternate signal stack under the calling thread, the stack that Python's signal
+    handlers run on, and unmaps it when the last of its engines is gone. The former stack is put back only where Cores
+    end in the thread that they began in and in reverse order. In any other order the thread is left with memory that
+    is gone, and the next signal, Ctrl-C or SIGTERM, ends the process with a segmentation fault and without a word.
+    """
+    with _making:
+        if not _made:
+            _made.append(_runtime().Core())
+        return _made[0]
+
+
 def describe() -> str:
     """Version and CPU abilities of the OpenVINO that is installed, or why there is none."""
     try:
         openvino = _runtime()
-        abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        abilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except BackendUnavailable as error:
         return f"not available: {error}"
     except RuntimeError as error:
@@ -114,7 +131,7 @@ class OpenVinoStreamEngine(RingEngine):
 
     def _compile(self, path: Path, threads: int | None, precision: str, cache: str | Path | None) -> Any:
         """The infer request for one crop and any number of queries."""
-        core = self._ov.Core()
+        core = _core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendUnavailable(
                 f"expected a CPU with bfloat16 instructions, got {platform.processor() or 'one'} without; use fp32"

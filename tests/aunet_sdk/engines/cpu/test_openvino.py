@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +153,7 @@ def test_bf16_where_the_cpu_has_it(path: Path, cache: Path, monkeypatch: pytest.
         def get_property(self, *_: object) -> list[str]:
             return ["FP32", "INT8"]
 
-    monkeypatch.setattr(openvino, "Core", OldCpu)
+    monkeypatch.setattr("aunet_sdk.engines.cpu.openvino._core", OldCpu)
     assert not has_bf16()
     with pytest.raises(BackendUnavailable, match="bfloat16"):
         OpenVinoStreamEngine(path, precision="bf16", cache=cache)
@@ -205,6 +208,55 @@ def test_closed(engine: OpenVinoStreamEngine) -> None:
     engine.close()
     with pytest.raises(InvalidInput, match="closed"):
         engine.step(1)
+
+
+SIGNALS = """
+import gc, os, signal, sys, threading
+from aunet_sdk.engines import available_engines
+from aunet_sdk.engines.cpu.openvino import OpenVinoStreamEngine
+told = []
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: told.append(number))
+path, cache, order = sys.argv[1:]
+def opened():
+    return OpenVinoStreamEngine(path, threads=1, cache=cache)
+engines = [opened(), opened()]
+def close():
+    while engines:
+        engines.pop(0).close()
+    gc.collect()
+if order == "the first is closed first":
+    close()
+elif order == "closed in another thread":
+    thread = threading.Thread(target=close)
+    thread.start()
+    thread.join()
+elif order == "described and described again":
+    available_engines()
+    engines.pop(0).close()
+    available_engines()
+    engines.pop(0).close()
+for number in (signal.SIGINT, signal.SIGTERM):
+    os.kill(os.getpid(), number)
+assert told == [signal.SIGINT, signal.SIGTERM]
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(
+    "order",
+    ["the first is closed first", "closed in another thread", "described and described again", "none is closed"],
+)
+def test_a_signal_after_engines_were_closed(path: Path, cache: Path, repository: Path, order: str) -> None:
+    """Ctrl-C and SIGTERM ended the process with a segmentation fault: OpenVINO had left the main thread an alternate
+    signal stack that was unmapped. All tests in one process fell by it, in the first test of training that signals.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALS, str(path), str(cache), order],
+        cwd=repository, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode != -signal.SIGSEGV, f"segmentation fault; {done.stderr}"
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
