@@ -28,15 +28,11 @@ demo: $(VENV)/.demo
 	mkdir -p demo
 	$(BIN)/aunet detect examples/sample.mp4 -o demo/sample.csv --video demo/sample.mp4 --plot demo/timeline.png --truth examples/sample_track.csv
 
-# Runs of their own, each with the native libraries of one part. All tests in one process ended in a segmentation fault
-# twice, in different tests of train after those of the engines. The cause is not known; docs/engines/internals.md,
-# "Beside other libraries", says what was looked into. The runs share their files among WORKERS processes; ALONE do not,
-# since they look at what a process is made of: its memory, its threads, its signals.
+# The files are shared among WORKERS processes; those of ALONE are not, since they look at what a process is made of: its
+# memory, its threads, its signals. Any process may run tests of every part.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test
-	$(PYTEST) -n $(WORKERS) --dist loadfile tests/train
-	$(PYTEST) -n $(WORKERS) --dist loadfile tests/export
-	$(PYTEST) -n $(WORKERS) --dist loadfile tests --ignore tests/train --ignore tests/export $(ALONE:%=--ignore %)
+	$(PYTEST) -n $(WORKERS) --dist loadfile tests $(ALONE:%=--ignore %)
 	$(PYTEST) $(ALONE)
 
 # Built from a copy, so that no object of one build gets into the other; the copy's package goes before the checkout's.
