@@ -51,6 +51,14 @@ def links(text: str) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", kept) + re.findall(r"^\[[^\]]+\]: +(\S+)", kept, re.MULTILINE)
 
 
+def undefined(text: str) -> set[str]:
+    """Names of reference links, `[text][name]`, that no line of their own defines: GitHub shows their brackets."""
+    kept = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    kept = re.sub(r"`[^`\n]*`", "", kept)
+    defined = re.findall(r"^\[([^\]]+)\]: +\S+$", kept, re.MULTILINE)
+    return set(re.findall(r"\]\[([^\]]+)\]", kept)) - set(defined)
+
+
 def anchors(text: str) -> set[str]:
     """What GitHub makes of the headings: small letters, hyphens for spaces, no punctuation, a number if used before."""
     found: dict[str, int] = {}
@@ -64,6 +72,12 @@ def anchors(text: str) -> set[str]:
 
 def blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", read(page), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_reference_links_are_defined(page: str) -> None:
+    assert not undefined(read(page))
+    assert undefined("[a][x]\n\n[x]: one [y]: two") == {"x"}  # once this hid both pictures of the README
 
 
 def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
