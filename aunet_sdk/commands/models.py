@@ -20,6 +20,7 @@ from typing import Annotated
 
 import typer
 
+from .._util.paths import files_in, is_file, model_store
 from ..errors import BackendUnavailable, InvalidInput, ModelError
 from .exits import guard
 
@@ -132,7 +133,7 @@ def pull_command(
 
 def store() -> Path:
     """The user's model store, where models lie that did not come with the package."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aunet_sdk" / "models"
+    return model_store()
 
 
 def bundle_path(name: str, folder: Path | None = None) -> Path:
@@ -150,15 +151,15 @@ def rows() -> list[tuple[str, str, str, str]]:
         found.append((name, _numbers(bundle.au_numbers), bundle.training_data, "shipped"))
     fetched = store() / "release"
     for name, head in HEADS.items():
-        if bundle_path(name).is_file():
+        if is_file(bundle_path(name)):
             state = str(bundle_path(name))
-        elif all((fetched / file.name).is_file() for file in (FAN, head)):
+        elif all(is_file(fetched / file.name) for file in (FAN, head)):
             state = f"fetched, not converted: {fetched}"
         else:
             state = f"aunet models pull {name}"
         found.append((name, _numbers(head.au_numbers), head.trained_on, state))
     known = {bundle_path(name) for name in HEADS}
-    for path in sorted(store().glob("*.onnx")):
+    for path in files_in(store(), "*.onnx"):
         if path not in known:
             found.append((path.stem, "", "", str(path)))
     return found

@@ -51,6 +51,11 @@ def import_runtime(gpu: bool = True) -> Any:
         import onnxruntime as ort
     except ImportError as error:
         raise BackendUnavailable(f"expected ONNX Runtime, got {error}; {_INSTALL}") from error
+    except Exception as error:  # its import loads libraries, and raises whatever befalls it
+        raise BackendUnavailable(
+            f"expected ONNX Runtime to be imported, got {type(error).__name__}: {error}; "
+            "try `python -c 'import onnxruntime'`"
+        ) from error
     if not hasattr(ort, "InferenceSession"):
         raise BackendUnavailable(f"expected ONNX Runtime, got the rest of one; {_REMOVE}, then {_INSTALL}")
     state = telemetry()["onnxruntime"]

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
+from ..._util.paths import cache_folder
 from ...bundle import Bundle, sha256_of
 from ...errors import AUNetError, BackendUnavailable
 from ..base import NEW, Query, Slot, StreamEngine
-from ..tensorrt.cache import default_folder
 
 __all__ = ["GATES", "Trial", "choose", "cpu_name", "measure"]
 
@@ -69,7 +69,7 @@ def choose(
     if len(candidates) == 1:
         name = next(iter(candidates))
         return candidates[name](), Trial(name, {}, {})
-    file = (Path(folder) if folder is not None else default_folder().parent) / "engine_choice.json"
+    file = (Path(folder) if folder is not None else cache_folder()) / "engine_choice.json"
     key = _key(bundle, tuple(candidates), threads)
     known = _read(file).get(key)
     if known is not None and known.engine in candidates:

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from ..._util.paths import cache_folder
 from ..._util.privacy import import_openvino
 from ...bundle import Bundle
 from ...errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
 from ..ring import Ring, initial_rows
 from ..ring_engine import RingEngine, check_faces, check_fps, index_names, load_bundle
-from ..tensorrt.cache import default_folder
 from .ort import _usable_cores
 
 __all__ = ["OpenVinoStreamEngine", "describe", "has_bf16"]
@@ -40,6 +40,10 @@ def _runtime() -> Any:
         return import_openvino()
     except ImportError as error:
         raise BackendUnavailable(f"expected OpenVINO, got {error}; {_INSTALL}") from error
+    except Exception as error:  # its import does a lot, and raises whatever befalls it
+        raise BackendUnavailable(
+            f"expected OpenVINO to be imported, got {type(error).__name__}: {error}; try `python -c 'import openvino'`"
+        ) from error
 
 
 def _core() -> Any:
@@ -143,7 +147,7 @@ class OpenVinoStreamEngine(RingEngine):
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,
         }
-        folder = Path(cache) if cache is not None else default_folder().parent / "openvino"
+        folder = Path(cache) if cache is not None else cache_folder() / "openvino"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".writable").touch()

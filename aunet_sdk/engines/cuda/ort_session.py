@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from ...errors import AUNetError, BackendUnavailable, ModelError
 from ..ort_wheel import import_runtime
 from ..tensorrt.cache import PlanCache
+from ..tensorrt.ort_folder import ORT_FOLDER, empty, files, prepare
 from .api import OutOfDeviceMemory
 from .rings import ort_failure
 
@@ -115,7 +115,10 @@ def _prepare_cache(
     folder cannot be written, that is logged, and there is no cache."""
     folder = Path(settings["trt_engine_cache_path"])
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if folder.is_relative_to(cache.folder / ORT_FOLDER):
+            prepare(folder)
+        else:  # the caller's own
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         log.warning(
             "the engine cache %s cannot be written (%s): ONNX Runtime builds anew at every start; make the folder "
@@ -130,11 +133,11 @@ def _prepare_cache(
 
 def _emptied(folder: Path, error: Exception) -> bool:
     """Whether there was something in the folder and it is gone now: then another try makes sense. Logged."""
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not any(files(folder)):
         return False
     try:
-        shutil.rmtree(folder)
-        folder.mkdir(mode=0o700)
+        empty(folder)
+        prepare(folder)
     except OSError as failure:
         log.warning("the engine in %s may be damaged and cannot be removed (%s); remove it", folder, failure)
         return False

@@ -3,65 +3,29 @@
 A plan belongs to one model, one profile, one TensorRT version, one GPU and one driver: all of it stands in the file
 beside the plan, with the plan's hash. What does not fit exactly, or is damaged, is built anew, never run. Files appear
 under their names only when they are whole, and one build goes on at a time in a folder, whatever process asks.
-ONNX Runtime keeps the engines of its TensorRT provider in a folder of their own inside, one for each key.
+The folder may be one that other files lie in: nothing is removed that does not begin as our files do (plan_file.py), or
+lies in a folder of ONNX Runtime's that we have marked (ort_folder.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
-import os
-import shutil
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-__all__ = ["ORT_FOLDER", "Entry", "PlanCache", "PlanKey", "default_folder"]
+from ..._util.paths import engines_folder, files_in, is_file
+from . import ort_folder
+from .plan_file import PlanKey, is_ours, read_file, read_header, write_file
+
+__all__ = ["Entry", "PlanCache"]
 
 log = logging.getLogger(__name__)
 
-ORT_FOLDER = "onnxruntime"
-"""in the cache folder: what ONNX Runtime's TensorRT provider keeps"""
-
-_MAGIC = b"aunet_sdk plan 1\n"
+_LOCK = "build.lock"
 _WAIT_S = 0.2
-
-
-@dataclass(frozen=True)
-class PlanKey:
-    """All that a plan depends on; two keys that differ in anything are two plans."""
-
-    model: str
-    """name of the bundle, for people"""
-    model_sha256: str
-    precision: str
-    profile: str
-    """input name: smallest, usual and largest shape"""
-    library: str
-    """"tensorrt 10.3.0.26" """
-    compute_capability: str
-    device: str
-    driver: str
-    options: str = ""
-    """of the builder"""
-
-    @property
-    def file_name(self) -> str:
-        """Of the plan in the cache folder."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in self.model)[:40]
-        return f"{name}-{digest[:24]}.plan"
-
-    @property
-    def timing_name(self) -> str:
-        """Of the timing cache, which plans of all models share on one device and version."""
-        what = json.dumps([self.library, self.compute_capability, self.device, self.driver])
-        return f"timing-{hashlib.sha256(what.encode()).hexdigest()[:24]}.cache"
 
 
 @dataclass(frozen=True)
@@ -75,26 +39,15 @@ class Entry:
     problem: str | None
 
 
-def default_folder() -> Path:
-    """`aunet_sdk/engines` in the user's cache folder ($XDG_CACHE_HOME, ~/.cache, %LOCALAPPDATA%, ~/Library/Caches)."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "aunet_sdk" / "engines"
-
-
 class PlanCache:
-    """Plans and timing caches in one folder; None: `default_folder()`.
+    """Plans and timing caches in one folder; None: `engines_folder()`.
 
     Nothing here raises for the folder's sake: where it cannot be written, that is logged with what to do, and plans
     live for one process.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        self.folder = default_folder() if folder is None else Path(folder)
+        self.folder = engines_folder() if folder is None else Path(folder)
         self._warned = False
 
     def get(self, key: PlanKey, build: Callable[[], bytes]) -> tuple[bytes, bool]:
@@ -118,9 +71,9 @@ class PlanCache:
     def keys(self) -> list[PlanKey]:
         """Of the plans that are here, by file name. Reads headers alone: `load` says whether a plan is whole."""
         found = []
-        for path in sorted(self.folder.glob("*.plan")):
+        for path in files_in(self.folder, "*.plan"):
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-                key = PlanKey(**_read_header(path)["key"])
+                key = PlanKey(**read_header(path)["key"])
                 if key.file_name == path.name:
                     found.append(key)
         return found
@@ -129,8 +82,8 @@ class PlanCache:
         """The plan, or None: there is none, or (logged) it is damaged or was made for something else."""
         path = self.folder / key.file_name
         try:
-            header, payload = _read(path)
-        except FileNotFoundError:
+            header, payload = read_file(path)
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             log.warning("engine %s cannot be used: %s; it is built anew", path, error)
@@ -148,15 +101,15 @@ class PlanCache:
         """Remove a plan that proved useless, unless another process has put a new one there."""
         path = self.folder / key.file_name
         with contextlib.suppress(OSError, ValueError), self.building():
-            if _read(path)[1] == plan:
+            if read_file(path)[1] == plan:
                 path.unlink()
 
     def load_timing(self, key: PlanKey) -> bytes:
         """What the builder learnt before on this device; empty where there is nothing, or it is damaged."""
         path = self.folder / key.timing_name
         try:
-            return _read(path)[1]
-        except FileNotFoundError:
+            return read_file(path)[1]
+        except (FileNotFoundError, NotADirectoryError):
             return b""
         except (OSError, ValueError) as error:
             log.warning("timing cache %s cannot be used: %s; it is begun anew", path, error)
@@ -167,13 +120,16 @@ class PlanCache:
         return self._write(key.timing_name, timing, None) if timing else None
 
     def entries(self) -> list[Entry]:
-        """Every plan and timing cache, by name. Reads the plans whole, since a damaged one is to be told."""
+        """Every plan and timing cache, by name; files that are not ours are left out. Reads the plans whole, since a
+        damaged one is to be told."""
         found = []
-        for path in sorted([*self.folder.glob("*.plan"), *self.folder.glob("*.cache")]):
+        for path in [*files_in(self.folder, "*.plan"), *files_in(self.folder, "*.cache")]:
+            if not is_ours(path):
+                continue
             key, problem = None, None
             try:
                 status = path.stat()
-                header, _ = _read(path)
+                header, _ = read_file(path)
                 if path.suffix == ".plan":
                     key = PlanKey(**header["key"])
                     problem = None if key.file_name == path.name else "lies under the name of another"
@@ -182,45 +138,52 @@ class PlanCache:
             except (OSError, ValueError, TypeError, KeyError) as error:
                 problem = f"damaged: {error}"
             found.append(Entry(path, status.st_size, status.st_mtime, None if problem else key, problem))
-        return found
+        return sorted(found, key=lambda entry: entry.path)
 
     def clear(self) -> tuple[int, int]:
-        """Remove all of them, ONNX Runtime's too, and what cut-off builds left: (files, bytes). OSError passes."""
-        files = size = 0
-        if not self.folder.is_dir():
-            return 0, 0
+        """Remove all of them, ONNX Runtime's too, and what cut-off builds left: (files, bytes). OSError passes.
+
+        Files that do not begin as ours do stay, and so do those of ONNX Runtime in a folder without our marker.
+        """
+        found = [path for pattern in ("*.plan", "*.cache", ".*.partial") for path in files_in(self.folder, pattern)]
+        ours = [path for path in found if is_ours(path)]
+        by_onnxruntime = self.folder / ort_folder.ORT_FOLDER
+        if not ours and not is_file(by_onnxruntime / ort_folder.MARKER):
+            return 0, 0  # no lock, which would leave a file in a folder that may not be ours
         with self.building():
-            by_onnxruntime = self.folder / ORT_FOLDER
-            ours = [path for pattern in ("*.plan", "*.cache", ".*.partial") for path in self.folder.glob(pattern)]
-            for path in (*ours, *(path for path in by_onnxruntime.rglob("*") if path.is_file())):
-                size += path.stat().st_size
-                path.unlink()
-                files += 1
-            if by_onnxruntime.is_dir():
-                shutil.rmtree(by_onnxruntime)
+            files, size = ort_folder.empty(by_onnxruntime)
+            for path in ours:
+                with contextlib.suppress(FileNotFoundError):
+                    size += path.stat().st_size
+                    path.unlink()
+                    files += 1
         return files, size
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:
         """One process at a time; a second waits, and says so. A lock of a process that died is gone with it."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder / _LOCK)
         try:
             self._make_folder()
-            lock = open(self.folder / "build.lock", "ab")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                log.warning("another process builds an engine in %s; waiting for it", self.folder)
+                lock.acquire(poll_interval=_WAIT_S)
         except OSError as error:
             self._complain(error)
             yield
             return
-        with lock:
-            said = False
-            while not _try_lock(lock):
-                if not said:
-                    log.warning("another process builds an engine in %s; waiting for it", self.folder)
-                    said = True
-                time.sleep(_WAIT_S)
-            try:
-                yield
-            finally:
-                _unlock(lock)
+        except NotImplementedError as error:  # a file system without locks: files are still whole, work may be doubled
+            log.info("no lock in the engine cache (%s)", error)
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _make_folder(self) -> None:
         if not self.folder.is_dir():
@@ -228,19 +191,9 @@ class PlanCache:
 
     def _write(self, name: str, payload: bytes, key: dict[str, Any] | None) -> Path | None:
         path = self.folder / name
-        partial = self.folder / f".{name}.{os.getpid()}.partial"
-        header = json.dumps({"key": key, "sha256": hashlib.sha256(payload).hexdigest(), "bytes": len(payload)}).encode()
         try:
             self._make_folder()
-            try:
-                with partial.open("wb") as file:
-                    file.write(_MAGIC + len(header).to_bytes(4, "little") + header)
-                    file.write(payload)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(partial, path)
-            finally:
-                partial.unlink(missing_ok=True)
+            write_file(path, payload, key)
         except OSError as error:
             self._complain(error)
             return None
@@ -255,67 +208,3 @@ class PlanCache:
                 error.strerror or error,
             )
             self._warned = True
-
-
-def _read(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Header and payload. Raises OSError, and ValueError that says what is wrong with it."""
-    with path.open("rb") as file:
-        header = _header(file)
-        payload = file.read()
-    if len(payload) != header.get("bytes"):
-        raise ValueError(f"expected {header.get('bytes')} bytes, got {len(payload)}")
-    if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
-        raise ValueError("its hash does not fit its content")
-    return header, payload
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    """The header alone. Raises as `_read`."""
-    with path.open("rb") as file:
-        return _header(file)
-
-
-def _header(file: BinaryIO) -> dict[str, Any]:
-    start = file.read(len(_MAGIC) + 4)
-    if not start.startswith(_MAGIC) or len(start) < len(_MAGIC) + 4:
-        raise ValueError("it is no plan of this version of aunet_sdk")
-    try:
-        header = json.loads(file.read(int.from_bytes(start[len(_MAGIC) :], "little")))
-    except ValueError:
-        raise ValueError("its header is damaged") from None
-    if not isinstance(header, dict):
-        raise ValueError("its header is damaged")
-    return header
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(file: Any) -> bool:
-        file.seek(0)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(file: Any) -> None:
-        file.seek(0)
-        with contextlib.suppress(OSError):
-            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _try_lock(file: Any) -> bool:
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:  # a file system without locks: files are still whole, work may be done twice
-            log.info("no lock in the engine cache (%s)", error)
-        return True
-
-    def _unlock(file: Any) -> None:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file.fileno(), fcntl.LOCK_UN)

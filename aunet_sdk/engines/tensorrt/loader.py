@@ -18,7 +18,8 @@ from ..cuda.api import DeviceInfo, OutOfDeviceMemory, tells_of_memory
 from ..ring_engine import index_names
 from . import api as trt_api
 from .build import BuildOptions, Profile, Progress, Shapes, build_plan, profile_of, profile_text
-from .cache import PlanCache, PlanKey
+from .cache import PlanCache
+from .plan_file import PlanKey
 
 __all__ = ["Loaded", "PlanInfo", "load_engine", "plan_key"]
 

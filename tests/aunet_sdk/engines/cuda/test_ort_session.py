@@ -15,6 +15,7 @@ from aunet_sdk.engines.cuda.api import OutOfDeviceMemory
 from aunet_sdk.engines.cuda.ort import OrtGpuStreamEngine
 from aunet_sdk.engines.cuda.ort_session import PROVIDERS, log_nodes_on_cpu, nodes_on_cpu, open_session
 from aunet_sdk.engines.tensorrt.cache import PlanCache
+from aunet_sdk.engines.tensorrt.ort_folder import MARKER
 from aunet_sdk.errors import InvalidInput, ModelError
 
 from ..cpu.test_ort import describe, write
@@ -164,13 +165,13 @@ def test_a_damaged_engine_is_removed_and_built_anew(
     good = Session()
     seen = runtime(RuntimeError("TensorRT EP could not deserialize engine from cache: x.engine"), good)
     assert opened(path, tmp_path, folder) is good and len(seen) == 2
-    assert folder.is_dir() and not list(folder.iterdir()) and list(beside.iterdir())
+    assert [path.name for path in folder.iterdir()] == [MARKER] and list(beside.iterdir())
     assert "could not deserialize engine" in caplog.text and f"{folder} was emptied" in caplog.text
 
 
 def test_what_fails_twice_is_an_error(path: Path, tmp_path: Path, runtime: Any) -> None:
-    folder = tmp_path / "a"
-    folder.mkdir()
+    folder = tmp_path / "onnxruntime" / "a"
+    folder.mkdir(parents=True)
     (folder / "x.engine").write_bytes(b"fine")
     seen = runtime(RuntimeError("first"), RuntimeError("second"))
     with pytest.raises(ModelError, match=r"tell-tale\.onnx: second; export it again"):
@@ -182,8 +183,8 @@ def test_what_fails_twice_is_an_error(path: Path, tmp_path: Path, runtime: Any) 
 def test_what_is_no_damaged_engine_is_not_tried_again(
     path: Path, tmp_path: Path, runtime: Any, why: str, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    folder = tmp_path / "a"
-    folder.mkdir()
+    folder = tmp_path / "onnxruntime" / "a"
+    folder.mkdir(parents=True)
     if why != "empty":
         (folder / "x.engine").write_bytes(b"fine")
     seen = runtime(RuntimeError("CUDA failure 2: out of memory" if why == "memory" else "no"))
@@ -192,7 +193,7 @@ def test_what_is_no_damaged_engine_is_not_tried_again(
         def refuse(*_: object) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("shutil.rmtree", refuse)
+        monkeypatch.setattr(Path, "unlink", refuse)
     own = tmp_path / "b" if why == "a folder of the caller's" else folder
     with pytest.raises(OutOfDeviceMemory if why == "memory" else ModelError):
         open_session(path, "tensorrt", {"trt_engine_cache_path": str(folder)}, PlanCache(tmp_path), own)

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from aunet_sdk.engines.tensorrt import cache as module
-from aunet_sdk.engines.tensorrt.cache import ORT_FOLDER, PlanCache, PlanKey, default_folder
+from aunet_sdk._util.paths import NOWHERE, engines_folder
+from aunet_sdk.engines.tensorrt import ort_folder, plan_file
+from aunet_sdk.engines.tensorrt.cache import PlanCache
+from aunet_sdk.engines.tensorrt.ort_folder import ORT_FOLDER
+from aunet_sdk.engines.tensorrt.plan_file import PlanKey
 
 KEY = PlanKey(
     model="a model",
@@ -106,7 +109,7 @@ def test_a_damaged_plan_is_built_anew(tmp_path: Path, harm: str, caplog: pytest.
         assert cache.load(KEY) is None
     assert "built anew" in caplog.text
     if harm != "folder":
-        assert [bool(entry.problem) for entry in cache.entries()] == [True]
+        assert [bool(entry.problem) for entry in cache.entries()] == ([] if harm == "text" else [True])
         assert cache.get(KEY, lambda: b"new") == (b"new", True)
         assert cache.load(KEY) == b"new"
 
@@ -180,7 +183,7 @@ def test_a_full_disk_leaves_the_old_plan(tmp_path: Path, monkeypatch: pytest.Mon
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(plan_file.os, "fsync", full)
     assert cache.store(KEY, b"new") is None
     assert cache.load(KEY) == b"old" and not list(tmp_path.glob(".*.partial"))
 
@@ -219,7 +222,7 @@ def test_entries_and_clear(tmp_path: Path) -> None:
     cache = PlanCache(tmp_path)
     cache.store(KEY, b"plan")
     cache.store_timing(KEY, b"learnt")
-    (tmp_path / f".{KEY.file_name}.99.partial").write_bytes(b"cut off")
+    (tmp_path / f".{KEY.file_name}.99.partial").write_bytes((tmp_path / KEY.file_name).read_bytes()[:20])
     (tmp_path / "notes.txt").write_text("not ours")
     assert [(e.path.suffix, e.key, e.problem) for e in cache.entries()] == [
         (".plan", KEY, None),
@@ -233,11 +236,68 @@ def test_entries_and_clear(tmp_path: Path) -> None:
 def test_clear_removes_what_onnxruntime_keeps(tmp_path: Path) -> None:
     cache = PlanCache(tmp_path)
     folder = tmp_path / ORT_FOLDER / "default-0123"
-    folder.mkdir(parents=True)
+    ort_folder.prepare(folder)
     (folder / "TensorrtExecutionProvider_main.engine").write_bytes(b"engine")
     (folder.parent / "TensorrtExecutionProvider_cache_sm89.timing").write_bytes(b"learnt")
     assert cache.clear() == (2, 12)
     assert not (tmp_path / ORT_FOLDER).exists() and cache.clear() == (0, 0)
+
+
+def everything_in(folder: Path) -> dict[str, bytes | None]:
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_clear_leaves_what_is_not_ours(tmp_path: Path) -> None:
+    """`aunet engine clear --cache DIR` removed every *.plan and *.cache of DIR, and DIR/onnxruntime with all in it."""
+    (tmp_path / "trip.plan").write_text("Monday: Lisbon")
+    (tmp_path / "notes.cache").write_text("")
+    (tmp_path / ".draft.7.partial").write_text("")
+    for name in ("core/session.cc", "core/model.engine", "README.md", "x.timing"):
+        path = tmp_path / "onnxruntime" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a checkout of somebody's")
+    before = everything_in(tmp_path)
+    cache = PlanCache(tmp_path)
+    assert cache.entries() == [] and cache.clear() == (0, 0)
+    assert everything_in(tmp_path) == before
+    cache.store(KEY, b"plan")
+    assert cache.clear()[0] == 1
+    assert everything_in(tmp_path) in (before, before | {"build.lock": b""})
+
+
+def test_clear_leaves_what_others_put_beside_ours(tmp_path: Path) -> None:
+    folder = tmp_path / ORT_FOLDER / "default-0123"
+    ort_folder.prepare(folder)
+    (folder / "main.engine").write_bytes(b"engine")
+    (folder / "notes.txt").write_text("keep")
+    outside = tmp_path / "elsewhere"
+    ort_folder.prepare(outside / "x")
+    (outside / "x" / "main.engine").write_bytes(b"engine")
+    (tmp_path / ORT_FOLDER / "link").symlink_to(outside / "x")
+    assert PlanCache(tmp_path).clear() == (1, 6)
+    assert (folder / "notes.txt").read_text() == "keep" and (outside / "x" / "main.engine").is_file()
+
+
+@pytest.mark.parametrize("version", [b"aunet_sdk plan 1\n", b"aunet_sdk plan 2\n"])
+def test_clear_takes_files_of_other_versions(tmp_path: Path, version: bytes) -> None:
+    """A cache that an earlier version filled has no marker; its files begin as ours do."""
+    (tmp_path / "old.plan").write_bytes(version + b"rest")
+    (tmp_path / KEY.file_name).write_bytes(b"")  # ours by name, and nothing in it: a write that was cut off
+    assert len(PlanCache(tmp_path).entries()) == 2
+    assert PlanCache(tmp_path).clear()[0] == 2
+
+
+def test_onnxruntimes_own_failure_empties_its_folder_alone(tmp_path: Path) -> None:
+    from aunet_sdk.engines.cuda.ort_session import _emptied
+
+    folder = tmp_path / ORT_FOLDER / "default-0123"
+    folder.mkdir(parents=True)
+    (folder / "main.engine").write_bytes(b"a folder that we did not mark")
+    assert not _emptied(folder, ValueError("refused")) and (folder / "main.engine").is_file()
+    ort_folder.prepare(folder)
+    (folder / "notes.txt").write_text("keep")
+    assert _emptied(folder, ValueError("refused"))
+    assert sorted(path.name for path in folder.iterdir()) == [ort_folder.MARKER, "notes.txt"]
 
 
 def test_a_refused_plan_is_not_read_again(tmp_path: Path) -> None:
@@ -280,9 +340,17 @@ def test_who_waits_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the rule of other systems")
-def test_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_folder_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "aunet_sdk" / "engines" == PlanCache().folder
+    assert engines_folder() == tmp_path / "aunet_sdk" / "engines" == PlanCache().folder
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_folder() == tmp_path / ".cache" / "aunet_sdk" / "engines"
+    assert engines_folder() == tmp_path / ".cache" / "aunet_sdk" / "engines"
+
+
+def test_a_user_without_a_home(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is kept, not even by root, and nothing fails."""
+    cache = PlanCache(NOWHERE / "engines")
+    assert cache.get(KEY, lambda: b"plan") == (b"plan", True)
+    assert cache.load_timing(KEY) == b"" and cache.keys() == [] and cache.entries() == [] and cache.clear() == (0, 0)
+    assert caplog.text.count("WARNING") == 1 and "cannot be written" in caplog.text

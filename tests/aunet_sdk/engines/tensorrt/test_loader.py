@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from aunet_sdk.engines import NEW, Query
-from aunet_sdk.engines.tensorrt import cache as cache_module
 from aunet_sdk.engines.tensorrt.build import profile_of
 from aunet_sdk.engines.tensorrt.cache import PlanCache
 from aunet_sdk.engines.tensorrt.engine import TrtStreamEngine
@@ -160,7 +159,7 @@ def test_a_plan_that_does_not_fit_in_a_folder_that_cannot_be_written(
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache_module.os, "replace", refuse)
+        patch.setattr("aunet_sdk.engines.tensorrt.plan_file.os.replace", refuse)
         patch.setattr(Path, "unlink", refuse)
         engine = opened(max_faces=2, exact=True)
     assert trt.builds == builds + 1 and engine.plan.fresh and "cannot be written" in caplog.text
