@@ -98,6 +98,15 @@ def test_alignment_prints_its_ratio(repository: Path) -> None:
     assert run(repository, "alignment.py", "--rounds", 9)[0] == 2
 
 
+def test_events_are_those_of_the_sample_and_of_a_clip(repository: Path, clip: Path) -> None:
+    code, output, figures = run(repository, "events.py", clip, "--threads", 1)
+    assert code == 0, output
+    assert figures["movements"] == 13 and figures["found"] >= 12
+    assert figures["in_pieces"] <= 1 and figures["besides"] <= 4
+    assert abs(figures["onset_s"][1]) <= 0.1 and 0 <= figures["offset_s"][1] <= 0.3
+    assert figures["clips"]["clip.avi"] == {"over_threshold": 0, "events": 0}
+
+
 def test_memory_prints_state_and_allocations(repository: Path) -> None:
     arguments = ("--frames", 5, "--faces", 1, "--threads", 1, "--engine", "onnxruntime")
     code, output, figures = run(repository, "memory.py", *arguments)

@@ -1,0 +1,203 @@
+"""Whether an AU can be seen at all, and why not: covered, turned away, cut off, too small, dark, bright or blurred.
+
+A network gives a number for a mouth behind a hand, too. The peaks of its heatmaps betray it: over a mouth that is
+covered they are lower than over one that is seen. Figures and their command stand in docs/events.md; nothing of it is
+in the paper that this project follows, whose figure 7 shows such failures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from ..errors import InvalidInput
+from ..facs import parse_au
+from ..results import Face
+from .appearance import appearance_of
+
+__all__ = ["AUValidity", "Reason", "Region", "Validity", "region_of"]
+
+
+class Reason(str, Enum):
+    """Why an AU cannot be seen. Where several hold, the first of this order is given."""
+
+    CUT = "cut"
+    """the region lies beyond the frame's edge, in part or whole"""
+    SMALL = "small"
+    """the face has too few pixels"""
+    TURNED = "turned"
+    """the head is turned away too far"""
+    DARK = "dark"
+    """the face is too dark"""
+    BRIGHT = "bright"
+    """the face is overexposed"""
+    BLURRED = "blurred"
+    """the face is out of focus or moves too fast for the camera"""
+    COVERED = "covered"
+    """something is before the region"""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Region(str, Enum):
+    """The parts of the face in which AUs show."""
+
+    BROWS = "brows"
+    EYES = "eyes"
+    NOSE = "nose"
+    MOUTH = "mouth"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+LANDMARKS: Mapping[Region, tuple[int, ...]] = {
+    Region.BROWS: tuple(range(17, 27)),
+    Region.EYES: tuple(range(36, 48)),
+    Region.NOSE: tuple(range(27, 36)),
+    Region.MOUTH: tuple(range(48, 60)),
+}
+"""iBUG numbers of each region: the contour that the landmarks of Table I lie on. One landmark alone is too noisy; the
+chin's (AU17, AU26) are as unsure where it is seen as where it is not, so the mouth stands for it."""
+
+OFFSETS: Mapping[Region, float] = {Region.BROWS: 0.02, Region.EYES: 0.085, Region.NOSE: 0.085, Region.MOUTH: 0.1}
+"""A region is covered where the mean confidence of its landmarks is below the bundle's `min_confidence` plus this."""
+SMOOTH_S = 0.15
+"""Time constant of the mean over time of each confidence."""
+FORGET_S = 1.0
+"""After a gap of this length a face begins anew."""
+MOST_YAW_DEG, MOST_PITCH_DEG = 40.0, 35.0
+LEAST_EYES_PX = 11.0
+"""Distance of the eyes' centres in a face of about 26 px."""
+LEAST_BRIGHTNESS, MOST_BRIGHT_SHARE, LEAST_SHARPNESS = 20.0, 0.5, 0.045
+"""Limits of `Appearance`."""
+
+_REGIONS = tuple(Region)
+_BROWS, _EYES, _NOSE = (1, 2, 3, 4), (5, 6, 7, *range(41, 47)), (9, 11, 38, 39)
+
+
+def region_of(au: str | int) -> Region:
+    """The region in which an AU shows, after Table I; for numbers that it does not have, after FACS."""
+    number = parse_au(au)
+    for region, numbers in ((Region.BROWS, _BROWS), (Region.EYES, _EYES), (Region.NOSE, _NOSE)):
+        if number in numbers:
+            return region
+    return Region.MOUTH
+
+
+@dataclass(frozen=True)
+class Validity:
+    """Whether one AU of one face in one frame can be seen."""
+
+    valid: bool
+    why_not: Reason | None = None
+    """None where it is valid"""
+
+
+@dataclass(eq=False)
+class _Person:
+    seen_s: float
+    levels: np.ndarray
+    """(4,) smoothed mean confidences of the regions"""
+
+
+class AUValidity:
+    """Says for every AU of a face whether it can be seen.
+
+    Args:
+        min_confidence: the bundle's (`detector.bundle.min_confidence`), 0 to 1: it says on which scale the peaks of its
+            heatmaps stand.
+
+    Four numbers are kept per person, and forgotten FORGET_S after the person was seen last. One object serves one
+    stream and one thread. Raises InvalidInput for a number outside its range.
+    """
+
+    def __init__(self, min_confidence: float) -> None:
+        if not 0 <= min_confidence <= 1:
+            raise InvalidInput(f"min_confidence: expected a number from 0 to 1, got {min_confidence!r}")
+        self._limits = np.array([min_confidence + OFFSETS[region] for region in _REGIONS])
+        self._people: dict[int, _Person] = {}
+        self._now_s = -math.inf
+
+    def __len__(self) -> int:
+        """The number of people who are remembered."""
+        return len(self._people)
+
+    def check(
+        self,
+        face: Face,
+        size: tuple[int, int],
+        timestamp_s: float,
+        image: np.ndarray | None = None,
+    ) -> dict[str, Validity]:
+        """By AU name, whether each AU of `face` can be seen.
+
+        Args:
+            size: width and height of the frame in pixels.
+            timestamp_s: the frame's time, not before that of the last call for this face.
+            image: the frame, uint8 (H, W, 3) BGR or (H, W). Without it nothing is dark, bright or blurred.
+
+        Raises InvalidInput.
+        """
+        levels = self._levels(face, float(timestamp_s))
+        whole_face = self._whole_face(face, image)
+        points = face.landmarks
+        outside: np.ndarray = np.any((points < -0.5) | (points >= np.array(size) - 0.5), axis=1)
+        reasons: dict[Region, Reason | None] = {}
+        for region, level, limit in zip(_REGIONS, levels.tolist(), self._limits.tolist(), strict=True):
+            if outside[list(LANDMARKS[region])].any():
+                reasons[region] = Reason.CUT
+            elif whole_face is None and level < limit:
+                reasons[region] = Reason.COVERED
+            else:
+                reasons[region] = whole_face
+        found = {}
+        for au in face.au_names:
+            reason = reasons[region_of(au)]
+            found[au] = Validity(reason is None, reason)
+        return found
+
+    def clear(self) -> None:
+        """Forgets everybody; the next call may have any time."""
+        self._people.clear()
+        self._now_s = -math.inf
+
+    def _levels(self, face: Face, time_s: float) -> np.ndarray:
+        """(4,) mean confidences of the regions, smoothed over time."""
+        levels = np.array([face.landmark_confidence[list(LANDMARKS[region])].mean() for region in _REGIONS])
+        person = self._people.get(face.id)
+        if not math.isfinite(time_s) or (person is not None and time_s < person.seen_s):
+            after = "finite" if person is None else f"of {person.seen_s:g} s or later"
+            raise InvalidInput(f"timestamp_s: expected a time {after}, got {time_s:g} s; clear() between two streams")
+        if person is None or time_s - person.seen_s > FORGET_S:
+            person = self._people[face.id] = _Person(time_s, levels)
+        else:
+            share = -math.expm1((person.seen_s - time_s) / SMOOTH_S)
+            person.levels = person.levels + share * (levels - person.levels)
+            person.seen_s = time_s
+        if time_s > self._now_s:
+            self._now_s = time_s
+            for face_id in [i for i, one in self._people.items() if time_s - one.seen_s > FORGET_S]:
+                del self._people[face_id]
+        return person.levels
+
+    def _whole_face(self, face: Face, image: np.ndarray | None) -> Reason | None:
+        """Why no AU of this face can be seen."""
+        points, pose = face.landmarks, face.pose
+        if math.dist(points[36:42].mean(0), points[42:48].mean(0)) < LEAST_EYES_PX:
+            return Reason.SMALL
+        if not (abs(pose.yaw_deg) <= MOST_YAW_DEG and abs(pose.pitch_deg) <= MOST_PITCH_DEG):
+            return Reason.TURNED
+        looks = None if image is None else appearance_of(image, points)
+        if looks is None:
+            return None
+        if looks.brightness < LEAST_BRIGHTNESS:
+            return Reason.DARK
+        if looks.bright_share > MOST_BRIGHT_SHARE:
+            return Reason.BRIGHT
+        return Reason.BLURRED if looks.sharpness < LEAST_SHARPNESS else None
