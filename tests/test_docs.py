@@ -151,3 +151,18 @@ def test_code_names_pages_that_exist() -> None:
                 titles = re.findall(r"^#+ +(.+?) *$", read(page), re.MULTILINE)
                 assert heading in titles, f'{where} names "{heading}" in {page}; the headings are {titles}'
     assert named > 20
+
+
+def test_the_tree_is_true() -> None:
+    """The walk, the tree and the table of docs/architecture.md name every package and no file that is not there."""
+    text = read("docs/architecture.md")
+    here = (HERE, HERE / "aunet_sdk")
+    for path in re.findall(r"`([\w./]+(?:\.py|/))`", text) + re.findall(r"\b((?:\w+/)+\w+\.py)\b", text):
+        assert any(folder.joinpath(path).exists() for folder in here), f"docs/architecture.md names {path}"
+    tree = text.split("## Where things lie\n", 1)[1].split("\n\n", 1)[0]
+    for module in HERE.joinpath("aunet_sdk").rglob("__init__.py"):
+        package = module.parent
+        if package != HERE / "aunet_sdk":
+            assert re.search(rf"^ +{package.name}/ ", tree, re.MULTILINE), f"the tree lacks {package.name}/"
+    for module in HERE.joinpath("aunet_sdk").glob("[a-z]*.py"):
+        assert module.name in tree, f"the tree lacks {module.name}"
