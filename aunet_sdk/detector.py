@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
 from os import PathLike
 from types import TracebackType
@@ -14,56 +12,74 @@ from typing import SupportsIndex
 import numpy as np
 
 from .bundle import Bundle
-from .engines import open_engine
-from .errors import AUNetError, InvalidInput, SourceLost
-from .faces.finders.base import LONGER_SIDE_PX
+from .engines import StreamEngine, StreamStates, open_engine
+from .errors import AUNetError, InvalidInput
+from .faces.finders.base import LONGER_SIDE_PX, FaceFinder
 from .faces.finders.choice import open_finder
 from .faces.tracker import Tracker
 from .options import DetectorOptions, LookAhead
 from .pipeline.crop_inference import FaceNetwork
-from .pipeline.session import Selection, Session
+from .pipeline.emission import Emission, Selection
+from .pipeline.session import Session
 from .post.baseline import RestingFaces
 from .results import FrameResult
-from .sources import Frame, Source, VideoFile, as_bgr, open_source
+from .sources import Frame, VideoFile, as_bgr, open_source
+from .stream import Stream, results_of
 
 STILL_LONGER_SIDE_PX = 640
 """a single picture is searched at this size, for small faces"""
+
+_STILL_FPS = 1.0
+"""of the states for single pictures, which have no neighbours"""
+
+FinderFactory = Callable[[DetectorOptions], FaceFinder]
+EngineFactory = Callable[[Bundle, DetectorOptions], StreamEngine]
+NetworkFactory = Callable[[StreamEngine], FaceNetwork]
 
 
 class Detector:
     """Finds the faces in pictures or video, follows them, and gives the probability of every Action Unit.
 
     One detector serves one caller at a time; calls from several threads wait for each other. `push` and `flush` share
-    one stream of frames; `detect`, every `detect_video` and every `stream` have one of their own and do not disturb
-    it.
+    one stream of frames; `detect`, every `detect_video`, every `stream` and every `open_stream` have one of their own
+    and do not disturb it, nor each other.
 
     `Face.score` is the geometric mean of the finder's last score, halved for every second that the finder has looked
     without seeing the face, and of the mean landmark confidence.
+
+    Args:
+        options: None: the defaults.
+        finder, engine, network: functions that make parts of your own in place of those that the options name, such as
+            `finder=lambda options: MyFinder()`. The detector closes the engine.
 
     Raises InvalidInput (options that the bundle cannot serve), ModelError (no usable bundle), BackendUnavailable (no
     engine or finder) on construction; AUNetError from every method after `close`.
     """
 
-    def __init__(self, options: DetectorOptions | None = None) -> None:
+    def __init__(
+        self,
+        options: DetectorOptions | None = None,
+        *,
+        finder: FinderFactory | None = None,
+        engine: EngineFactory | None = None,
+        network: NetworkFactory = FaceNetwork,
+    ) -> None:
         self.options = options if options is not None else DetectorOptions()
         if not isinstance(self.options, DetectorOptions):
             raise InvalidInput(f"options: expected DetectorOptions, got {type(options).__name__}")
         bundle = Bundle.load(self.options.model)
         self._selection = _select(bundle, self.options)
-        self.finder = open_finder(self.options.finder, self.options.finder_model)
-        self.engine = open_engine(
-            bundle,
-            self.options.engine,
-            max_faces=self.options.max_faces,
-            threads=self.options.threads,
-            options=self.options.engine_options,
-        )
-        self._network = FaceNetwork(self.engine)
+        self.finder = (finder or _named_finder)(self.options)
+        self.engine = (engine or _named_engine)(bundle, self.options)
+        try:
+            self._network = network(self.engine)
+        except BaseException:
+            self.engine.close()
+            raise
         self._lock = threading.RLock()
         self._closed = False
-        self._left_out = 0
-        self._session = self._new_session(self.options.look_ahead)
-        self._index = 0
+        self._still_states: StreamStates | None = None
+        self._stream = self.open_stream()
 
     @property
     def bundle(self) -> Bundle:
@@ -84,7 +100,26 @@ class Detector:
     @property
     def faces_left_out(self) -> int:
         """How often a face that the finder saw in the stream of `push` was not followed, because of `max_faces`."""
-        return self._left_out + self._session.tracker.left_out
+        return self._stream.faces_left_out
+
+    @property
+    def faces_unanswered(self) -> int:
+        """How often a face is missing from a final result of the stream of `push`, see `Stream.faces_unanswered`."""
+        return self._stream.faces_unanswered
+
+    def open_stream(self, look_ahead: LookAhead | None = None) -> Stream:
+        """One more stream over this detector's engine, for another camera or video: with `push`, `flush` and `close`
+        as here, and faces, ids and neighbours in time of its own. `Detector.push` is the detector's first stream.
+
+        Args:
+            look_ahead: as in DetectorOptions; None: that of the options.
+
+        A stream takes memory for its states with its first frame (docs/api.md says how much) and gives it back with
+        `close`, or when nobody holds it any more. Raises InvalidInput for an unknown look_ahead.
+        """
+        self._check_open()
+        chosen = self.options.look_ahead if look_ahead is None else look_ahead
+        return Stream(lambda states: self._new_session(chosen, states=states), self._lock, self._check_open)
 
     def detect(self, image: np.ndarray) -> FrameResult:
         """The faces of one picture, without a memory: index 0, time 0, context "none", ids from 1, largest faces
@@ -99,17 +134,20 @@ class Detector:
         picture = as_bgr(image)
         with self._lock:
             self._check_open()
-            session = self._new_session("none", STILL_LONGER_SIDE_PX)
+            if self._still_states is None:
+                self._still_states = self.engine.open_states(_STILL_FPS)
+            session = self._new_session("none", STILL_LONGER_SIDE_PX, self._still_states)
             return session.push(picture, 0.0, 0)[0]
 
     def detect_video(self, path: str | PathLike[str]) -> Iterator[FrameResult]:
         """The results of all frames of a video file, in order, each with both neighbours in time where they exist.
 
         The same as `push` with look_ahead "full" on every frame and then `flush`. Where the file breaks off, the
-        results of all good frames come before SourceLost is raised. Raises InvalidInput at once where it is no video.
+        results of all good frames come before SourceLost is raised; the same holds for every other error, see
+        `stream`. Raises InvalidInput at once where it is no video.
         """
         self._check_open()
-        return self._run(VideoFile(path), self._new_session("full"))
+        return results_of(VideoFile(path), self.open_stream("full"))
 
     def push(self, image: np.ndarray, timestamp_s: float) -> list[FrameResult]:
         """Take in the next frame of your own loop; returns whatever results are ready, in frame order.
@@ -126,26 +164,14 @@ class Detector:
         error of the finder or the engine the frame has no result and no index: it may be pushed again, or the next
         may come, and what was due comes with it.
         """
-        picture = as_bgr(image)
-        time_s = _checked_time(timestamp_s)
-        with self._lock:
-            self._check_open()
-            results = self._session.push(picture, time_s, self._index)
-            self._index += 1
-            return results
+        return self._stream.push(image, timestamp_s)
 
     def flush(self) -> list[FrameResult]:
         """The results that still waited for a later frame. The next `push` begins a new stream: index 0, ids from 1.
 
         After an error of the engine everything is as before: `flush` again, or go on with `push`.
         """
-        with self._lock:
-            self._check_open()
-            results = self._session.flush()
-            self._left_out += self._session.tracker.left_out
-            self._session = self._new_session(self.options.look_ahead)
-            self._index = 0
-            return results
+        return self._stream.flush()
 
     def stream(self, source: SupportsIndex | str | PathLike[str] | Iterable[Frame]) -> Iterator[FrameResult]:
         """Results from a camera (its number), a file, a folder of pictures, or any iterable of Frame, as they become
@@ -153,12 +179,18 @@ class Detector:
         taken for the frames of a video at 25 fps; `aunet_sdk.sources.ImageFolder` takes another rate.
 
         A source that is opened here is closed at the end, also where the iteration is given up. Raises InvalidInput at
-        once for a path that cannot be read; SourceLost where the source stops to deliver, and InvalidInput for a frame
-        with a wrong image or time, both after the results that were left.
+        once for a path that cannot be read, and for what is no source; SourceLost where the source stops to deliver;
+        InvalidInput for a frame with a wrong image or time, and for what is no Frame, with its position. These, and
+        whatever else the source or the engine raises (an OSError, Ctrl-C), come after the results of all frames that
+        were read before.
         """
         self._check_open()
         opened = open_source(source) if isinstance(source, (SupportsIndex, str, PathLike)) else source
-        return self._run(opened, self._new_session(self.options.look_ahead), close=opened is not source)
+        if not isinstance(opened, Iterable):
+            raise InvalidInput(
+                f"source: expected a path, a camera's number or an iterable of Frame, got {type(source).__name__}"
+            )
+        return results_of(opened, self.open_stream(), close=opened is not source)
 
     def close(self) -> None:
         """Give back the engine. Results that still waited are lost: `flush` first. May be called twice."""
@@ -175,50 +207,34 @@ class Detector:
     ) -> None:
         self.close()
 
-    def _run(self, source: Iterable[Frame] | Source, session: Session, close: bool = True) -> Iterator[FrameResult]:
-        frames = iter(source)
-        wrong: SourceLost | InvalidInput | None = None
-        try:
-            while True:
-                start_s = time.perf_counter()
-                try:
-                    frame = next(frames, None)
-                    if frame is None:
-                        break
-                    decode_ms = 1e3 * (time.perf_counter() - start_s)
-                    picture, time_s = as_bgr(frame.image), _checked_time(frame.timestamp_s)
-                    with self._lock:
-                        self._check_open()
-                        results = session.push(picture, time_s, frame.index, decode_ms)
-                except (SourceLost, InvalidInput) as error:
-                    wrong = error
-                    break
-                yield from results
-            with self._lock:
-                self._check_open()
-                results = session.flush()
-            yield from results
-            if wrong is not None:
-                raise wrong
-        finally:
-            if close and isinstance(source, Source):
-                source.close()
-
-    def _new_session(self, look_ahead: LookAhead, longer_side_px: int = LONGER_SIDE_PX) -> Session:
+    def _new_session(
+        self, look_ahead: LookAhead, longer_side_px: int = LONGER_SIDE_PX, states: StreamStates | None = None
+    ) -> Session:
         options = self.options
         tracker = Tracker(self.bundle.min_confidence, options.detect_interval_s, options.max_faces, options.min_face_px)
         resting = RestingFaces(self._selection.thresholds) if options.baseline == "person" else None
-        return Session(self._network, self.finder, tracker, look_ahead, self._selection, longer_side_px, resting)
+        emission = Emission(self._selection, resting)
+        return Session(self._network, self.finder, tracker, look_ahead, emission, longer_side_px, states)
 
     def _check_open(self) -> None:
         if self._closed:
             raise AUNetError("this Detector is closed; make a new one")
 
 
-def _checked_time(timestamp_s: object) -> float:
-    if not isinstance(timestamp_s, Real) or isinstance(timestamp_s, bool) or not math.isfinite(timestamp_s):
-        raise InvalidInput(f"timestamp_s: expected a finite number of seconds, got {timestamp_s!r}")
-    return float(timestamp_s)
+def _named_finder(options: DetectorOptions) -> FaceFinder:
+    """The finder that the options name."""
+    return open_finder(options.finder, options.finder_model)
+
+
+def _named_engine(bundle: Bundle, options: DetectorOptions) -> StreamEngine:
+    """The engine that the options name."""
+    return open_engine(
+        bundle,
+        options.engine,
+        max_faces=options.max_faces,
+        threads=options.threads,
+        options=options.engine_options,
+    )
 
 
 def _select(bundle: Bundle, options: DetectorOptions) -> Selection:
@@ -234,4 +250,6 @@ def _select(bundle: Bundle, options: DetectorOptions) -> Selection:
         thresholds = dict.fromkeys(names, float(options.thresholds))
     thresholds.update(given)
     columns = [names.index(name) for name in wanted]
-    return Selection(np.array(columns, np.intp), tuple(wanted), np.array([thresholds[n] for n in wanted], np.float32))
+    limits = np.array([thresholds[n] for n in wanted], np.float32)
+    limits.flags.writeable = False
+    return Selection(np.array(columns, np.intp), tuple(wanted), limits)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ._util.readonly import ReadOnlyDict
 from .errors import InvalidInput
+from .facs import au_name
 
 LANDMARK_COUNT = 68
 
@@ -46,7 +47,10 @@ class HeadPose:
 
 def _array(name: str, value: object, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """`value` as a read-only array of this shape and dtype; raises InvalidInput."""
-    array: np.ndarray = np.array(value, dtype=dtype)
+    if isinstance(value, np.ndarray) and value.base is None and value.dtype == dtype and not value.flags.writeable:
+        array = value  # nobody can change it: shared, such as the thresholds of all faces
+    else:
+        array = np.array(value, dtype=dtype)
     if array.shape != shape:
         raise InvalidInput(f"{name}: expected an array of shape {shape}, got {array.shape}")
     array.flags.writeable = False
@@ -80,6 +84,10 @@ class Face:
     context: Context = Context.NONE
     provisional: bool = False
     """True: an early estimate without the later frame, a final one follows (look_ahead="both")"""
+    logits: np.ndarray | None = None
+    """(n,) float32: ln(p / (1 - p)) of the probabilities, not rounded by them; where None is given it is computed"""
+    thresholds: np.ndarray | None = None
+    """(n,) float32 in [0, 1]: from which probability on an AU is active; NaN where they are not known"""
 
     def __post_init__(self) -> None:
         names = tuple(self.au_names)
@@ -100,12 +108,31 @@ class Face:
             ),
             ("probabilities", _array("probabilities", self.probabilities, (count,), np.float32)),
             ("active", _array("active", self.active, (count,), np.bool_)),
+            ("logits", _array("logits", self._known_logits(), (count,), np.float32)),
+            ("thresholds", _array("thresholds", self._known_thresholds(count), (count,), np.float32)),
             ("context", context),
             ("id", int(self.id)),
             ("score", float(self.score)),
             ("provisional", bool(self.provisional)),
         ):
             object.__setattr__(self, name, value)
+
+    def _known_logits(self) -> np.ndarray:
+        if self.logits is not None:
+            return self.logits
+        inside = np.clip(np.asarray(self.probabilities, np.float64), 1e-7, 1 - 1e-7)
+        return np.log(inside / (1 - inside))
+
+    def _known_thresholds(self, count: int) -> np.ndarray:
+        return np.full(count, np.nan) if self.thresholds is None else self.thresholds
+
+    def is_active(self, au: str | int) -> bool:
+        """Whether this AU is active, in any spelling: "AU12", "12" or 12. Raises InvalidInput for an AU that is not
+        among `au_names`."""
+        name = au_name(au)
+        if name not in self.au_names:
+            raise InvalidInput(f"au: expected one of {', '.join(self.au_names)}, got {name}")
+        return bool(self.active[self.au_names.index(name)])
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Of a pickle or a deep copy, whose arrays NumPy makes writeable."""

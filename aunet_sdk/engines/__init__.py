@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from .base import NEW, Query, Slot, StepResult, StreamEngine
+from .base import NEW, Query, Slot, StepResult, StreamEngine, StreamStates
 from .registry import available_engines, open_engine
 
-__all__ = ["NEW", "Query", "Slot", "StepResult", "StreamEngine", "available_engines", "open_engine"]
+__all__ = [
+    "NEW",
+    "Query",
+    "Slot",
+    "StepResult",
+    "StreamEngine",
+    "StreamStates",
+    "available_engines",
+    "open_engine",
+]

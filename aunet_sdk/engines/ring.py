@@ -18,10 +18,14 @@ from ..bundle import StateSpec
 from ..errors import EngineMismatch
 from .base import Slot
 
-__all__ = ["Ring", "initial_rows"]
+__all__ = ["MOST_FPS", "Ring", "initial_rows", "most_rows", "state_bytes"]
 
 log = logging.getLogger(__name__)
 
+MOST_FPS = 240
+"""Rings grow up to what max_faces need at this rate; a session gives less context where frames come faster."""
+_SPARE_FPS = 20
+"""Timestamps that jitter, a face that is looked at twice, and gaps between rows take some more."""
 _GROWTH = 1 / 8
 """Share that a ring grows by: at width 256 a row has 2 MiB, so that doubling would keep much more than is needed."""
 
@@ -33,6 +37,16 @@ def initial_rows(spec: StateSpec, interval_s: float, fps: float) -> int:
     return math.ceil(span_s * fps - 1e-9) + 1
 
 
+def state_bytes(spec: StateSpec) -> int:
+    """Of one row."""
+    return int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
+
+
+def most_rows(spec: StateSpec, interval_s: float, max_faces: int) -> int:
+    """Rows that a ring grows up to: max_faces at MOST_FPS, with some to spare."""
+    return max_faces * initial_rows(spec, interval_s, MOST_FPS + _SPARE_FPS)
+
+
 class Ring:
     """`rows` rows of `spec.shape` on "cpu" or "cuda", never more than `max_rows`.
 
@@ -42,7 +56,7 @@ class Ring:
     def __init__(self, spec: StateSpec, rows: int, max_rows: int, device: str = "cpu", device_id: int = 0) -> None:
         self.spec = spec
         self.dtype = np.dtype(spec.dtype)
-        self.row_bytes = int(np.prod(spec.shape)) * self.dtype.itemsize
+        self.row_bytes = state_bytes(spec)
         self._max_rows = max(rows, max_rows)
         self._device, self._device_id = device, device_id
         self._keeps = "former" in spec.roles

@@ -5,8 +5,9 @@ An engine derives from RingEngine, fills the attributes named there and implemen
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import TypeVar
@@ -15,8 +16,9 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..errors import BundleMismatch, EngineMismatch, InvalidInput
-from .base import NEW, Frame, Query, Slot, StepResult
+from .base import NEW, Frame, Query, Slot, StepResult, StreamStates
 from .ring import Ring
+from .states import RingStates
 
 __all__ = ["RingEngine", "check_faces", "check_fps", "index_names", "load_bundle"]
 
@@ -56,7 +58,7 @@ class RingEngine(ABC):
     """step and query of StreamEngine (engines/base.py) over `_execute`.
 
     What a deriving class sets:
-        bundle, max_faces; _rings: one per state; _max_queries: rows of one run, at least 2 max_faces
+        bundle, max_faces; _fps: that rings are first laid out for; _max_queries: rows of one run, at least 2 max_faces
         crops; _indices int64 (index inputs, >= _max_queries), _logits float32 (>= _max_queries, n): one row per query;
         _heatmaps float32 (max_faces, 68, R/4, R/4): by `_lay_out`, or elsewhere in memory by itself
 
@@ -68,7 +70,7 @@ class RingEngine(ABC):
     bundle: Bundle
     max_faces: int
     crops: np.ndarray
-    _rings: tuple[Ring, ...]
+    _fps: float
     _max_queries: int
     _indices: np.ndarray
     _logits: np.ndarray
@@ -76,16 +78,27 @@ class RingEngine(ABC):
     _no_crop: np.ndarray
     _no_heatmaps: np.ndarray
     _frame = 0
+    _default: RingStates | None = None
+    _opened: weakref.WeakSet[RingStates] | None = None
     timed: bool = False
     copy_ms: tuple[float, float] = (0.0, 0.0)
 
     @abstractmethod
-    def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
+    def _execute(self, n_new: int, count: int, starts: Sequence[int], rings: Sequence[Ring]) -> None:
         """Run the graph on `crops[:n_new]` and on `_indices[:, :count]`.
 
-        n_new >= 1: heatmaps go to `_heatmaps`, the states to row `starts[i]` and on of ring i. n_new == 0: neither is
-        touched, the queries alone are answered. The logits go to `_logits[:count]`; count may be 0.
+        n_new >= 1: heatmaps go to `_heatmaps`, the states to row `starts[i]` and on of `rings[i]`. n_new == 0: neither
+        is touched, the queries alone are answered. The logits go to `_logits[:count]`; count may be 0.
         """
+
+    @abstractmethod
+    def _new_rings(self, fps: float) -> tuple[Ring, ...]:
+        """One ring per state, laid out for one face at this rate."""
+
+    def _retire(self) -> Callable[[tuple[Ring, ...]], object] | None:
+        """What takes rings back that are no longer wanted, in any thread; it must not hold the engine. None: they are
+        ordinary memory."""
+        return None
 
     @abstractmethod
     def close(self) -> None:
@@ -110,11 +123,51 @@ class RingEngine(ABC):
     def _check_open(self) -> None:
         """InvalidInput where the engine was closed."""
 
+    @property
+    def _rings(self) -> tuple[Ring, ...]:
+        """Those of the set for callers with a single stream; empty after `close`."""
+        try:
+            return self._chosen(None).rings
+        except InvalidInput:
+            return ()
+
+    def open_states(self, fps: float | None = None) -> RingStates:
+        """See StreamEngine."""
+        self._check_open()
+        if fps is not None:
+            check_fps(fps)
+        states = RingStates(self._new_rings(self._fps if fps is None else fps), self._retire())
+        self._opened = weakref.WeakSet() if self._opened is None else self._opened
+        self._opened.add(states)
+        return states
+
+    def _chosen(self, states: StreamStates | None) -> RingStates:
+        """The caller's states, or those that the engine keeps. InvalidInput where they are not this engine's."""
+        if states is None:
+            if self._default is None:
+                self._default = self.open_states()
+                self._default.settles = True
+            return self._default
+        if not isinstance(states, RingStates) or states not in (self._opened or ()) or not states.rings:
+            raise InvalidInput("states: expected open ones of this engine, got others; use open_states")
+        return states
+
+    def _close_states(self) -> None:
+        """For `close`: all rings are given back."""
+        for states in list(self._opened or ()):
+            states.close()
+        self._default = None
+
     def step(
-        self, n_new: int, queries: Sequence[Query | None] = (), causal: Sequence[Slot | None] | None = None
+        self,
+        n_new: int,
+        queries: Sequence[Query | None] = (),
+        causal: Sequence[Slot | None] | None = None,
+        states: StreamStates | None = None,
     ) -> StepResult:
         """See StreamEngine."""
         self._check_open()
+        chosen = self._chosen(states)
         self.copy_ms = 0.0, 0.0
         if not 0 <= n_new <= self.max_faces:
             raise InvalidInput(f"n_new: expected 0 to {self.max_faces} (max_faces), got {n_new}")
@@ -126,49 +179,48 @@ class RingEngine(ABC):
         if len(final) + len(ahead) > self._max_queries:  # those of kept frames alone are answered before
             early = [(i, query) for i, query in final if i >= n_new]
             final = final[: len(final) - len(early)]
-            logits[[i for i, _ in early]] = self._answer(early)
-        slots = self._run(n_new, final + ahead) if n_new or final else []
-        for i, query in final:
-            due = slots[i] if query.due is NEW else query.due
-            due.settled = True
+            logits[[i for i, _ in early]] = self._answer(early, chosen)
+        slots = self._run(n_new, final + ahead, chosen.rings) if n_new or final else []
+        if chosen.settles:
+            chosen.settle(slots[i] if query.due is NEW else query.due for i, query in final)
         logits[[i for i, _ in final]] = self._logits[: len(final)]
         logits_causal = None if causal is None else self._logits[len(final) : len(final) + n_new].copy()
         return StepResult(self._heatmaps[:n_new], logits, logits_causal, slots)
 
-    def query(self, queries: Sequence[Query]) -> np.ndarray:
+    def query(self, queries: Sequence[Query], states: StreamStates | None = None) -> np.ndarray:
         """See StreamEngine. One run of the graph with an empty crop per `_max_queries` queries."""
         self._check_open()
         self.copy_ms = 0.0, 0.0
-        return self._answer(list(enumerate(queries)))
+        return self._answer(list(enumerate(queries)), self._chosen(states))
 
     def _add_copies(self, in_ms: float, out_ms: float) -> None:
         """For `_execute`, which may run more than once in a step."""
         self.copy_ms = self.copy_ms[0] + in_ms, self.copy_ms[1] + out_ms
 
-    def _answer(self, asked: Sequence[tuple[int, Query]]) -> np.ndarray:
+    def _answer(self, asked: Sequence[tuple[int, Query]], states: RingStates) -> np.ndarray:
         logits = np.empty((len(asked), len(self.bundle.au_numbers)), np.float32)
         for start in range(0, len(asked), self._max_queries):
             part = asked[start : start + self._max_queries]
-            self._run(0, part)
+            self._run(0, part, states.rings)
             logits[start : start + len(part)] = self._logits[: len(part)]
-        for _, query in asked:
-            query.due.settled = True  # type: ignore[union-attr]  # _run lets no NEW through
+        if states.settles:
+            states.settle(query.due for _, query in asked if query.due is not NEW)
         return logits
 
-    def _run(self, n_new: int, asked: Sequence[tuple[int, Query]]) -> list[Slot]:
+    def _run(self, n_new: int, asked: Sequence[tuple[int, Query]], rings: Sequence[Ring]) -> list[Slot]:
         """Run the graph on n_new crops and the (crop, query) pairs; their logits are then in `_logits`, row by row."""
-        reading = self._resolve(n_new, asked)
-        starts = [ring.take(n_new, rows) for ring, rows in zip(self._rings, reading, strict=True)] if n_new else []
-        self._execute(n_new, len(asked), starts)
+        reading = self._resolve(n_new, asked, rings)
+        starts = [ring.take(n_new, rows) for ring, rows in zip(rings, reading, strict=True)] if n_new else []
+        self._execute(n_new, len(asked), starts, rings)
         slots = [Slot(self._frame, row, tuple(start + row for start in starts)) for row in range(n_new)]
-        for ring, start in zip(self._rings, starts, strict=False):
+        for ring, start in zip(rings, starts, strict=False):
             ring.claim(start, slots)
         self._frame += 1
         return slots
 
-    def _resolve(self, n_new: int, asked: Sequence[tuple[int, Query]]) -> list[set[int]]:
+    def _resolve(self, n_new: int, asked: Sequence[tuple[int, Query]], rings: Sequence[Ring]) -> list[set[int]]:
         """Fill `_indices`; the rows of each ring that will be read. InvalidInput, EngineMismatch."""
-        reading: list[set[int]] = [set() for _ in self._rings]
+        reading: list[set[int]] = [set() for _ in rings]
         names = index_names(self.bundle)
         for j, (crop, query) in enumerate(asked):
             frames: dict[str, Frame] = {"former": query.former, "due": query.due, "later": query.later}
@@ -182,7 +234,7 @@ class RingEngine(ABC):
                     self._indices[k, j] = -1 - crop
                     continue
                 row = slot.rows[i] if i < len(slot.rows) else -1
-                if not self._rings[i].holds(slot, row):
+                if not rings[i].holds(slot, row):
                     raise EngineMismatch(
                         f"expected state {name} of {slot}, got a row given to another frame or another engine; "
                         "ask for a frame as due once, and hand slots to the engine that made them"

@@ -7,8 +7,9 @@ it is told what the finder and the network saw, and decides.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 import numpy as np
 
@@ -35,7 +36,7 @@ QUICK_FACE_PX = 24
 """every face that is followed must be this large in a quick look, far above what finders need"""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Track:
     """One face that is followed."""
 
@@ -62,6 +63,10 @@ class Track:
         and of the mean landmark confidence."""
         denied = 0.0 if self.denied_s is None else max(0.0, now_s - self.denied_s)
         return float(np.sqrt(self.finder_score * 0.5 ** (denied / SCORE_HALF_LIFE_S) * min(1.0, self.confidence)))
+
+
+_NAMES = tuple(each.name for each in fields(Track))
+_state = attrgetter(*_NAMES)
 
 
 @dataclass(eq=False)
@@ -220,9 +225,20 @@ class Tracker:
             self.live = [track for track in self.live if track not in dropped]
         return dropped
 
-    def reset(self) -> None:
-        """Forget all faces; the ids go on."""
-        self.live, self.lost, self._found_s, self._full = [], [], None, False
+    def snapshot(self) -> Callable[[], None]:
+        """What puts tracks and counts back to where they are now, for a frame that cannot be worked through."""
+        live, lost = self.live.copy(), self.lost.copy()
+        left_out, next_id, found_s, full = self.left_out, self._next_id, self._found_s, self._full
+        kept = [(track, _state(track)) for track in (*live, *lost)]
+
+        def restore() -> None:
+            self.live, self.lost = live, lost
+            self.left_out, self._next_id, self._found_s, self._full = left_out, next_id, found_s, full
+            for track, values in kept:
+                for name, value in zip(_NAMES, values, strict=True):
+                    setattr(track, name, value)
+
+        return restore
 
 
 def _boxes(things: Sequence[Track | FoundFace]) -> np.ndarray:

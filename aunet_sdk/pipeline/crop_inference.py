@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _native
-from ..engines.base import Query, Slot, StepResult, StreamEngine
+from ..engines.base import Query, Slot, StepResult, StreamEngine, StreamStates
 from ..errors import InvalidInput
 from ..faces.finders.base import FoundFace
 from ..faces.plausibility import Drift, drift_of
@@ -19,7 +19,7 @@ from .stage_timer import StageTimer
 _kernel = _native.load("geometry")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Seen:
     """What one crop showed."""
 
@@ -67,6 +67,7 @@ class FaceNetwork:
         timer: StageTimer,
         queries: Sequence[Query | None] = (),
         causal: Sequence[Slot | None] | None = None,
+        states: StreamStates | None = None,
     ) -> tuple[list[Seen], StepResult]:
         """Cut one crop per matrix out of the frame (uint8 (H, W, 3) BGR), run one step of the engine, decode the
         points."""
@@ -75,7 +76,7 @@ class FaceNetwork:
             for crop, matrix in zip(self.engine.crops, matrices, strict=False):
                 alignment.warp_crop(*alignment.reduce_for_crop(image, matrix, side, self._reduced), crop)
         with timer.stage("network"):
-            result = self.engine.step(len(matrices), queries, causal)
+            result = self.engine.step(len(matrices), queries, causal, states)
         copies = getattr(self.engine, "copy_ms", None)  # (in, out) of the last step, where the engine can tell
         if copies is not None:
             timer.add_copies(*copies)

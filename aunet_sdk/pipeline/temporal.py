@@ -28,13 +28,16 @@ RECENT_COUNT = 15
 TOLERANCE_PERIODS = 1.5
 """A neighbour is at most this many frame periods off t - T or t + T."""
 
+SPARSE_COUNT = 5
+"""Differences of time from which on something is said about the rate."""
+
 EPSILON_S = 1e-6
 """Rounding of timestamps."""
 
 _CHOICES = ("full", "none", "both")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Due(Generic[T]):
     """A frame whose turn it is, with its neighbours."""
 
@@ -58,20 +61,27 @@ class TemporalBuffer(Generic[T]):
     after t + `interval_s` is there. What comes out depends on the timestamps alone.
 
     What is kept: the frames that wait, those that can still become a former neighbour, and one before them; about
-    2 * `interval_s` of frames.
+    2 * `interval_s` of frames. With `most_fps` that is bounded: no more frames wait than come in `interval_s` at that
+    rate, and one; where they come faster the oldest is due before its later neighbour is there. In all, twice as many
+    and one are kept.
 
     Args:
         interval_s: T, seconds, at least 0.001.
         look_ahead: "full": every frame once, with both neighbours, `interval_s` late. "none": at once, without the
             later one. "both": at once and provisional, and once more when due.
         on_evict: told every item that is not needed any more, oldest first, also on `flush`.
+        most_fps: rate up to which every neighbour is kept; None: whatever the rate is.
 
     Raises:
         InvalidInput: an interval that is not finite or below 0.001, an unknown look_ahead.
     """
 
     def __init__(
-        self, interval_s: float = 0.4, look_ahead: LookAhead = "full", on_evict: Callable[[T], None] | None = None
+        self,
+        interval_s: float = 0.4,
+        look_ahead: LookAhead = "full",
+        on_evict: Callable[[T], None] | None = None,
+        most_fps: float | None = None,
     ) -> None:
         if not (math.isfinite(interval_s) and interval_s >= 0.001):
             raise InvalidInput(f"interval_s: expected at least 0.001 s, got {interval_s}")
@@ -80,6 +90,9 @@ class TemporalBuffer(Generic[T]):
         self.interval_s = float(interval_s)
         self.look_ahead: LookAhead = look_ahead
         self._on_evict = on_evict
+        self._most_waiting = None if most_fps is None else math.ceil(interval_s * most_fps - EPSILON_S) + 1
+        self.crowded = False
+        """frames came faster than `most_fps`, and one was due, or forgotten, before its time"""
         self._times: list[float] = []
         self._items: list[T] = []
         self._waiting = 0  # index of the first frame that was not due yet; all before it are kept as neighbours
@@ -91,18 +104,28 @@ class TemporalBuffer(Generic[T]):
         return len(self._items)
 
     @property
+    def waiting(self) -> int:
+        """Items that are not due yet."""
+        return len(self._times) - self._waiting
+
+    @property
     def period_s(self) -> float | None:
         """Frame period, seconds; None before the second frame."""
         return self._period_s
 
+    @property
+    def sparse(self) -> bool:
+        """Whether the frames are so far apart that none can be a neighbour of another."""
+        return len(self._differences) >= SPARSE_COUNT and (self._period_s or 0.0) > 2 * self.interval_s
+
     def snapshot(self) -> Callable[[], None]:
         """What puts the buffer back to where it is now, for a frame that cannot be worked through after all."""
         times, items, differences = self._times.copy(), self._items.copy(), self._differences.copy()
-        waiting, period_s = self._waiting, self._period_s
+        waiting, period_s, crowded = self._waiting, self._period_s, self.crowded
 
         def restore() -> None:
             self._times, self._items, self._differences = times, items, differences
-            self._waiting, self._period_s = waiting, period_s
+            self._waiting, self._period_s, self.crowded = waiting, period_s, crowded
 
         return restore
 
@@ -131,6 +154,10 @@ class TemporalBuffer(Generic[T]):
             while time_s >= self._times[self._waiting] + self.interval_s - EPSILON_S:
                 dues.append(self._due(self._waiting))
                 self._waiting += 1
+            while self._most_waiting is not None and len(self._times) - self._waiting > self._most_waiting:
+                dues.append(self._due(self._waiting))
+                self._waiting += 1
+                self.crowded = True
         if self.look_ahead != "full":
             dues.append(self._due(len(self._times) - 1, provisional=self.look_ahead == "both"))
         if self.look_ahead == "none":
@@ -197,6 +224,8 @@ class TemporalBuffer(Generic[T]):
         """Drop what lies before the last frame at or before t - T, t being the earliest frame to come out yet."""
         earliest_s = self._times[min(self._waiting, len(self._times) - 1)]
         cut = max(bisect_left(self._times, earliest_s - self.interval_s + EPSILON_S) - 1, 0)
+        if self._most_waiting is not None and len(self._times) - cut > 2 * self._most_waiting + 1:
+            cut, self.crowded = len(self._times) - 2 * self._most_waiting - 1, True
         if cut:
             gone = self._items[:cut]
             del self._times[:cut], self._items[:cut]

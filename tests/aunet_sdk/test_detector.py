@@ -50,18 +50,20 @@ def test_results_are_late_by_the_interval_and_no_more(detector: Detector) -> Non
 def test_every_answer_is_the_engines_own_for_these_three_frames(detector: Detector, monkeypatch) -> None:
     """The questions ride along with later crops; asked afterwards, one by one, the engine says the same."""
     records = []
-    original = session_module._FrameRecord
+    original = session_module.FrameRecord
 
     def remember(*args: object) -> object:
         records.append(original(*args))
         return records[-1]
 
-    monkeypatch.setattr(session_module, "_FrameRecord", remember)
+    monkeypatch.setattr(session_module, "FrameRecord", remember)
     frames = clip(36)
     frames[16] = (paint((132, 110, 60), background=3), frames[16][1])  # a second look is needed
     frames[20] = (paint((40, 60, 45), background=3), frames[20][1])  # the face is lost
     del frames[26:29]  # several frames are due at once
-    results = run(detector, frames)
+    stream = detector.open_stream()
+    results = [r for image, time_s in frames for r in stream.push(image, time_s)] + stream.flush()
+    states = stream.session.states
     buffer: TemporalBuffer[int] = TemporalBuffer(detector.bundle.interval_s, "full")
     dues = [due for i, (_, time_s) in enumerate(frames) for due in buffer.add(time_s, i)] + buffer.flush()
     slots = [record.faces[1].slot if 1 in record.faces else None for record in records]
@@ -73,7 +75,7 @@ def test_every_answer_is_the_engines_own_for_these_three_frames(detector: Detect
             continue
         former = None if due.former is None else slots[due.former]
         later = None if due.later is None else slots[due.later]
-        logits = detector.engine.query([Query(former or own, own, later or own)])[0]
+        logits = detector.engine.query([Query(former or own, own, later or own)], states)[0]
         assert np.allclose(1 / (1 + np.exp(-logits)), result.faces[0].probabilities, atol=1e-6)
         contexts.add((former is not None, later is not None, result.faces[0].context.value))
     assert contexts == {(True, True, "full"), (True, False, "past"), (False, True, "future"), (False, False, "none")}
@@ -210,9 +212,9 @@ def test_thresholds_and_a_choice_of_aus() -> None:
 def test_memory_stays_bounded_over_a_long_stream(detector: Detector) -> None:
     image = paint((100, 110, 60))
     lengths = set()
+    stream = detector.open_stream()
     for i in range(60):
-        detector.push(image, i * 0.05)
+        stream.push(image, i * 0.05)
         if i > 20:
-            lengths.add(len(detector._session._buffer))
-    detector.flush()
+            lengths.add(stream.session.kept)
     assert max(lengths) <= 2 * 8 + 4

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from aunet_sdk import FrameResult
+from aunet_sdk.engines import StreamEngine
 
 from .painted import GHOST, PLAIN, WEAK, PaintedNetwork, paint, painted_detector
 
@@ -54,9 +55,14 @@ def test_a_moving_face_is_followed_between_the_finders_runs(speed: int) -> None:
 
 def test_a_crop_that_was_off_is_taken_again() -> None:
     def steps(jump: float) -> int:
-        with painted_detector(look_ahead="none") as detector:
-            network = detector._network
-            assert isinstance(network, PaintedNetwork)
+        networks = []
+
+        def network_of(engine: StreamEngine) -> PaintedNetwork:
+            networks.append(PaintedNetwork(engine))
+            return networks[-1]
+
+        with painted_detector(network_of=network_of, look_ahead="none") as detector:
+            (network,) = networks
             for i in range(6):
                 before = network.steps
                 detector.push(paint((100 + (jump if i == 5 else 0), 100, 60)), i * PERIOD_S)

@@ -21,7 +21,7 @@ from ..._util.paths import cache_folder
 from ..._util.privacy import import_openvino
 from ...bundle import Bundle
 from ...errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
-from ..ring import Ring, initial_rows
+from ..ring import Ring, initial_rows, most_rows
 from ..ring_engine import RingEngine, check_faces, check_fps, index_names, load_bundle
 from .ort import _usable_cores
 
@@ -122,15 +122,12 @@ class OpenVinoStreamEngine(RingEngine):
         self.providers: tuple[str, ...] = (f"CPU {precision}",)
         self._request: Any = self._compile(path, threads, precision, cache)
 
-        b = self.bundle
         self._max_queries = max(32, 2 * max_faces)
         self._lay_out()
-        self._rings = tuple(
-            Ring(s, initial_rows(s, b.interval_s, fps), max_faces * initial_rows(s, b.interval_s, 240)) for s in b.state
-        )
+        self._fps = fps
         self._asked = np.zeros_like(self._indices)
         self._answers = np.zeros_like(self._logits)
-        self._no_state = tuple(np.zeros((1, *s.shape), s.dtype) for s in b.state)
+        self._no_state = tuple(np.zeros((1, *s.shape), s.dtype) for s in self.bundle.state)
         self._bound: dict[str, tuple[int, int]] = {}
 
     def _compile(self, path: Path, threads: int | None, precision: str, cache: str | Path | None) -> Any:
@@ -182,16 +179,24 @@ class OpenVinoStreamEngine(RingEngine):
     def close(self) -> None:
         """Free compiled models and rings; see StreamEngine."""
         self._request = None
-        self._rings = ()
+        self._close_states()
 
     def _check_open(self) -> None:
         if self._request is None:
             raise InvalidInput("expected an open engine, got one that was closed; open another")
 
-    def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
+    def _new_rings(self, fps: float) -> tuple[Ring, ...]:
+        """See RingEngine."""
+        b = self.bundle
+        return tuple(
+            Ring(s, initial_rows(s, b.interval_s, fps), most_rows(s, b.interval_s, self.max_faces)) for s in b.state
+        )
+
+    def _execute(self, n_new: int, count: int, starts: Sequence[int], rings: Sequence[Ring]) -> None:
+        """See RingEngine."""
         if n_new <= 1:
             row = None if n_new == 0 else 0
-            self._infer(row, starts, self._indices, self._logits, count)
+            self._infer(row, starts, self._indices, self._logits, count, rings)
             return
         # A query belongs to the run of the crop that it calls new, as the first and only crop of that run.
         asked = self._indices[:, :count]
@@ -199,11 +204,17 @@ class OpenVinoStreamEngine(RingEngine):
         for row in range(n_new):
             columns = np.flatnonzero(crops == row)
             np.maximum(asked[:, columns], -1, out=self._asked[:, : len(columns)])
-            self._infer(row, starts, self._asked, self._answers, len(columns))
+            self._infer(row, starts, self._asked, self._answers, len(columns), rings)
             self._logits[columns] = self._answers[: len(columns)]
 
     def _infer(
-        self, row: int | None, starts: Sequence[int], indices: np.ndarray, logits: np.ndarray, count: int
+        self,
+        row: int | None,
+        starts: Sequence[int],
+        indices: np.ndarray,
+        logits: np.ndarray,
+        count: int,
+        rings: Sequence[Ring],
     ) -> None:
         """Run crop `row` (None: an empty one, whose results go nowhere) and `count` queries."""
         if count == 0:  # OpenVINO 2026.4 leaves the whole graph out where one output is empty
@@ -216,7 +227,7 @@ class OpenVinoStreamEngine(RingEngine):
         for (*_, name), index in zip(index_names(self.bundle), indices, strict=True):
             self._bind(name, index[:count])
         self._bind("logits", logits[:count])
-        for i, ring in enumerate(self._rings):
+        for i, ring in enumerate(rings):
             target = self._no_state[i] if row is None else ring.tensor[starts[i] + at : starts[i] + at + 1]
             self._bind(f"ring_{ring.spec.name}", ring.tensor)
             self._bind(ring.spec.name, target)

@@ -17,7 +17,7 @@ import numpy as np
 from ...bundle import Bundle
 from ...errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
 from ..ort_wheel import import_runtime
-from ..ring import Ring, initial_rows
+from ..ring import Ring, initial_rows, most_rows
 from ..ring_engine import RingEngine, check_faces, check_fps, index_names, load_bundle
 
 __all__ = ["OrtClip", "OrtStreamEngine", "describe"]
@@ -109,13 +109,10 @@ class OrtStreamEngine(RingEngine):
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         self._check_graph()
 
-        b = self.bundle
         self._max_queries = max(32, 2 * max_faces)
         self._lay_out()
-        self._rings = tuple(
-            Ring(s, initial_rows(s, b.interval_s, fps), max_faces * initial_rows(s, b.interval_s, 240)) for s in b.state
-        )
-        self._no_state = tuple(Ring(s, 1, 1) for s in b.state)
+        self._fps = fps
+        self._no_state = tuple(Ring(s, 1, 1) for s in self.bundle.state)
         self._binding: Any = self._session.io_binding()
         self._bound: dict[str, tuple[int, int]] = {}
 
@@ -136,13 +133,20 @@ class OrtStreamEngine(RingEngine):
     def close(self) -> None:
         """Free session and rings; see StreamEngine."""
         self._session = self._binding = None
-        self._rings = ()
+        self._close_states()
 
     def _check_open(self) -> None:
         if self._session is None:
             raise InvalidInput("expected an open engine, got one that was closed; open another")
 
-    def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
+    def _new_rings(self, fps: float) -> tuple[Ring, ...]:
+        """See RingEngine."""
+        b = self.bundle
+        return tuple(
+            Ring(s, initial_rows(s, b.interval_s, fps), most_rows(s, b.interval_s, self.max_faces)) for s in b.state
+        )
+
+    def _execute(self, n_new: int, count: int, starts: Sequence[int], rings: Sequence[Ring]) -> None:
         """See RingEngine."""
         batch = max(n_new, 1)
         crops, heatmaps = (self.crops, self._heatmaps) if n_new else (self._no_crop, self._no_heatmaps)
@@ -151,7 +155,7 @@ class OrtStreamEngine(RingEngine):
         for index, (*_, name) in zip(self._indices, index_names(self.bundle), strict=True):
             self._bind("input", name, index.ctypes.data, np.int64, (count,))
         self._bind("output", "logits", self._logits.ctypes.data, np.float32, (count, self._logits.shape[1]))
-        for i, ring in enumerate(self._rings):
+        for i, ring in enumerate(rings):
             target, start = (ring, starts[i]) if n_new else (self._no_state[i], 0)
             name, shape = ring.spec.name, ring.spec.shape
             self._bind("input", f"ring_{name}", ring.pointer, ring.dtype, (ring.rows, *shape))

@@ -24,7 +24,7 @@ from ...bundle import Bundle, sha256_of
 from ...errors import BundleMismatch, InvalidInput
 from ...profiling.device import driver_version
 from ..ort_wheel import import_runtime
-from ..ring import initial_rows
+from ..ring import Ring, initial_rows
 from ..ring_engine import RingEngine, check_fps, index_names, load_bundle
 from ..tensorrt.build import BuildOptions, Profile, Shapes, max_queries, profile_of, profile_text
 from ..tensorrt.cache import PlanCache
@@ -164,30 +164,30 @@ class OrtGpuStreamEngine(RingEngine):
         log_nodes_on_cpu(self.bundle.name, self.nodes_on_cpu)
         self._session: Any = session
 
-        b = self.bundle
         self._lay_out()
-        self._rings = tuple(
-            OrtValueRing(
-                s,
-                initial_rows(s, b.interval_s, fps),
-                profile[f"ring_{s.name}"].largest[0] - max_faces,
-                *self._device,
-            )
-            for s in b.state
-        )
-        self._no_state = tuple(OrtValueRing(s, 1, 1, *self._device) for s in b.state)
+        self._fps = fps
+        self._most_rows = [profile[f"ring_{s.name}"].largest[0] - max_faces for s in self.bundle.state]
+        self._no_state = tuple(OrtValueRing(s, 1, 1, *self._device) for s in self.bundle.state)
         self._binding: Any = session.io_binding()
 
     def close(self) -> None:
         """Free session and rings; see StreamEngine."""
         self._session = self._binding = None
-        self._rings = self._no_state = ()
+        self._no_state = ()
+        self._close_states()
 
     def _check_open(self) -> None:
         if self._session is None:
             raise InvalidInput("expected an open engine, got one that was closed; open another")
 
-    def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
+    def _new_rings(self, fps: float) -> tuple[Ring, ...]:
+        """See RingEngine."""
+        return tuple(
+            OrtValueRing(s, initial_rows(s, self.bundle.interval_s, fps), most, *self._device)
+            for s, most in zip(self.bundle.state, self._most_rows, strict=True)
+        )
+
+    def _execute(self, n_new: int, count: int, starts: Sequence[int], rings: Sequence[Ring]) -> None:
         """See RingEngine. Queries are rounded up to a multiple of the crops, so that there are never 0 of them."""
         batch = max(n_new, 1)
         queries = min(-(-max(count, 1) // batch) * batch, self._max_queries)
@@ -202,7 +202,7 @@ class OrtGpuStreamEngine(RingEngine):
             self._add_copies(1e3 * (time.perf_counter() - start_s), 0.0)
         bind.bind_output("heatmaps", "cpu", 0, np.float32, (batch, *heatmaps.shape[1:]), heatmaps.ctypes.data)
         bind.bind_output("logits", "cpu", 0, np.float32, (queries, self._logits.shape[1]), self._logits.ctypes.data)
-        for i, ring in enumerate(self._rings):
+        for i, ring in enumerate(rings):
             target, start = (ring, starts[i]) if n_new else (self._no_state[i], 0)
             name, shape = ring.spec.name, ring.spec.shape
             bind.bind_input(f"ring_{name}", *self._device, ring.dtype, (ring.rows, *shape), ring.pointer)

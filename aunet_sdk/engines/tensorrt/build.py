@@ -17,7 +17,7 @@ from typing import Any
 from ...bundle import Bundle
 from ...errors import AUNetError, EngineMismatch, InvalidInput, ModelError
 from ..cuda.api import OutOfDeviceMemory, tells_of_memory
-from ..ring import initial_rows
+from ..ring import initial_rows, most_rows
 from ..ring_engine import index_names
 from . import api as trt_api
 
@@ -94,7 +94,7 @@ def max_rows(bundle: Bundle, max_faces: int) -> tuple[int, ...]:
         volume = 1
         for n in state.shape:
             volume *= n
-        rows.append(min(max_faces * initial_rows(state, bundle.interval_s, 240), _VOLUME // volume - max_faces))
+        rows.append(min(most_rows(state, bundle.interval_s, max_faces), _VOLUME // volume - max_faces))
     return tuple(rows)
 
 

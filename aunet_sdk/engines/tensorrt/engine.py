@@ -11,6 +11,7 @@ addresses than those it was captured with.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +27,7 @@ from ..cuda.api import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory, tell
 from ..cuda.bindings import open_cuda
 from ..cuda.copy_timer import CopyClock
 from ..cuda.rings import DeviceRing
-from ..ring import initial_rows
+from ..ring import Ring, initial_rows, state_bytes
 from ..ring_engine import RingEngine, check_fps, index_names, load_bundle
 from . import api as trt_api
 from .build import BuildOptions, Progress, max_queries, max_rows
@@ -88,6 +89,7 @@ class TrtStreamEngine(RingEngine):
     ) -> None:
         options = BuildOptions(max_faces, typical_faces, workspace_mb, tf32)
         check_fps(fps)
+        self._fps = fps
         self.bundle, path = load_bundle(bundle, "stream")
         self.max_faces = max_faces
         self.timed = timed
@@ -99,7 +101,7 @@ class TrtStreamEngine(RingEngine):
         self._stopping = False
         self._attached = False
         self._allocated: list[int] = []
-        self._rings: tuple[DeviceRing, ...] = ()
+        self._retired: deque[tuple[Ring, ...]] = deque()
         self._stream = self._graph = self._runs = 0
         self._clock: CopyClock | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -109,7 +111,7 @@ class TrtStreamEngine(RingEngine):
         self._runtime: Any = None
         self._owner: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "aunet-tensorrt")
         try:
-            self._call(self._open, path, options, PlanCache(cache_dir), progress, exact, fps)
+            self._call(self._open, path, options, PlanCache(cache_dir), progress, exact)
         except BaseException:
             self._stopping = True  # a build that still goes on gives up at its next step
             self.close()
@@ -147,13 +149,21 @@ class TrtStreamEngine(RingEngine):
         if self._owner is None:
             raise InvalidInput("expected an open engine, got one that was closed; open another")
 
-    def _run(self, n_new: int, asked: Sequence[tuple[int, Query]]) -> list[Slot]:
-        return self._call(super()._run, n_new, asked)
+    def _run(self, n_new: int, asked: Sequence[tuple[int, Query]], rings: Sequence[Ring]) -> list[Slot]:
+        return self._call(self._run_here, n_new, asked, rings)
+
+    def _new_rings(self, fps: float) -> tuple[Ring, ...]:
+        """See RingEngine."""
+        return self._call(self._new_rings_here, fps)
+
+    def _retire(self) -> Callable[[tuple[Ring, ...]], object]:
+        """See RingEngine. Whoever drops the states last may be in any thread: the owner's frees them later."""
+        return self._retired.append
 
     # From here on: in the owner's thread.
 
     def _open(
-        self, path: Path, options: BuildOptions, cache: PlanCache, progress: Progress | None, exact: bool, fps: float
+        self, path: Path, options: BuildOptions, cache: PlanCache, progress: Progress | None, exact: bool
     ) -> None:
         self._gpu = self._cuda.attach()
         self._attached = True
@@ -167,9 +177,9 @@ class TrtStreamEngine(RingEngine):
         loaded = load_engine(self._trt, self.bundle, path, options, self._gpu, cache, told, exact=exact)
         self._runtime, self._engine, self.plan = loaded.runtime, loaded.engine, loaded.plan
         self._stream = self._cuda.stream_create()
-        self._allocate(fps)
+        self._allocate()
 
-    def _allocate(self, fps: float) -> None:
+    def _allocate(self) -> None:
         """All buffers for the largest profile; what is on the device stays where it is until `close`."""
         b, cuda, faces, rows = self.bundle, self._cuda, self.max_faces, self._max_queries
         self._context = self._engine.create_execution_context()
@@ -190,17 +200,34 @@ class TrtStreamEngine(RingEngine):
                 ("crop", self.crops), ("heatmaps", self._heatmaps), ("logits", self._logits), ("indices", self._indices)
             )
         }  # fmt: skip
-        most = max_rows(b, faces)
-        rings = []
-        for state, limit in zip(b.state, most, strict=True):
-            ring = DeviceRing(state, initial_rows(state, b.interval_s, fps), limit, cuda, self._stream)
-            rings.append(ring)
-            self._rings = tuple(rings)
-            self._on_device[state.name] = self._malloc(faces * ring.row_bytes)
+        for state in b.state:
+            self._on_device[state.name] = self._malloc(faces * state_bytes(state))
         for name in ("crop", "heatmaps", "logits", *(state.name for state in b.state)):
             self._set_address(name, self._on_device[name])
         for k, (_, _, name) in enumerate(names):
             self._set_address(name, self._on_device["indices"] + k * pitch)
+
+    def _run_here(self, n_new: int, asked: Sequence[tuple[int, Query]], rings: Sequence[Ring]) -> list[Slot]:
+        self._free_retired()
+        return super()._run(n_new, asked, rings)
+
+    def _new_rings_here(self, fps: float) -> tuple[Ring, ...]:
+        self._free_retired()
+        rings: list[DeviceRing] = []
+        try:
+            for state, limit in zip(self.bundle.state, max_rows(self.bundle, self.max_faces), strict=True):
+                rows = initial_rows(state, self.bundle.interval_s, fps)
+                rings.append(DeviceRing(state, rows, limit, self._cuda, self._stream))
+        except BaseException:
+            self._retired.append(tuple(rings))
+            raise
+        return tuple(rings)
+
+    def _free_retired(self) -> None:
+        while self._retired:
+            for ring in self._retired.popleft():
+                assert isinstance(ring, DeviceRing)
+                ring.free()
 
     def _malloc(self, size: int) -> int:
         address = self._cuda.malloc(size)
@@ -211,12 +238,12 @@ class TrtStreamEngine(RingEngine):
         if not self._context.set_tensor_address(name, address):
             raise EngineMismatch(f"expected the address of {name} to be taken, got {trt_api.last_errors(self._trt)}")
 
-    def _arrange(self, batch: int, queries: int) -> None:
+    def _arrange(self, batch: int, queries: int, rings: Sequence[Ring]) -> None:
         """Shapes and addresses that are not yet as wanted; a captured graph holds the old ones and must go first."""
         shapes = {"crop": (batch, *self.crops.shape[1:])}
         shapes |= {name: (queries,) for _, _, name in index_names(self.bundle)}
-        shapes |= {f"ring_{ring.spec.name}": (ring.rows, *ring.spec.shape) for ring in self._rings}
-        addresses = {f"ring_{ring.spec.name}": ring.pointer for ring in self._rings}
+        shapes |= {f"ring_{ring.spec.name}": (ring.rows, *ring.spec.shape) for ring in rings}
+        addresses = {f"ring_{ring.spec.name}": ring.pointer for ring in rings}
         if shapes == self._shapes and addresses == self._addresses:
             return
         self._forget_graph()
@@ -237,13 +264,13 @@ class TrtStreamEngine(RingEngine):
             )
         self._shapes, self._addresses = shapes, addresses
 
-    def _execute(self, n_new: int, count: int, starts: Sequence[int]) -> None:
+    def _execute(self, n_new: int, count: int, starts: Sequence[int], rings: Sequence[Ring]) -> None:
         """See RingEngine. A number of queries is rounded up to a multiple of the crops: fewer shapes, and never 0."""
         batch = max(n_new, 1)
         queries = min(-(-max(count, 1) // batch) * batch, self._max_queries)
         self._indices[:, count:queries] = -1  # crop 0 of this call, which is always there
         self._set_clock()
-        self._arrange(batch, queries)
+        self._arrange(batch, queries, rings)
         if n_new == 0:
             self._enqueue(0, queries)
         elif self._graph or (self._wants_graphs and self._runs > 0 and self._capture(n_new, queries)):
@@ -251,7 +278,7 @@ class TrtStreamEngine(RingEngine):
         else:
             self._enqueue(n_new, queries)
             self._runs += 1
-        for ring, start in zip(self._rings, starts, strict=False):
+        for ring, start in zip(rings, starts, strict=False):
             target = ring.pointer + start * ring.row_bytes
             self._cuda.copy_on_device(target, self._on_device[ring.spec.name], n_new * ring.row_bytes, self._stream)
         self._cuda.stream_wait(self._stream)
@@ -344,11 +371,11 @@ class TrtStreamEngine(RingEngine):
         if self._clock is not None:
             give(self._clock.free)
         self._context = self._engine = self._runtime = None
-        for ring in self._rings:
-            give(ring.free)
+        self._close_states()
+        give(self._free_retired)
         for address in self._allocated:
             give(self._cuda.free, address)
         if self._stream:
             give(self._cuda.stream_destroy, self._stream)
         give(self._cuda.detach)
-        self._rings, self._allocated, self._stream, self._clock = (), [], 0, None
+        self._allocated, self._stream, self._clock = [], 0, None

@@ -13,9 +13,10 @@ from aunet_sdk.bundle import StateSpec
 from aunet_sdk.engines.base import Slot
 from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from aunet_sdk.engines.ring import Ring, initial_rows
+from aunet_sdk.engines.states import RingStates
 from aunet_sdk.errors import EngineMismatch
 
-from ..painted import PaintedNetwork, paint, painted_detector
+from ..painted import paint, painted_detector
 
 KEPT = StateSpec("E", (2,), "float32", ("former", "due"))
 BRIEF = StateSpec("S", (2,), "float32", ("due",))
@@ -114,14 +115,11 @@ def test_any_order_of_taking_settling_and_dropping(steps: list[tuple[int, int, b
 
 @pytest.mark.parametrize("look_ahead", ["full", "both"])
 def test_a_face_at_a_steady_rate_needs_no_more_rows(look_ahead: str) -> None:
-    with painted_detector(look_ahead=look_ahead, engine="onnxruntime") as detector:
-        detector.engine.close()
-        detector.engine = OrtStreamEngine(threads=1, fps=25.0)
-        detector._network = PaintedNetwork(detector.engine)
-        detector._session = detector._new_session(look_ahead)
-        (ring,) = detector.engine._rings
-        before = ring.rows
+    with painted_detector(engine_of=lambda *_: OrtStreamEngine(threads=1, fps=25.0), look_ahead=look_ahead) as detector:
+        stream = detector.open_stream()
         for i in range(50):
-            detector.push(paint((160, 120, 100), background=i), i / 25)
-        detector.flush()
-        assert before == ring.rows == 21
+            stream.push(paint((160, 120, 100), background=i), i / 25)
+        states = stream.session.states
+        assert isinstance(states, RingStates)
+        stream.flush()
+        assert [ring.rows for ring in states.rings] == [21]

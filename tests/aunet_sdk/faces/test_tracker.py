@@ -146,12 +146,26 @@ def test_small_faces_are_passed_over_and_too_many_are_counted(caplog: pytest.Log
     assert [record.message.split(":")[0] for record in caplog.records] == ["more faces in view than max_faces=2"]
 
 
-def test_reset_forgets_faces_but_not_ids() -> None:
-    tracker = Tracker(0.3)
-    tracker.found([found(50, 50)], 0.0)
-    tracker.reset()
-    assert tracker.live == [] and tracker.finder_due(0.0)
-    assert tracker.found([found(50, 50)], 0.1) == {2}
+def test_a_snapshot_puts_tracks_and_counts_back() -> None:
+    """For a frame that fails on its way; before, its effect on the tracks stayed."""
+    tracker = Tracker(0.3, max_faces=2)
+    tracker.found([found(50, 50), found(250, 50)], 0.0)
+    for track in tracker.live:
+        tracker.accept(track, landmarks(*(track.box[:2] + track.box[2:] / 2)), 0.9, 0.0)
+    tracker.lose(tracker.live[1])
+    before = [
+        (track.id, track.box.tolist(), track.confirmed_s, track.restart) for track in (*tracker.live, *tracker.lost)
+    ]
+    restore = tracker.snapshot()
+    tracker.found([found(250, 50), found(450, 50), found(650, 50)], 0.5)
+    tracker.accept(tracker.live[0], landmarks(60, 50), 0.5, 0.5)
+    tracker.merge()
+    restore()
+    after = [
+        (track.id, track.box.tolist(), track.confirmed_s, track.restart) for track in (*tracker.live, *tracker.lost)
+    ]
+    assert before == after and tracker.left_out == 0 and tracker.finder_due(0.1)
+    assert tracker.found([found(650, 50)], 0.6) == {3}
 
 
 def test_the_score_joins_finder_and_landmarks() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aunet_sdk.bundle import Bundle
-from aunet_sdk.engines import Query, Slot, StepResult, StreamEngine, open_engine
+from aunet_sdk.engines import Query, Slot, StepResult, StreamEngine, StreamStates, open_engine
 from aunet_sdk.engines.cpu import auto
 from aunet_sdk.engines.cpu.auto import choose, cpu_name
 from aunet_sdk.engines.cpu.ort import OrtStreamEngine
@@ -33,10 +33,14 @@ class Delayed(OrtStreamEngine):
     opened: list[Delayed]
 
     def step(
-        self, n_new: int, queries: Sequence[Query | None] = (), causal: Sequence[Slot | None] | None = None
+        self,
+        n_new: int,
+        queries: Sequence[Query | None] = (),
+        causal: Sequence[Slot | None] | None = None,
+        states: StreamStates | None = None,
     ) -> StepResult:
         time.sleep(self.delay_s)
-        result = super().step(n_new, queries, causal)
+        result = super().step(n_new, queries, causal, states)
         result.logits[:] += self.off
         return result
 

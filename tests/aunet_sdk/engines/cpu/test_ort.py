@@ -263,7 +263,7 @@ def test_rings_never_outgrow_their_limit(path: Path, caplog: pytest.LogCaptureFi
         for t in range(400):
             feed(engine, t)
             slots += engine.step(1).slots
-        assert [ring.rows for ring in engine._rings] == [97, 193, 97]
+        assert [ring.rows for ring in engine._rings] == [105, 209, 105]
         with pytest.raises(EngineMismatch):
             engine.query([Query(slots[0], slots[0], slots[0])])
         assert engine.query([Query(slots[300], slots[350], slots[399])]).tolist() == [told(300, 350, 399)]

@@ -225,6 +225,7 @@ def test_the_time_of_binding_inputs_is_that_of_their_copies(
 ) -> None:
     """One crop and five indices, not the rings, which are there already. On the CPU nothing is copied."""
     engine = OrtGpuStreamEngine(path, provider="cpu", max_faces=1)
+    assert len(engine._rings) == 3
     binding, session, real = Binding(engine._binding), engine._session, engine._binding
     engine._binding, engine._device = binding, (device, 0)
     engine._session = SimpleNamespace(run_with_iobinding=lambda _: session.run_with_iobinding(real))

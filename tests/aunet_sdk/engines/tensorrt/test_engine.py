@@ -103,6 +103,7 @@ def test_order_of_calls(opened: Open, cuda: FakeCuda) -> None:
     assert names.index("attach") == 0
     before = names.index("stream_create")
     assert "create_execution_context" in names[before:] and "set_input_shape" not in names
+    assert len(engine._rings) == 3
     start = len(cuda.calls)
     engine.step(1, [QUERY])
     arrange = ["set_input_shape"] * 9 + ["set_tensor_address"] * 3 + ["infer_shapes"]
@@ -120,6 +121,7 @@ def test_order_of_calls(opened: Open, cuda: FakeCuda) -> None:
 
 def test_nothing_is_allocated_after_the_start(opened: Open, cuda: FakeCuda) -> None:
     engine = opened(fps=240)
+    assert len(engine._rings) == 3
     start = len(cuda.calls)
     for t in range(40):
         engine.step(1 + t % 4, [QUERY])
@@ -354,6 +356,7 @@ def test_out_of_memory_at_the_start(opened: Open, cuda: FakeCuda) -> None:
 def test_out_of_memory_when_a_ring_grows(opened: Open, cuda: FakeCuda, caplog: pytest.LogCaptureFixture) -> None:
     """It stays as it is: the newest frames are kept, the oldest given up, results go on."""
     engine = opened(fps=5)
+    assert len(engine._rings) == 3
     cuda.limit = cuda.used()
     held = []
     with caplog.at_level(logging.WARNING, "aunet_sdk"):

@@ -1,0 +1,86 @@
+"""From records and answers to results: the last step of a frame's way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..post.baseline import RestingFaces
+from ..results import Face, FrameResult
+from .decisions import Ask
+from .records import Answer, FrameRecord
+
+__all__ = ["Emission", "Selection"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which AUs are reported, and from which probability on they are active."""
+
+    columns: np.ndarray
+    """(n,) int: columns of the engine's logits"""
+    names: tuple[str, ...]
+    thresholds: np.ndarray
+    """(n,) float32"""
+
+
+class Emission:
+    """Makes the results of one stream.
+
+    Args:
+        selection: AUs to report.
+        resting: learns the faces at rest; None: probabilities are as the network says.
+    """
+
+    def __init__(self, selection: Selection, resting: RestingFaces | None = None) -> None:
+        self._selection = selection
+        self._resting = resting
+
+    def final(self, record: FrameRecord, asks: Sequence[Ask]) -> FrameResult:
+        """Of a frame that was due. A face whose state is gone has its early answer, or is left out."""
+        answers = {ask.face_id: record.faces[ask.face_id].early if ask.answer is None else ask.answer for ask in asks}
+        return self._result(record, answers, provisional=False)
+
+    def early(self, record: FrameRecord, *, provisional: bool) -> FrameResult:
+        """Of the newest frame, without its later neighbour."""
+        answers = {face_id: face.early for face_id, face in record.faces.items()}
+        return self._result(record, answers, provisional=provisional)
+
+    def _result(self, record: FrameRecord, answers: dict[int, Answer | None], *, provisional: bool) -> FrameResult:
+        faces = [
+            self._face(face_id, record, answer, provisional=provisional)
+            for face_id, answer in answers.items()
+            if answer is not None
+        ]
+        return FrameResult(
+            index=record.index,
+            timestamp_s=record.timestamp_s,
+            width=record.width,
+            height=record.height,
+            faces=tuple(faces),
+            provisional=provisional,
+            latency_ms=record.latency_ms,
+        )
+
+    def _face(self, face_id: int, frame: FrameRecord, answer: Answer, *, provisional: bool) -> Face:
+        record, logits = frame.faces[face_id], answer.logits[self._selection.columns].astype(np.float64)
+        if self._resting is not None:
+            logits = logits - self._resting.lowering(face_id, logits, frame.timestamp_s, learn=not provisional)
+        probabilities = 1 / (1 + np.exp(-logits))
+        return Face(
+            id=face_id,
+            box=record.box,
+            score=record.score,
+            landmarks=record.landmarks,
+            landmark_confidence=record.confidences,
+            pose=record.pose,
+            au_names=self._selection.names,
+            probabilities=probabilities,
+            active=probabilities >= self._selection.thresholds,
+            context=answer.context,
+            provisional=provisional,
+            logits=logits,
+            thresholds=self._selection.thresholds,
+        )
