@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..bundle import sha256_of
+from ..engines import facts
 from ..sinks.base import lost
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Record:
             "source": {"path": str(plan.input), "kind": plan.kind, **source},
             "outputs": dict(outputs),
             "model": _model(detector.bundle),
-            "engine": {"name": detector.engine.name, "providers": list(detector.engine.providers)},
+            "engine": {**facts(detector.engine), "providers": list(detector.engine.providers)},
             "finder": detector.finder.name,
             "au_names": list(detector.au_names),
             "thresholds": dict(detector.thresholds),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import NEW, Query, Slot, StepResult, StreamEngine, StreamStates
+from .description import facts
 from .registry import available_engines, open_engine
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "StreamEngine",
     "StreamStates",
     "available_engines",
+    "facts",
     "open_engine",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import Query, Slot, StepResult, StreamEngine, StreamStates, open_engine
-from aunet_sdk.engines.cpu import auto
-from aunet_sdk.engines.cpu.auto import choose, cpu_name
+from aunet_sdk.engines.cpu import auto, choice_file, trial
+from aunet_sdk.engines.cpu.auto import choose
+from aunet_sdk.engines.cpu.choice_file import cpu_name
 from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from aunet_sdk.errors import BackendUnavailable, ModelError
 
@@ -88,9 +90,9 @@ def test_wrong_answers_are_passed_over_however_fast(bundle: Bundle, tmp_path: Pa
 def test_a_small_gain_does_not_count(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     standard, _ = engine(bundle, 0.006)
     other, _ = engine(bundle, 0.006)
-    monkeypatch.setattr(auto, "_times_ms", lambda engines: dict(zip(engines, (10.0, 9.7), strict=True)))
+    monkeypatch.setattr(auto, "take_turns", lambda engines: dict(zip(engines, ([10.0] * 8, [9.7] * 8), strict=True)))
     assert choose(bundle, {"standard": standard, "other": other}, folder=tmp_path)[1].engine == "standard"
-    monkeypatch.setattr(auto, "_times_ms", lambda engines: dict(zip(engines, (10.0, 9.3), strict=True)))
+    monkeypatch.setattr(auto, "take_turns", lambda engines: dict(zip(engines, ([10.0] * 8, [9.3] * 8), strict=True)))
     assert choose(bundle, {"standard": standard, "other": other}, folder=tmp_path / "b")[1].engine == "other"
 
 
@@ -125,7 +127,7 @@ def test_another_bundle_cpu_version_or_thread_count_is_measured_again(
         choose(which, {"standard": standard}, threads=threads, folder=tmp_path)
         choose(which, {"standard": standard, "gone": missing}, threads=threads, folder=tmp_path)
         assert keys() == expected, "a lone candidate is not worth an entry"
-    monkeypatch.setattr(auto, "cpu_name", lambda: "another CPU")
+    monkeypatch.setattr(choice_file, "cpu_name", lambda: "another CPU")
     choose(bundle, {"standard": standard, "gone": missing}, threads=1, folder=tmp_path)
     assert keys() == 4 and len(opened) == 7
     assert cpu_name().endswith("cores")
@@ -168,3 +170,147 @@ def test_auto_is_what_open_engine_does(bundle: Bundle, tmp_path: Path, monkeypat
     opened = open_engine(bundle, threads=1)
     assert opened.name == "onnxruntime"
     opened.close()
+
+
+class Broken(Delayed):
+    """Raises what no engine should, at one of its steps, and where asked when it is closed."""
+
+    at, error, at_close = 0, RuntimeError("a bug"), False
+    steps = 0
+
+    def step(self, *arguments: object) -> StepResult:  # type: ignore[override]
+        self.steps += 1
+        if self.steps > self.at:
+            raise self.error
+        return super().step(*arguments)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        super().close()
+        if self.at_close:
+            raise RuntimeError("closed badly")
+
+
+def breaking(
+    bundle: Bundle, at: int, error: Exception, at_close: bool = False
+) -> tuple[Callable[[], StreamEngine], list[Broken]]:
+    opened: list[Broken] = []
+
+    def open_it() -> StreamEngine:
+        if at < 0:
+            raise error
+        made = Broken(bundle, max_faces=1, threads=1)
+        made.at, made.error, made.at_close, made.delay_s = at, error, at_close, 0.006
+        opened.append(made)
+        return made
+
+    return open_it, opened
+
+
+@pytest.mark.parametrize("at", [-1, 0, 2, 5, 9])
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError("no memory"), ModelError("no graph")])
+def test_whatever_a_candidate_raises_it_is_closed_and_passed_over(
+    bundle: Bundle, tmp_path: Path, at: int, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unexpected error of a candidate reached the caller, and the standard stayed open for good."""
+    standard, standards = engine(bundle, 0.006)
+    broken, brokens = breaking(bundle, at, error, at_close=True)
+    chosen, trial = choose(bundle, {"standard": standard, "broken": broken}, folder=tmp_path)
+    assert (trial.engine, chosen) == ("standard", standards[0])
+    assert str(error) in trial.passed_over["broken"] and chosen.step(1).slots
+    assert all(each._session is None for each in brokens)
+    assert isinstance(error, ModelError) or f"broken is passed over: {type(error).__name__}" in caplog.text
+    chosen.close()
+
+
+@pytest.mark.parametrize("at", [-1, 0, 9, 12])
+def test_an_unexpected_error_of_the_standard_closes_all(bundle: Bundle, tmp_path: Path, at: int) -> None:
+    broken, brokens = breaking(bundle, at, RuntimeError("a bug"))
+    other, others = engine(bundle, 0.006)
+    with pytest.raises(BackendUnavailable, match=r"expected engine broken to run.*RuntimeError: a bug; reinstall"):
+        choose(bundle, {"broken": broken, "other": other}, folder=tmp_path)
+    assert all(each._session is None for each in (*brokens, *others))
+
+
+def test_ctrl_c_in_a_trial_closes_all(bundle: Bundle, tmp_path: Path) -> None:
+    broken, brokens = breaking(bundle, 9, KeyboardInterrupt())  # type: ignore[arg-type]
+    other, others = engine(bundle, 0.006)
+    with pytest.raises(KeyboardInterrupt):
+        choose(bundle, {"other": other, "broken": broken}, folder=tmp_path)
+    assert all(each._session is None for each in (*brokens, *others))
+
+
+def test_a_remembered_choice_that_raises_anything(bundle: Bundle, tmp_path: Path) -> None:
+    slow, _ = engine(bundle, 0.02)
+    fast, _ = engine(bundle, 0.006)
+    choose(bundle, {"slow": slow, "fast": fast}, folder=tmp_path)
+    broken, _ = breaking(bundle, -1, MemoryError())
+    assert choose(bundle, {"slow": slow, "fast": broken}, folder=tmp_path)[1].engine == "slow"
+
+
+# The machine's load, as scripted clocks
+
+
+class Scripted:
+    """An engine whose steps take the time that a script says, on a clock that the test owns."""
+
+    now_s = 0.0
+
+    def __init__(self, script: Callable[[float], float]) -> None:
+        self._script = script
+
+    def step(self, *_: object) -> None:
+        Scripted.now_s += self._script(Scripted.now_s) / 1e3
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., trial.Verdict]:
+    monkeypatch.setattr(trial.time, "perf_counter", lambda: Scripted.now_s)
+
+    def run(standard: Callable[[float], float], other: Callable[[float], float]) -> trial.Verdict:
+        engines = {"standard": Scripted(standard), "other": Scripted(other)}
+        return trial.judge(trial.take_turns(engines))  # type: ignore[arg-type]
+
+    return run
+
+
+def load(step_ms: float, seed: int) -> Callable[[float], float]:
+    """Of a step at a time: other work comes and goes, and makes all steps up to three times as long."""
+    draw = random.Random(seed)
+    spans = [draw.uniform(1.2, 3.0) if draw.random() < 0.5 else 1.0 for _ in range(4000)]
+    return lambda now_s: step_ms * spans[int(now_s / 0.05) % len(spans)]
+
+
+@pytest.mark.parametrize("ratio, expected", [(0.6, "other"), (0.9, "other"), (0.97, "standard"), (1.2, "standard")])
+def test_a_calm_machine_decides_and_remembers(
+    scripted: Callable[..., trial.Verdict], ratio: float, expected: str
+) -> None:
+    verdict = scripted(lambda _: 6.0, lambda _: 6.0 * ratio)
+    assert (verdict.best, verdict.clear) == (expected, True)
+
+
+@pytest.mark.parametrize("ratio", [0.98, 1.0, 1.1, 1.5])
+def test_no_load_makes_an_engine_win_that_is_not_faster(scripted: Callable[..., trial.Verdict], ratio: float) -> None:
+    """With one median per engine, load decided: of 200 loads some switched, though the engines were alike."""
+    for seed in range(200):
+        verdict = scripted(load(6, seed), load(6 * ratio, seed))
+        assert verdict.best == "standard", seed
+
+
+def test_a_much_faster_engine_wins_or_nothing_is_remembered(scripted: Callable[..., trial.Verdict]) -> None:
+    found = []
+    for seed in range(200):
+        verdict = scripted(load(6, seed), load(3.6, seed))
+        assert verdict.best == "other" or not verdict.clear, seed
+        found.append(verdict.best)
+    assert found.count("other") > 100
+
+
+def test_what_is_not_clear_is_not_remembered(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    standard, _ = engine(bundle, 0.006)
+    other, _ = engine(bundle, 0.006)
+    noisy = ([10.0, 30.0] * 4, [9.0, 9.0, 31.0, 8.0, 9.0, 40.0, 9.0, 40.0])
+    monkeypatch.setattr(auto, "take_turns", lambda engines: dict(zip(engines, noisy, strict=True)))
+    assert choose(bundle, {"standard": standard, "other": other}, folder=tmp_path)[1].engine == "standard"
+    assert not (tmp_path / "engine_choice.json").exists() and "measured again next time" in caplog.text
