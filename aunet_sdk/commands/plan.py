@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import InvalidInput
 from ..options import DetectorOptions
 from ..sinks.images import IMAGE_EXTENSIONS
-from ..sources import FOLDER_FPS, IMAGE_SUFFIXES
+from ..sources import FOLDER_FPS, source_kind
 from .inputs import distinct_names
 
 __all__ = ["Plan", "Wishes", "make_plans"]
@@ -104,10 +104,9 @@ def make_plans(inputs: Sequence[Path], wishes: Wishes) -> list[Plan]:
 def _plan(path: Path, name: str, wishes: Wishes, several: bool) -> Plan:
     if not path.exists():
         raise InvalidInput(f"input: {path} does not exist")
-    if path.is_dir():
-        kind = "sequence" if wishes.as_video else "folder"
-    else:
-        kind = "image" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
+    kind: str = source_kind(path)
+    if kind == "folder" and wishes.as_video:
+        kind = "sequence"
     if wishes.as_video and kind != "sequence" and not several:
         raise InvalidInput(f"--as-video: expected a folder of pictures, got {path}")
     table, video, plot = wishes.table, wishes.video, wishes.plot

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AUNetError, InvalidInput, OutputLost
 from ..sinks import CsvSink, ImageSink, Sink, VideoSink
-from ..sources import Frame, ImageFile, ImageFolder, VideoFile
+from ..sources import Frame, ImageFile, ImageFolder, VideoFile, open_path
 from ..view import draw
 from ..view.timeline import Truth, check_plot, read_tracks, timeline
 from .exits import Exit, code_of, message_of, tell
@@ -96,16 +96,11 @@ class Work:
             tell(f"{text}; {self._table.rows} rows are kept in {self.plan.table}")
 
     def _open_source(self) -> VideoFile | ImageFile | ImageFolder:
-        plan = self.plan
-        if plan.kind == "video":
-            return VideoFile(plan.input)
-        if plan.kind == "image":
-            return ImageFile(plan.input)
-
         def passed_over(path: Path, error: InvalidInput) -> None:
             self.problems.append(message_of(error))
 
-        return ImageFolder(plan.input, fps=plan.fps if plan.kind == "sequence" else None, on_error=passed_over)
+        plan = self.plan
+        return open_path(plan.input, as_video=plan.kind == "sequence", fps=plan.fps, on_error=passed_over)
 
     def _first_of(self, source: VideoFile | ImageFile | ImageFolder, stack: ExitStack) -> tuple[Frame, Iterator[Frame]]:
         """The first frame, and all frames. Only what gives one is an input: a decoder may be missing for a container

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import SupportsIndex
 
@@ -11,9 +12,11 @@ from ..errors import InvalidInput
 from .base import Frame, Source, as_bgr
 from .camera import Camera
 from .images import IMAGE_SUFFIXES, ImageFile, ImageFolder, read_image
+from .kinds import source_kind
 from .video import VideoFile
 
 __all__ = [
+    "FOLDER_FPS",
     "IMAGE_SUFFIXES",
     "Camera",
     "Frame",
@@ -22,18 +25,22 @@ __all__ = [
     "Source",
     "VideoFile",
     "as_bgr",
+    "open_path",
     "open_source",
     "read_image",
+    "source_kind",
 ]
 
 
 FOLDER_FPS = 25.0
-"""frames per second that `open_source` takes a folder's pictures for"""
+"""frames per second of a folder that is taken for a video"""
 
 
-def open_source(source: SupportsIndex | str | os.PathLike[str]) -> Camera | ImageFile | ImageFolder | VideoFile:
-    """The source for a camera (its number, also as a string, or /dev/videoN), a folder of pictures, which are taken for
-    the frames of a video at 25 fps, a picture (by its suffix) or a video file.
+def open_source(
+    source: SupportsIndex | str | os.PathLike[str], *, as_video: bool = True, fps: float = FOLDER_FPS
+) -> Camera | ImageFile | ImageFolder | VideoFile:
+    """The source for a camera (its number, also as a string, or /dev/videoN) or a path, see `open_path`. A stream has
+    times, so a folder's pictures are the frames of a video unless `as_video` is False.
 
     Raises InvalidInput for a URL; InvalidInput or SourceLost, see the classes.
     """
@@ -48,8 +55,28 @@ def open_source(source: SupportsIndex | str | os.PathLike[str]) -> Camera | Imag
             f"source: expected a path or a camera's number, got {name}; URLs are not supported yet: read the frames "
             "with cv2.VideoCapture and push() them"
         )
-    if path.is_dir():
-        return ImageFolder(path, fps=FOLDER_FPS)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageFile(path)
-    return VideoFile(path)
+    return open_path(path, as_video=as_video, fps=fps)
+
+
+def open_path(
+    path: str | os.PathLike[str],
+    *,
+    as_video: bool = False,
+    fps: float = FOLDER_FPS,
+    on_error: Callable[[Path, InvalidInput], None] | None = None,
+) -> ImageFile | ImageFolder | VideoFile:
+    """The source for a file or a folder, as its content asks (`source_kind`): a picture, a video, or a folder of
+    pictures.
+
+    Args:
+        path: an existing file or folder.
+        as_video: whether a folder's pictures are the frames of a video, `fps` a second; False: unrelated pictures, all
+            at time 0.
+        on_error: for a folder, see `ImageFolder`.
+
+    Raises InvalidInput where the path cannot be used, see the classes.
+    """
+    kind = source_kind(path)
+    if kind == "folder":
+        return ImageFolder(path, fps=fps if as_video else None, on_error=on_error)
+    return ImageFile(path) if kind == "image" else VideoFile(path)

@@ -75,7 +75,7 @@ def _best_stream(path: Path, container: InputContainer) -> VideoStream:
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     best: Any = container.streams.best("video")
     if best is None or best.disposition & covers:
-        what = "no video stream" if best is None else "a cover picture alone"
+        what = "no video stream, or its index at the end is cut off" if best is None else "a cover picture alone"
         raise InvalidInput(f"video: {path} is no video that can be opened: it has {what}; give a file with pictures")
     if best.codec_context is None:
         raise InvalidInput(

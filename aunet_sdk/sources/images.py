@@ -9,42 +9,29 @@ from pathlib import Path
 
 import numpy as np
 
-from .._util.cv2 import quiet_cv2
 from .._util.files import existing_file
 from ..errors import InvalidInput
-from .base import Frame, SourceBase, as_bgr
+from .base import Frame, SourceBase
+from .kinds import IMAGE_SUFFIXES
+from .pictures import MIN_SIDE_PX, decode_picture
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-MIN_SIDE_PX = 16
-"""a picture file with a shorter side holds no face that a finder could see: it is a thumbnail, an icon or damaged"""
+__all__ = ["IMAGE_SUFFIXES", "MIN_SIDE_PX", "ImageFile", "ImageFolder", "natural_key", "read_image"]
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """The picture in a file as uint8 (H, W, 3) BGR; grey, BGRA and 16-bit files are converted as `as_bgr` says.
+    """The picture in a file as uint8 (H, W, 3) BGR: JPEG, PNG, BMP, WebP, TIFF, PPM, GIF, AVIF, and HEIC with the extra
+    `heif`. The content decides, not the suffix.
 
-    The orientation in a JPEG's EXIF data is applied. Raises InvalidInput where the file is missing, empty, not
-    permitted, no picture, or a picture too small to hold a face: a side below 16 px. (An array may have any size: a
-    crop of your own has no face then, and `Detector` says so.)
+    Grey, transparent, palette, CMYK and 16-bit pictures are converted as `as_bgr` says; the orientation in the EXIF
+    data is applied. Raises InvalidInput where the file is missing, empty, not permitted, no picture, damaged or cut
+    short, an animation or several pages, or a picture too small to hold a face: a side below 16 px. (An array may have
+    any size: a crop of your own has no face then, and `Detector` says so.)
     """
     file = existing_file(path, "image")
-    data = np.fromfile(file, dtype=np.uint8)
-    with quiet_cv2() as cv2:
-        flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
-        try:
-            image = cv2.imdecode(data, flags)
-        except cv2.error as error:
-            raise InvalidInput(f"image: {file} cannot be decoded: {error.err}") from error
-    if image is None:
-        raise InvalidInput(f"image: {file} is no picture that can be read ({', '.join(IMAGE_SUFFIXES)})")
-    height, width = image.shape[:2]
-    if min(height, width) < MIN_SIDE_PX:
-        raise InvalidInput(
-            f"image: {file} is too small to hold a face: expected sides from {MIN_SIDE_PX} px on, got {width}x{height}"
-        )
     try:
-        return as_bgr(image)
-    except InvalidInput as error:
-        raise InvalidInput(f"image: {file}: {error}") from None
+        return decode_picture(file)
+    except OSError as error:
+        raise InvalidInput(f"image: {file} cannot be read: {error.strerror or error}") from error
 
 
 class ImageFile(SourceBase):
