@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle import Bundle
-from ..errors import BackendUnavailable, InvalidInput
+from ..errors import AUNetError, BackendUnavailable, InvalidInput
 from .base import StreamEngine
+from .failures import foreign_failure
 from .options import checked_options
 
 __all__ = ["ENGINES", "GPU_ENGINES", "available_engines", "describe_gpu_engines", "open_engine", "open_gpu_engine"]
@@ -77,12 +78,19 @@ def open_engine(
         if installed("openvino"):
             candidates["openvino"] = openvino
         opened, _ = choose(bundle, candidates, threads=threads)
-    elif engine == "onnxruntime":
-        opened = onnxruntime()
-    elif engine in GPU_ENGINES:
-        opened = open_gpu_engine(bundle, engine, max_faces=max_faces, options=options)
     else:
-        opened = openvino("bf16" if engine == "openvino-bf16" else "fp32")
+        try:
+            if engine == "onnxruntime":
+                opened = onnxruntime()
+            elif engine in GPU_ENGINES:
+                opened = open_gpu_engine(bundle, engine, max_faces=max_faces, options=options)
+            else:
+                opened = openvino("bf16" if engine == "openvino-bf16" else "fp32")
+        except AUNetError:
+            raise
+        except Exception as error:  # a library's own, whose kinds share no base class
+            todo = "reinstall its library, or name another engine"
+            raise foreign_failure(f"engine {engine} to open", error, todo) from error
     log.info("engine %s on %s", opened.name, ", ".join(opened.providers))
     return opened
 

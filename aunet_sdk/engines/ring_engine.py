@@ -15,8 +15,9 @@ from typing import TypeVar
 import numpy as np
 
 from ..bundle import Bundle
-from ..errors import BundleMismatch, EngineMismatch, InvalidInput
+from ..errors import AUNetError, BundleMismatch, EngineMismatch, InvalidInput
 from .base import NEW, Frame, Query, Slot, StepResult, StreamStates
+from .failures import foreign_failure
 from .ring import Ring
 from .states import RingStates
 
@@ -68,6 +69,7 @@ class RingEngine(ABC):
     """
 
     bundle: Bundle
+    name: str
     max_faces: int
     crops: np.ndarray
     _fps: float
@@ -210,8 +212,13 @@ class RingEngine(ABC):
     def _run(self, n_new: int, asked: Sequence[tuple[int, Query]], rings: Sequence[Ring]) -> list[Slot]:
         """Run the graph on n_new crops and the (crop, query) pairs; their logits are then in `_logits`, row by row."""
         reading = self._resolve(n_new, asked, rings)
-        starts = [ring.take(n_new, rows) for ring, rows in zip(rings, reading, strict=True)] if n_new else []
-        self._execute(n_new, len(asked), starts, rings)
+        try:
+            starts = [ring.take(n_new, rows) for ring, rows in zip(rings, reading, strict=True)] if n_new else []
+            self._execute(n_new, len(asked), starts, rings)
+        except AUNetError:
+            raise
+        except Exception as error:  # a library's own, whose kinds share no base class
+            raise foreign_failure(f"{self.name} to run a step", error, "repeat it, or open the engine anew") from error
         slots = [Slot(self._frame, row, tuple(start + row for start in starts)) for row in range(n_new)]
         for ring, start in zip(rings, starts, strict=False):
             ring.claim(start, slots)

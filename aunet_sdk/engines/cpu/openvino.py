@@ -20,7 +20,8 @@ import numpy as np
 from ..._util.paths import cache_folder
 from ..._util.privacy import import_openvino
 from ...bundle import Bundle
-from ...errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
+from ...errors import AUNetError, BackendUnavailable, BundleMismatch, InvalidInput, ModelError
+from ..failures import foreign_failure
 from ..ring import Ring, initial_rows, most_rows
 from ..ring_engine import RingEngine, check_faces, check_fps, index_names, load_bundle
 from .ort import _usable_cores
@@ -56,7 +57,12 @@ def _core() -> Any:
     """
     with _making:
         if not _made:
-            _made.append(_runtime().Core())
+            openvino = _runtime()
+            try:
+                _made.append(openvino.Core())
+            except Exception as error:  # RuntimeError mostly: its plugins cannot be loaded
+                todo = 'pip install --force-reinstall "openvino"'
+                raise foreign_failure("OpenVINO to start", error, todo) from error
         return _made[0]
 
 
@@ -67,8 +73,8 @@ def describe() -> str:
         abilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except BackendUnavailable as error:
         return f"not available: {error}"
-    except RuntimeError as error:
-        return f"not available: no CPU device ({str(error).splitlines()[0]})"
+    except Exception as error:  # RuntimeError mostly, and what its bindings raise
+        return f"not available: no CPU device ({type(error).__name__}: {error})".splitlines()[0]
     return f"{openvino.__version__.split('-')[0]} ({', '.join(a for a in abilities if a in ('BF16', 'FP16', 'INT8'))})"
 
 
@@ -157,8 +163,10 @@ class OpenVinoStreamEngine(RingEngine):
             self._check_graph(model)
             model.reshape({port.any_name: port.partial_shape for port in model.inputs} | {"crop": [1, 3, r, r]})
             return core.compile_model(model, "CPU", options).create_infer_request()
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[-1]
+        except AUNetError:
+            raise
+        except Exception as error:  # RuntimeError mostly, and what its bindings raise
+            reason = [str(error).strip() or type(error).__name__, *str(error).strip().splitlines()][-1]
             raise ModelError(
                 f"expected a graph that OpenVINO {self._ov.__version__} can run, got {path.name}: {reason}; "
                 "export it again or use ONNX Runtime"

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...bundle import Bundle
 from ...errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
+from ..failures import foreign_failure
 from ..ort_wheel import import_runtime
 from ..ring import Ring, initial_rows, most_rows
 from ..ring_engine import RingEngine, check_faces, check_fps, index_names, load_bundle
@@ -192,5 +193,8 @@ class OrtClip:
             raise InvalidInput(
                 f"crops: expected float32 (B, 3, 3, {side}, {side}), B > 0, got {crops.dtype} {crops.shape}"
             )
-        heatmaps, logits = self._session.run(["heatmaps", "logits"], {"crops": crops})
+        try:
+            heatmaps, logits = self._session.run(["heatmaps", "logits"], {"crops": crops})
+        except Exception as error:  # ONNX Runtime's errors share no other base class
+            raise foreign_failure("ONNX Runtime to run a clip graph", error, "use fewer crops at once") from error
         return heatmaps, logits

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...bundle import Bundle
-from ...errors import AUNetError, BackendUnavailable, EngineMismatch, InvalidInput
+from ...errors import BackendUnavailable, EngineMismatch, InvalidInput
 from ..base import Query, Slot
 from ..cuda.api import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory, tells_of_memory
 from ..cuda.bindings import open_cuda
@@ -362,7 +362,7 @@ class TrtStreamEngine(RingEngine):
         def give(call: Callable[..., object], *arguments: object) -> None:
             try:
                 call(*arguments)
-            except AUNetError as error:
+            except Exception as error:
                 log.warning("while closing the engine: %s", error)
 
         if self._stream:
