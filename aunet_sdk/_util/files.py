@@ -27,16 +27,6 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     return file
 
 
-def name_for_cv2(path: Path, what: str) -> str:
-    """The path as OpenCV takes it. Raises InvalidInput for a name that is not UTF-8: OpenCV ends the process on it."""
-    name = str(path)
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise InvalidInput(f"{what}: expected a path in UTF-8, got {name!r}; rename it") from None
-    return name
-
-
 def check_writable(path: Path, what: str) -> None:
     """Raises InvalidInput that names `what` and the reason, for a file that cannot be written. Leaves everything as it
     was: no file that was not there, and a symbolic link stays, also one whose target does not exist yet."""

@@ -46,7 +46,7 @@ _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}  # of 2 (best) t
 _H264 = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
 _VPX = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "crf": "32", "b": "0"}
 _MPEG = (
-    Encoder("libx264", "yuv420p", _H264),  # of the wheels on PyPI; x264 is GPL, docs/api.md
+    Encoder("libx264", "yuv420p", _H264),  # of the wheels on PyPI; x264 is GPL, docs/video.md
     Encoder("libopenh264", "yuv420p"),
     Encoder("mpeg4", "yuv420p", _QUALITY),
 )

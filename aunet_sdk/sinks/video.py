@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._util.files import check_writable, name_for_cv2
+from .._util.files import check_writable
 from ..errors import AUNetError, InvalidInput, OutputLost
 from .base import Sink
 from .encoding import FORMATS, EncodedFile, find_encoder
@@ -34,7 +34,7 @@ class VideoSink(Sink):
     taken is left out there, and counted in `left_out`. `frames` counts what the file has. A process that is killed
     leaves a file that can be read, up to its last second.
 
-    Raises InvalidInput for an unknown extension, an unwritable path, one that is not UTF-8, a wrong frame rate;
+    Raises InvalidInput for an unknown extension, an unwritable path, a wrong frame rate;
     BackendUnavailable where this FFmpeg cannot encode the format; OutputLost from `write` and `close` where the file
     takes no more (a full disk): what it has is kept, and the sink takes nothing more.
     """
@@ -59,7 +59,6 @@ class VideoSink(Sink):
             raise InvalidInput(f"annotated video: expected a frame rate above 0, got {fps}")
         self._constant = kind.ticks_hz is None
         self.codec = find_encoder(kind, self.path).name
-        name_for_cv2(self.path, "annotated video")
         check_writable(self.path, "annotated video")
         if size is not None:
             self._begin(int(size[0]), int(size[1]))

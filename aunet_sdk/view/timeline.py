@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._util.files import check_writable
-from ..errors import BackendUnavailable, InvalidInput
+from ..errors import BackendUnavailable, InvalidInput, OutputLost
+from .fonts import legible
 from .palette import face_colour, facs_label
 
 if TYPE_CHECKING:
@@ -73,8 +74,12 @@ def tracks_of(results: Iterable[FrameResult]) -> list[Track]:
 
 
 def read_tracks(path: str | Path) -> list[Track]:
-    """The tracks in a CSV file of `CsvSink`, by ascending face id. Raises InvalidInput where it is none."""
+    """The tracks in a CSV file of `CsvSink`, by ascending face id, without provisional rows. Raises InvalidInput where
+    it is no such file."""
     header, rows = _read(path)
+    if "provisional" in header:
+        column = header.index("provisional")
+        rows = [row for row in rows if row[column : column + 1] != ["1"]]
     aus = [name for name in header if _AU.fullmatch(name)]
     wanted = ["timestamp_s", "face_id", *aus, *(f"{name}_active" for name in aus)]
     missing = [name for name in wanted if name not in header] if aus else ["AU.."]
@@ -128,7 +133,8 @@ def timeline(
     nothing (a grey band) where the face was not there. span_s: the video's first and last time; without it the
     tracks' own. truth: a known course, drawn as a dashed line. More than max_faces ids: the longest tracks are drawn
     and the title counts the rest.
-    Raises InvalidInput for an unknown extension or an unwritable path; BackendUnavailable without matplotlib.
+    Raises InvalidInput for an unknown extension or an unwritable path; BackendUnavailable without matplotlib;
+    OutputLost where the disk is full.
     """
     path = Path(path)
     check_plot(path)
@@ -144,7 +150,8 @@ def timeline(
     heading = title or "Action Units over time"
     if len(shown) < len(tracks):
         heading += f" ({len(shown)} of {len(tracks)} faces)"
-    figure.suptitle(heading, fontsize=11)
+    heading, families = legible(heading)
+    figure.suptitle(heading, fontsize=11, family=families, parse_math=False)
     if not shown:
         axes = figure.add_subplot()
         axes.set_axis_off()
@@ -158,8 +165,8 @@ def timeline(
             _panel(block, track, start, end, truth)
     try:
         figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise InvalidInput(f"plot: cannot write to {path}: {error.strerror or error}") from error
+    except OSError as error:  # the path could be written before the work
+        raise OutputLost(f"plot: cannot write to {path}: {error.strerror or error}; is the disk full?") from error
 
 
 def _panel(block: Any, track: Track, start: float, end: float, truth: Truth | None) -> None:

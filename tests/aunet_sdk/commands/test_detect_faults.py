@@ -27,8 +27,7 @@ def test_a_truncated_video_keeps_its_rows(painted: None, tmp_path: Path) -> None
     rows = rows_of(tmp_path / "cut.csv")
     assert 5 < len(rows) < 35
     assert [int(row["frame"]) for row in rows] == list(range(len(rows)))
-    said = " ".join(result.stdout.split())
-    assert f"the video ends after frame {len(rows) - 1}, at " in said and "the file is cut short" in said
+    assert f"the video ends after frame {len(rows) - 1}" in " ".join(result.stdout.split())
     assert f"{len(rows)} rows are kept in cut.csv" in result.stderr
     assert (tmp_path / "a.mp4").exists() and (tmp_path / "a.png").exists()
 
@@ -57,7 +56,7 @@ def bad_inputs(folder: Path) -> None:
         (["missing.mp4"], "does not exist"),
         (["text.mp4"], "no video"),
         (["empty.mp4"], "empty"),
-        (["cut.mp4"], "cut off"),
+        (["cut.mp4"], "cut.mp4 is no video"),
         (["empty.png"], "empty"),
         (["text.jpg"], "no picture"),
         (["one.png"], "one.png is too small to hold a face"),
@@ -172,10 +171,11 @@ def test_an_annotated_video_that_the_disk_does_not_hold(tmp_path: Path, reposito
 def test_names_that_are_not_utf8(painted: None, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     write_video(tmp_path / "clip.avi", 2)
-    (tmp_path / "clip.avi").rename(tmp_path / f"{name}.mp4")
-    result = aunet("detect", f"{name}.mp4")
+    (tmp_path / "clip.avi").rename(tmp_path / f"{name}.avi")
+    result = aunet("detect", f"{name}.avi", "--video", f"o-{name}.mp4", "--plot", f"o-{name}.png")
     assert result.exit_code == 0, result.output
-    assert (tmp_path / f"{name}.csv").read_bytes().splitlines()[1].startswith(b"0,0.0")
+    names = {os.fsencode(path.name) for path in tmp_path.iterdir()}
+    assert names == {b"caf\xe9.avi", b"caf\xe9.csv", b"caf\xe9.csv.json", b"o-caf\xe9.mp4", b"o-caf\xe9.png"}
     (tmp_path / "set").mkdir()
     cv2.imwrite("one.png", paint((160, 120, 90)))
     (tmp_path / "one.png").rename(tmp_path / "set" / f"{name}.png")

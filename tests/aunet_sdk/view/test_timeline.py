@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from aunet_sdk.errors import InvalidInput
+from aunet_sdk.errors import InvalidInput, OutputLost
 from aunet_sdk.facs import AU_NAMES
 from aunet_sdk.results import FrameResult
 from aunet_sdk.sinks import CsvSink
 from aunet_sdk.view import Track, read_tracks, timeline
+from aunet_sdk.view.fonts import legible
 from aunet_sdk.view.palette import face_colour, facs_label
 from aunet_sdk.view.timeline import check_plot, read_truth, runs, tracks_of
 
@@ -137,7 +138,7 @@ def test_tables_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
 
 def test_names_and_colours() -> None:
     assert facs_label("AU12") == "AU12 Lip corner puller"
-    assert facs_label("AU45") == "AU45"
+    assert facs_label("AU45") == "AU45 Blink" and facs_label("AU99") == "AU99"
     assert all(name in facs_label(name) for name in AU_NAMES)
     assert len({face_colour(i) for i in range(7)}) == 7
 
@@ -147,3 +148,50 @@ def test_a_plot_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path
         check_plot(tmp_path / "missing" / "a.png")
     check_plot(tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["\u8868\u60c5 \u7b11\u9854", "\U0001f600 smile", "a$b$c_{", "x\ty\x07", "caf\udce9.mp4", "\u0e01\u0e02", "%s {0}"],
+)
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_title_in_any_language_warns_of_nothing(tmp_path: Path, title: str, suffix: str) -> None:
+    """Matplotlib warned of every glyph that its font lacks; warnings are errors here. `$..$` is no formula either."""
+    timeline([track(0.4)], tmp_path / f"a{suffix}", title=title)
+    assert (tmp_path / f"a{suffix}").stat().st_size > 1000
+
+
+def test_letters_without_a_font_become_squares() -> None:
+    assert legible("AU12 caf\u00e9 \u03b1")[0] == "AU12 caf\u00e9 \u03b1"
+    assert legible("a\nb\udce9")[0] == "a\u25a1b\u25a1"
+    assert legible("\U0010fffd")[0] == "\u25a1"
+
+
+def test_aus_beyond_those_of_the_paper(tmp_path: Path) -> None:
+    """The next models have AU5, AU20 and AU45."""
+    names = ("AU5", "AU12", "AU20", "AU45", "AU99")
+    values = np.tile(np.linspace(0.1, 0.9, 5), (20, 1))
+    with CsvSink(tmp_path / "a.csv", names) as sink:
+        for i in range(20):
+            sink.write(frame(i, face(1, probabilities=values[i], au_names=names)))
+    (found,) = read_tracks(tmp_path / "a.csv")
+    assert found.au_names == names
+    np.testing.assert_allclose(found.probabilities, values, atol=1e-5)
+    timeline([found], tmp_path / "a.png")
+    assert [facs_label(name) for name in ("AU5", "AU20")] == ["AU5 Upper lid raiser", "AU20 Lip stretcher"]
+
+
+def test_provisional_rows_of_a_table_are_no_part_of_a_track(tmp_path: Path) -> None:
+    with CsvSink(tmp_path / "a.csv", AUS, provisional=True) as sink:
+        for i in range(5):
+            sink.write(frame(i, face(probabilities=[0.1, 0.1], au_names=AUS, provisional=True)))
+            sink.write(frame(i, face(probabilities=[0.9, 0.9], au_names=AUS)))
+    (found,) = read_tracks(tmp_path / "a.csv")
+    assert found.probabilities.tolist() == [[0.9, 0.9]] * 5
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_names_the_plot(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to("/dev/full")
+    with pytest.raises(OutputLost, match=r"a\.png: No space left"):
+        timeline([track(0.4)], tmp_path / "a.png")
