@@ -33,7 +33,7 @@ GIVEN = ("variant", "fold", "seed", "run", "data")
 
 
 class ExperimentError(ValueError):
-    """A file or an override that is no experiment: where, expected, got."""
+    """A file or an override that makes no experiment; the message says where, what was expected and what came."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Experiment:
 
 
 def run_folder(out: Path, experiment: str, variant: str, fold: int, seed: int) -> Path:
-    """Where a run of an experiment stands."""
+    """The folder of a run of an experiment."""
     return out / experiment / (f"{variant}-fold{fold}-seed{seed}" if fold else f"{variant}-seed{seed}")
 
 

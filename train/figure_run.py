@@ -26,7 +26,7 @@ UPPER = (1, 2, 4, 6, 7)
 
 @dataclasses.dataclass(frozen=True)
 class FigureOptions:
-    """What to draw of what."""
+    """Which figures to draw, from which models and which data."""
 
     models: tuple[str, ...]
     """Model files or run folders; 'NAME=PATH' gives one a name."""
@@ -183,8 +183,8 @@ def _figure_6(subjects: Sequence[Subject], data: TripletSet, count: int, rng: np
 
 
 def _faces(data: TripletSet, count: int, rng: np.random.Generator) -> list[int]:
-    """Rows of different people, of each the busier half of the frames; where the people are fewer than `count`, more
-    of each, with other AUs."""
+    """Rows of different people, of each the busier half of the frames. Where there are fewer people than `count`, more
+    frames of each, with other AUs."""
     people = rng.permutation(np.unique(data.subject)).tolist()
     most = np.nansum(data.labels, 1)
     rows: list[int] = []

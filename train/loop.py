@@ -288,7 +288,7 @@ class _Trainer:
         self.folder.save({"step": self.done, "due": self.due, **self.stepper.state()})
 
     def _rescue(self) -> None:
-        """Write the checkpoint before an error goes out; what fails then is said, and takes nothing's place."""
+        """Write the checkpoint before an error goes out. A failure of that is logged and does not replace the error."""
         if not self.between or self.kept == self.done:
             return
         try:

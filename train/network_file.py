@@ -79,7 +79,7 @@ def warm_start(network: Network, au_numbers: tuple[int, ...], place: str | Path)
     """Copy the weights of an earlier run of the same variant; the last layer by AU number.
 
     Returns:
-        the AUs whose outputs start anew, as 'AU9'.
+        the AUs whose outputs start from random weights, as 'AU9'.
 
     Raises:
         ValueError: another variant, or layers of other sizes.

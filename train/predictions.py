@@ -138,7 +138,7 @@ class Predictions:
         return dataclasses.replace(self, flipped=other.probabilities[[place[key] for key in own]])
 
     def save(self, path: str | Path) -> Path:
-        """Write an .npz (or `predictions.npz` into a folder); the old file stays until the new one is whole."""
+        """Write an .npz, or `predictions.npz` into a folder; the old file stays until the new one is complete."""
         place = Path(path)
         if place.is_dir():
             place = place / FILE

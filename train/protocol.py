@@ -151,8 +151,8 @@ def areas(values: Floats, labels: Floats) -> NDArray[np.float64]:
 def calibrated_f1(values: Floats, labels: Floats, subject: NDArray[np.str_], parts: int = 5) -> NDArray[np.float64]:
     """F1 per AU where each subject's threshold comes from the other subjects (`parts`-fold, in [.2, .8], largest F1).
 
-    Tells how much of an F1 below the AUC's promise is the fixed .5. It uses labels of the test part's other subjects:
-    print it beside the paper's F1, never in its place.
+    It shows how much of an F1 below the AUC's promise is due to the fixed .5. It uses labels of the test part's other
+    subjects: print it beside the paper's F1, never in its place.
 
     Args:
         values, labels: (N, n).  subject: (N,).

@@ -38,7 +38,7 @@ def predict(
     seed: Annotated[int, typer.Option(help="Of the model's training, to tell repetitions apart.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the computation.")] = 2,
 ) -> None:
-    """Write what a model says about a test part: for models without a run of their own, the imported ones for one."""
+    """Write what a model says about a test part: for models without a run of their own, such as imported ones."""
     import torch
 
     from train.activations import open_subject

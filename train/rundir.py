@@ -245,7 +245,7 @@ class RunFolder:
             LOG.warning("data: %s is not as it was at the last checkpoint; going on with what is there", options.data)
 
     def check(self) -> None:
-        """That the log can be written (RunError)."""
+        """Raise RunError where the log cannot be written."""
         if isinstance(self.handler, _LogFile) and self.handler.failure is not None:
             raise RunError(unwritten(Path(self.handler.baseFilename), self.handler.failure))
 

@@ -123,7 +123,7 @@ class Stepper:
         return {"loss": value, **scalars}
 
     def _update(self, step: int, loss: Tensor) -> dict[str, Tensor]:
-        """Move the weights by the gradients that are there; scalars of it."""
+        """Move the weights by the present gradients; returns scalars about it."""
         options, scaler = self.options, self.scaler
         scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, options.clip or math.inf)
@@ -149,7 +149,7 @@ class Stepper:
         return state
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+        """Continue from what `state` gave."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not self.model:

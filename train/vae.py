@@ -101,7 +101,7 @@ class LabelVAE(nn.Module):
         return self.decode(code), mean, log_variance
 
     def freeze(self) -> LabelVAE:
-        """For the alignment loss: no gradients into the VAE, evaluation mode."""
+        """Prepare the VAE for the alignment loss: no gradients into it, evaluation mode."""
         self.zero_grad(set_to_none=True)
         return self.requires_grad_(False).eval()
 
