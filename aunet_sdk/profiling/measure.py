@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import InvalidInput, SourceLost
 from ..pipeline.stage_timer import DETAILS
 from ..sources.base import Frame
-from .device import GpuMemory, PowerMeter, device_facts, forget_peak_memory, peak_memory_mb
+from .device import device_facts, forget_peak_memory, peak_memory_mb
+from .power import GpuMemory, PowerMeter
 from .report import Comparison, Profile
 from .timers import summarise
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..._util.nvml import driver_version
 from ...errors import BackendUnavailable, InvalidInput
-from ...profiling.device import driver_version
 from .api import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory
 
 __all__ = ["CudaBindings", "open_cuda"]

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from ..._util.nvml import driver_version
 from ...bundle import Bundle, sha256_of
 from ...errors import BundleMismatch, InvalidInput
-from ...profiling.device import driver_version
 from ..ort_wheel import import_runtime
 from ..ring import Ring, initial_rows
 from ..ring_engine import RingEngine, check_fps, index_names, load_bundle

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..._util.nvml import driver_version
 from ...errors import BackendUnavailable
-from ...profiling.device import driver_version
 from .api import CudaFailure, DeviceInfo, OutOfDeviceMemory
 
 __all__ = ["PyCuda"]

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aunet_sdk.profiling.device import (
-    GpuMemory,
-    PowerMeter,
-    device_facts,
-    driver_version,
-    find_sensors,
-    forget_peak_memory,
-    peak_memory_mb,
-)
+from aunet_sdk._util.nvml import driver_version, gpus
+from aunet_sdk.profiling.device import device_facts, forget_peak_memory, peak_memory_mb
+from aunet_sdk.profiling.power import GpuMemory, PowerMeter, find_sensors
 
 
 def write(path: Path, text: object) -> None:
@@ -65,73 +61,75 @@ def test_a_rail_that_falls_silent_is_left_out(jetson: Path) -> None:
     assert list(meter.result()) == ["VDD_CPU_GPU_CV"]
 
 
-class FakeNvml:
-    """In the shape of NVML's library, as far as the driver's version goes."""
+class NVMLError(Exception):
+    """As pynvml has it."""
 
-    def __init__(self, version: bytes, failed: int = 0, starts: bool = True) -> None:
-        self._version, self._failed, self._starts = version, failed, starts
 
-    def nvmlInit_v2(self) -> int:
-        return 0 if self._starts else 9
+class FakeNvml(types.ModuleType):
+    """pynvml's functions over GPUs that are not there: memory in bytes in use, and by process. `fails`: what raises."""
 
-    def nvmlSystemGetDriverVersion(self, text: Any, size: Any) -> int:
-        assert size.value == len(text)
-        text.value = self._version
-        return self._failed
+    NVML_CLOCK_SM = 1
+
+    def __init__(self, *gpus: tuple[int, dict[int, int | None]], fails: tuple[str, ...] = ()) -> None:
+        super().__init__("pynvml")
+        self.gpus, self.fails = list(gpus), fails
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("nvml") and name.removeprefix("nvml") in object.__getattribute__(self, "fails"):
+
+            def fail(*_: object) -> None:
+                raise NVMLError("Function Not Found")
+
+            return fail
+        return object.__getattribute__(self, name)
+
+    def nvmlInit(self) -> None: ...
+
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "550.54.15"
+
+    def nvmlDeviceGetCount(self) -> int:
+        return len(self.gpus)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetName(self, handle: int) -> str:
+        return "H200"
+
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
+        return 90_000
+
+    def nvmlDeviceGetClockInfo(self, handle: int, which: int) -> int:
+        assert which == self.NVML_CLOCK_SM
+        return 1980
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
+        return types.SimpleNamespace(used=self.gpus[handle][0])
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> Any:
+        return [types.SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.gpus[handle][1].items()]
 
 
 def test_the_drivers_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise OSError(f"{name}: cannot open shared object file")
-
     for library, expected in (
-        (lambda name: FakeNvml(b"550.54.15"), "550.54.15"),
-        (lambda name: FakeNvml(b"550.54.15", failed=3), None),
-        (lambda name: FakeNvml(b"550.54.15", starts=False), None),
-        (lambda name: object(), None),
-        (missing, None),
+        (FakeNvml(), "550.54.15"),
+        (FakeNvml(fails=("SystemGetDriverVersion",)), None),
+        (FakeNvml(fails=("Init",)), None),
+        (types.ModuleType("pynvml"), None),
+        (None, None),
     ):
-        monkeypatch.setattr("ctypes.CDLL", library)
+        monkeypatch.setitem(sys.modules, "pynvml", library)
         assert driver_version() == expected
 
 
-class FakeGpus(FakeNvml):
-    """GPUs with a power, and memory in bytes: in use, and by process."""
-
-    def __init__(self, *gpus: tuple[int, dict[int, int]], lists: bool = True) -> None:
-        super().__init__(b"550.54.15")
-        self.gpus = list(gpus)
-        self._lists = lists
-
-    def nvmlDeviceGetCount_v2(self, count: Any) -> int:
-        count._obj.value = len(self.gpus)
-        return 0
-
-    def nvmlDeviceGetHandleByIndex_v2(self, index: int, handle: Any) -> int:
-        handle._obj.value = index + 1
-        return 0
-
-    def nvmlDeviceGetName(self, handle: Any, name: Any, size: Any) -> int:
-        name.value = b"H200"
-        return 0
-
-    def nvmlDeviceGetPowerUsage(self, handle: Any, milliwatts: Any) -> int:
-        milliwatts._obj.value = 90_000
-        return 0
-
-    def nvmlDeviceGetMemoryInfo(self, handle: Any, memory: Any) -> int:
-        memory._obj.used = self.gpus[handle.value - 1][0]
-        return 0
-
-    def nvmlDeviceGetComputeRunningProcesses_v3(self, handle: Any, count: Any, found: Any) -> int:
-        if not self._lists:
-            return 3
-        processes = self.gpus[handle.value - 1][1]
-        assert count._obj.value >= len(processes)
-        for row, (pid, used) in zip(found, processes.items(), strict=False):
-            row.pid, row.used = pid, used
-        count._obj.value = len(processes)
-        return 0
+def test_the_calls_are_those_of_the_real_package() -> None:
+    pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+    assert all(hasattr(pynvml, name) for name in vars(FakeNvml) if name.lower().startswith("nvml"))
+    if driver_version() is None:
+        assert gpus() == []  # no driver here: the real package raises NVMLError, which is no error of ours
+    else:
+        assert all(gpu.name for gpu in gpus())
 
 
 MIB = 2**20
@@ -140,38 +138,39 @@ MIB = 2**20
 @pytest.mark.parametrize(
     "library, expected",
     [
-        (FakeGpus((900 * MIB, {os.getpid(): 300 * MIB, 1: 500 * MIB})), GpuMemory(300, of_process=True)),
-        (FakeGpus((9 * MIB, {os.getpid(): 4 * MIB}), (8 * MIB, {os.getpid(): 2 * MIB})), GpuMemory(6, of_process=True)),
-        (FakeGpus((900 * MIB, {1: 500 * MIB})), GpuMemory(900, of_process=False)),
-        (FakeGpus((900 * MIB, {}), lists=False), GpuMemory(900, of_process=False)),
-        (FakeGpus((900 * MIB, {os.getpid(): 2**64 - 1})), GpuMemory(900, of_process=False)),  # not told (WDDM)
-        (FakeGpus((900 * MIB, {}), (800 * MIB, {})), None),  # whose it is nobody knows
-        (FakeGpus(), None),
-        (FakeNvml(b"550.54.15"), None),  # an NVML without GPUs' calls
+        (FakeNvml((900 * MIB, {os.getpid(): 300 * MIB, 1: 500 * MIB})), GpuMemory(300, of_process=True)),
+        (FakeNvml((9 * MIB, {os.getpid(): 4 * MIB}), (8 * MIB, {os.getpid(): 2 * MIB})), GpuMemory(6, of_process=True)),
+        (FakeNvml((900 * MIB, {1: 500 * MIB})), GpuMemory(900, of_process=False)),
+        (FakeNvml((900 * MIB, {}), fails=("DeviceGetComputeRunningProcesses",)), GpuMemory(900, of_process=False)),
+        (FakeNvml((900 * MIB, {os.getpid(): None})), GpuMemory(900, of_process=False)),  # not told (WDDM)
+        (FakeNvml((900 * MIB, {}), (800 * MIB, {})), None),  # whose it is nobody knows
+        (FakeNvml(), None),
+        (FakeNvml((900 * MIB, {}), fails=("DeviceGetCount",)), None),
+        (FakeNvml((900 * MIB, {}), fails=("DeviceGetMemoryInfo",)), None),
     ],
 )
 def test_gpu_memory(monkeypatch: pytest.MonkeyPatch, library: FakeNvml, expected: GpuMemory | None) -> None:
-    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    monkeypatch.setitem(sys.modules, "pynvml", library)
     with PowerMeter() as meter:
         pass
     assert meter.gpu_memory() == expected
 
 
 def test_gpu_memory_is_the_largest_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = FakeGpus((0, {os.getpid(): 100 * MIB}))
-    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    library = FakeNvml((0, {os.getpid(): 100 * MIB}))
+    monkeypatch.setitem(sys.modules, "pynvml", library)
     with PowerMeter() as meter:
         library.gpus[0] = 0, {os.getpid(): 700 * MIB}
         time.sleep(0.3)
         library.gpus[0] = 0, {os.getpid(): 200 * MIB}
     assert meter.gpu_memory() == GpuMemory(700, of_process=True)
     assert meter.result()["gpu 0 H200"]["max_w"] == 90.0
+    assert device_facts()["gpu 0 H200"] == "1980 MHz"
 
 
 def test_an_nvml_without_memory_calls_still_tells_power(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = FakeGpus((900 * MIB, {}))
-    monkeypatch.setattr(FakeGpus, "nvmlDeviceGetComputeRunningProcesses_v3", property())
-    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    fails = ("DeviceGetComputeRunningProcesses", "DeviceGetMemoryInfo")
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml((900 * MIB, {}), fails=fails))
     with PowerMeter() as meter:
         time.sleep(0.3)
     assert meter.gpu_memory() is None and "gpu 0 H200" in meter.result()

@@ -13,8 +13,8 @@ import pytest
 
 from aunet_sdk import AUNetError, Detector, DetectorOptions, FrameResult, InvalidInput, SourceLost
 from aunet_sdk.profiling import Comparison, Profile, SyntheticFrames, compare, profile
-from aunet_sdk.profiling.device import GpuMemory
 from aunet_sdk.profiling.html import page, write_page
+from aunet_sdk.profiling.power import GpuMemory
 from aunet_sdk.profiling.synthetic import draw_head
 from aunet_sdk.sources import Frame
 
