@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ..detector import Detector
+from ..errors import OutputLost
 from ..options import DetectorOptions
 from ..view.timeline import check_plot, read_truth
-from .ending import stdout_console
+from .ending import to_stdout
 from .exits import Exit, code_of, message_of, tell, worst
 from .plan import Plan
 from .work import Work
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["run"]
 
@@ -29,8 +35,7 @@ def run(plans: Sequence[Plan], quiet: bool = False, debug: bool = False) -> Exit
     truth = read_truth(plans[0].wishes.truth) if plans[0].wishes.truth is not None else None
     codes: list[Exit] = []
     with _Shared(plans[0].wishes.options) as detector:
-        console = stdout_console()
-        for number, plan in enumerate(plans):
+        for plan in plans:
             try:
                 if plan.problem is not None:
                     raise plan.problem
@@ -43,16 +48,24 @@ def run(plans: Sequence[Plan], quiet: bool = False, debug: bool = False) -> Exit
                 tell(f"{plan.input}: {message_of(error)}")
             else:
                 if not quiet:
-                    if several:
-                        console.print(f"{plan.input}", style="bold", markup=False, highlight=False, soft_wrap=True)
-                    work.show(console)
-                    if number + 1 < len(plans):
-                        console.print()
+                    try:
+                        to_stdout(partial(_show, work, several))
+                    except OutputLost as error:
+                        tell(message_of(error))
+                        code = worst([code, Exit.BROKEN])
                 work.tell()
             codes.append(code)
             if code > 128:
                 break
     return worst(codes)
+
+
+def _show(work: Work, several: bool, console: Console) -> None:
+    if several:
+        console.print(f"{work.plan.input}", style="bold", markup=False, highlight=False, soft_wrap=True)
+    work.show(console)
+    if several:
+        console.print()
 
 
 class _Shared:

@@ -6,15 +6,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OutputLost
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Ended", "ends_in_order", "stdout_console"]
+__all__ = ["Ended", "ends_in_order", "to_stdout"]
 
 NAMES = ("SIGTERM", "SIGHUP")
 
@@ -49,17 +51,27 @@ def ends_in_order() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def stdout_console() -> Console:
-    """A console for stdout. Where its reader has gone (`aunet detect clip.mp4 | head -1`), the rest of the text is lost
-    and nothing else: the work was done."""
+def to_stdout(show: Callable[[Console], None]) -> None:
+    """Calls `show` with a console for stdout. Raises OutputLost where the text cannot be written (a full disk).
+
+    Where the reader has gone (`aunet detect clip.mp4 | head -1`), or stdout was closed from the start, the rest of the
+    text is lost and nothing else: that is no error.
+    """
     from rich.console import Console
 
-    class Quiet(Console):
-        def on_broken_pipe(self) -> None:
-            self.quiet = True
-            drop_stdout()
+    class Pipe(Console):
+        def on_broken_pipe(self) -> None:  # Rich would exit with 1
+            raise BrokenPipeError
 
-    return Quiet()
+    if sys.stdout is None:
+        return
+    try:
+        show(Pipe())
+        sys.stdout.flush()
+    except OSError as error:
+        drop_stdout()
+        if not isinstance(error, BrokenPipeError):
+            raise OutputLost(f"stdout: cannot write to it: {error.strerror or error}") from error
 
 
 def drop_stdout() -> None:

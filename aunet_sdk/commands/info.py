@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import AUNetError
-from .ending import stdout_console
+from .ending import to_stdout
 from .exits import Exit, code_of, message_of
 
 LIBRARIES = (
@@ -41,7 +41,7 @@ def run(model: Path | None = None) -> Exit:
         code = code_of(error)
     for name, value in rows:
         table.add_row(name, escape(value))
-    stdout_console().print(table)
+    to_stdout(lambda console: console.print(table))
     return code
 
 

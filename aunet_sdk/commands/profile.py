@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from .ending import stdout_console
+from .ending import to_stdout
 from .exits import guard
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..options import DetectorOptions, EngineName
     from ..profiling import Comparison, Profile
 
@@ -110,12 +112,6 @@ def _show(found: Profile | Comparison, drawn: int | None, json_path: Path | None
     from ..profiling import Comparison
     from ..profiling.html import write_page
 
-    console = stdout_console()
-    found.show(console)
-    profiles = found.profiles.values() if isinstance(found, Comparison) else [found]
-    for profile in profiles:
-        if drawn is not None and profile.faces != drawn:
-            console.print(f"note: {drawn} heads were drawn and {profile.faces:g} followed: the figures are for those")
     if json_path is not None:
         try:
             json_path.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8")
@@ -123,6 +119,15 @@ def _show(found: Profile | Comparison, drawn: int | None, json_path: Path | None
             raise InvalidInput(f"figures: cannot write to {json_path}: {error.strerror or error}") from error
     if html_path is not None:
         write_page(found, html_path)
+
+    def show(console: Console) -> None:
+        found.show(console)
+        profiles = found.profiles.values() if isinstance(found, Comparison) else [found]
+        for profile in profiles:
+            if drawn is not None and profile.faces != drawn:
+                console.print(f"note: {drawn} heads were drawn and {profile.faces:g} followed: figures are for those")
+
+    to_stdout(show)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -84,11 +84,7 @@ class Work:
 
     def show(self, console: Console) -> None:
         """The summary."""
-        try:
-            show(console, self.plan, self._tally, self._wall_s, self._written, self.problems)
-            console.file.flush()
-        except BrokenPipeError:
-            console.on_broken_pipe()
+        show(console, self.plan, self._tally, self._wall_s, self._written, self.problems)
 
     def tell(self) -> None:
         """What went wrong, on stderr."""
