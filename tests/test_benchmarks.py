@@ -107,6 +107,17 @@ def test_events_are_those_of_the_sample_and_of_a_clip(repository: Path, clip: Pa
     assert figures["clips"]["clip.avi"] == {"over_threshold": 0, "events": 0}
 
 
+def test_validity_of_a_rendered_face_with_a_covered_mouth(repository: Path) -> None:
+    code, output, figures = run(
+        repository, "validity.py", repository / "examples" / "sample.mp4", "--frames", 15, "--threads", 1
+    )
+    assert code == 0, output
+    for kind in ("black", "skin", "hand"):
+        assert figures[kind]["frames"] + figures[kind]["no_face"] == 15
+        assert figures[kind]["au1_valid"] >= 95 and figures[kind]["au12_valid"] <= 5, kind
+    assert figures["none"]["au1_valid"] >= 98 and figures["none"]["au12_valid"] >= 98
+
+
 def test_memory_prints_state_and_allocations(repository: Path) -> None:
     arguments = ("--frames", 5, "--faces", 1, "--threads", 1, "--engine", "onnxruntime")
     code, output, figures = run(repository, "memory.py", *arguments)

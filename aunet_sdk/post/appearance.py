@@ -1,4 +1,4 @@
-"""How a face looks in its picture: bright or dark, sharp or blurred; measured at one size for all faces."""
+"""How a face looks in its picture: bright or dark, sharp or blurred, and how much redder its lips are than the skin."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InvalidInput
 
-__all__ = ["Appearance", "appearance_of"]
+__all__ = ["Appearance", "appearance_of", "lip_tint"]
 
 EYES_PX = 32.0
 """Larger faces are reduced to this distance of the eyes before they are looked at."""
@@ -17,7 +17,7 @@ EYES_PX = 32.0
 
 @dataclass(frozen=True)
 class Appearance:
-    """Of the part of the face that is within the frame."""
+    """Of the part of the brows, eyes and nose that is within the frame: what covers the mouth does not count."""
 
     brightness: float
     """mean grey level, 0 to 255"""
@@ -30,27 +30,83 @@ class Appearance:
 def appearance_of(image: np.ndarray, landmarks: np.ndarray) -> Appearance | None:
     """What the face with these landmarks (68, 2) looks like in the frame `image`, uint8 (H, W, 3) BGR or (H, W) grey.
 
-    None where less than 4x4 px of it is within the frame. The jaw line is left out, as it ends in the background.
+    None where less than 4x4 px of it is within the frame.
     Raises InvalidInput for another image.
     """
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-        raise InvalidInput(f"image: expected uint8 (H, W, 3) BGR or (H, W), got {image.dtype} {image.shape}")
     import cv2
 
     points = np.asarray(landmarks, np.float64)
-    inner = points[17:]
-    low = np.maximum(np.floor(inner.min(0)), 0).astype(int)
-    high = np.minimum(np.ceil(inner.max(0)) + 1, image.shape[1::-1]).astype(int)
-    if (high - low).min() < 4:
+    found = _patch(image, points[17:48])
+    if found is None:
         return None
-    patch = image[low[1] : high[1], low[0] : high[0]]
+    patch, _ = found
     grey = patch if patch.ndim == 2 else cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY)
     bright_share = float((grey >= 250).mean())
-    eyes_px = math.dist(points[36:42].mean(0), points[42:48].mean(0))
-    if eyes_px > EYES_PX:
-        scale = EYES_PX / eyes_px
-        size = (max(4, round(grey.shape[1] * scale)), max(4, round(grey.shape[0] * scale)))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    grey = _reduced(grey, min(1.0, EYES_PX / max(_eyes_px(points), 1e-6)))
     grey = grey.astype(np.float32)
     fine = np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1.0)).mean()
     return Appearance(float(grey.mean()), bright_share, float(fine / (grey.std() + 1.0)))
+
+
+def lip_tint(image: np.ndarray, landmarks: np.ndarray) -> float | None:
+    """By how much the lips are redder than the skin around them: the difference of a* of CIE L*a*b*.
+
+    It is 1 to 5 where a mouth is seen, whatever the colour of the skin, and near or below 0 over a hand, a mask or
+    anything else of one colour. None for a grey picture, and where less than 4x4 px of the mouth is within the frame.
+    """
+    if image.ndim != 3:
+        return None
+    import cv2
+
+    points = np.asarray(landmarks, np.float64)
+    lips = points[48:68]
+    margin = 0.25 * (lips.max(0) - lips.min(0)).max()
+    found = _patch(image, np.concatenate([lips - margin, lips + margin]))
+    if found is None:
+        return None
+    patch, origin = found
+    scale = min(1.0, 2 * EYES_PX / max(_eyes_px(points), 1e-6))
+    small = _reduced(patch, scale)
+    place = (lips - origin) * (np.array(small.shape[1::-1]) / patch.shape[1::-1])
+    mouth, gap = np.zeros(small.shape[:2], np.uint8), np.zeros(small.shape[:2], np.uint8)
+    cv2.fillPoly(mouth, [np.round(place[:12]).astype(np.int32)], 1)
+    cv2.fillPoly(gap, [np.round(place[12:]).astype(np.int32)], 1)
+    step = max(1, round(0.05 * _eyes_px(points) * scale))
+    near, far = (cv2.dilate(mouth, np.ones((2 * k + 1, 2 * k + 1), np.uint8)) for k in (step, 3 * step))
+    red = cv2.cvtColor(small, cv2.COLOR_BGR2LAB)[..., 1].astype(np.float32)
+    skin, lip = (far == 1) & (near == 0), (mouth == 1) & (gap == 0)
+    if not skin.any() or not lip.any() or not _has_colour(small):
+        return None
+    return float(red[lip].mean() - red[skin].mean())
+
+
+def _has_colour(patch: np.ndarray) -> bool:
+    """Whether the channels differ: a camera at night gives grey pictures with three equal ones."""
+    spread = patch.max(2).astype(np.int16) - patch.min(2)
+    return bool(spread.mean() >= 3)
+
+
+def _eyes_px(points: np.ndarray) -> float:
+    return math.dist(points[36:42].mean(0), points[42:48].mean(0))
+
+
+def _patch(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The part of the image that bounds these points, and its first pixel (x, y). None below 4x4 px."""
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise InvalidInput(f"image: expected uint8 (H, W, 3) BGR or (H, W), got {image.dtype} {image.shape}")
+    low = np.maximum(np.floor(points.min(0)), 0).astype(int)
+    high = np.minimum(np.ceil(points.max(0)) + 1, image.shape[1::-1]).astype(int)
+    if (high - low).min() < 4:
+        return None
+    return image[low[1] : high[1], low[0] : high[0]], low
+
+
+def _reduced(patch: np.ndarray, scale: float) -> np.ndarray:
+    """The patch at `scale`, 1 at most, and no side below 4 px."""
+    import cv2
+
+    if scale >= 1:
+        return patch
+    size = (max(4, round(patch.shape[1] * scale)), max(4, round(patch.shape[0] * scale)))
+    smaller: np.ndarray = cv2.resize(patch, size, interpolation=cv2.INTER_AREA)
+    return smaller

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import InvalidInput
 from ..facs import parse_au
 from ..results import Face
-from .appearance import appearance_of
+from .appearance import appearance_of, lip_tint
 
 __all__ = ["AUValidity", "Reason", "Region", "Validity", "region_of"]
 
@@ -67,8 +67,12 @@ chin's (AU17, AU26) are as unsure where it is seen as where it is not, so the mo
 
 OFFSETS: Mapping[Region, float] = {Region.BROWS: 0.02, Region.EYES: 0.085, Region.NOSE: 0.085, Region.MOUTH: 0.1}
 """A region is covered where the mean confidence of its landmarks is below the bundle's `min_confidence` plus this."""
+DOUBT = 0.05
+"""Over the mouth, confidences up to so much above the limit leave a doubt, as fingers look like lips; the colour of the
+lips (`lip_tint`) decides then, where the picture has one."""
+LEAST_TINT = 0.6
 SMOOTH_S = 0.15
-"""Time constant of the mean over time of each confidence."""
+"""Time constant of the mean over time of each confidence and of the tint."""
 FORGET_S = 1.0
 """After a gap of this length a face begins anew."""
 MOST_YAW_DEG, MOST_PITCH_DEG = 40.0, 35.0
@@ -103,7 +107,7 @@ class Validity:
 class _Person:
     seen_s: float
     levels: np.ndarray
-    """(4,) smoothed mean confidences of the regions"""
+    """(5,) smoothed over time: the mean confidences of the regions, and the tint of the lips or NaN"""
 
 
 class AUValidity:
@@ -113,7 +117,7 @@ class AUValidity:
         min_confidence: the bundle's (`detector.bundle.min_confidence`), 0 to 1: it says on which scale the peaks of its
             heatmaps stand.
 
-    Four numbers are kept per person, and forgotten FORGET_S after the person was seen last. One object serves one
+    Five numbers are kept per person, and forgotten FORGET_S after the person was seen last. One object serves one
     stream and one thread. Raises InvalidInput for a number outside its range.
     """
 
@@ -140,16 +144,19 @@ class AUValidity:
         Args:
             size: width and height of the frame in pixels.
             timestamp_s: the frame's time, not before that of the last call for this face.
-            image: the frame, uint8 (H, W, 3) BGR or (H, W). Without it nothing is dark, bright or blurred.
+            image: the frame, uint8 (H, W, 3) BGR or (H, W). Without it nothing is dark, bright or blurred, and a hand
+                whose fingers look like lips is missed more often.
 
         Raises InvalidInput.
         """
-        levels = self._levels(face, float(timestamp_s))
+        *levels, tint = self._levels(face, float(timestamp_s), image).tolist()
         whole_face = self._whole_face(face, image)
         points = face.landmarks
         outside: np.ndarray = np.any((points < -0.5) | (points >= np.array(size) - 0.5), axis=1)
         reasons: dict[Region, Reason | None] = {}
-        for region, level, limit in zip(_REGIONS, levels.tolist(), self._limits.tolist(), strict=True):
+        for region, level, limit in zip(_REGIONS, levels, self._limits.tolist(), strict=True):
+            if region is Region.MOUTH and tint < LEAST_TINT:
+                limit += DOUBT
             if outside[list(LANDMARKS[region])].any():
                 reasons[region] = Reason.CUT
             elif whole_face is None and level < limit:
@@ -167,9 +174,11 @@ class AUValidity:
         self._people.clear()
         self._now_s = -math.inf
 
-    def _levels(self, face: Face, time_s: float) -> np.ndarray:
-        """(4,) mean confidences of the regions, smoothed over time."""
-        levels = np.array([face.landmark_confidence[list(LANDMARKS[region])].mean() for region in _REGIONS])
+    def _levels(self, face: Face, time_s: float, image: np.ndarray | None) -> np.ndarray:
+        """(5,) mean confidences of the regions and the tint of the lips, smoothed over time."""
+        tint = None if image is None else lip_tint(image, face.landmarks)
+        means = [face.landmark_confidence[list(LANDMARKS[region])].mean() for region in _REGIONS]
+        levels = np.array([*means, math.nan if tint is None else tint])
         person = self._people.get(face.id)
         if not math.isfinite(time_s) or (person is not None and time_s < person.seen_s):
             after = "finite" if person is None else f"of {person.seen_s:g} s or later"
@@ -178,7 +187,8 @@ class AUValidity:
             person = self._people[face.id] = _Person(time_s, levels)
         else:
             share = -math.expm1((person.seen_s - time_s) / SMOOTH_S)
-            person.levels = person.levels + share * (levels - person.levels)
+            known = np.where(np.isnan(person.levels), levels, person.levels)
+            person.levels = np.where(np.isnan(levels), known, known + share * (levels - known))
             person.seen_s = time_s
         if time_s > self._now_s:
             self._now_s = time_s

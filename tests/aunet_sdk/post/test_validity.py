@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from aunet_sdk import InvalidInput
 from aunet_sdk.facs import AU_NAMES
-from aunet_sdk.post.appearance import appearance_of
+from aunet_sdk.post.appearance import appearance_of, lip_tint
 from aunet_sdk.post.validity import (
     FORGET_S,
     LANDMARKS,
     LEAST_BRIGHTNESS,
+    OFFSETS,
     AUValidity,
     Reason,
     Region,
@@ -172,7 +173,8 @@ def test_any_face_in_any_picture_has_an_answer(place: list[float], width: int, h
 def test_appearance_is_of_the_face_alone_and_at_one_size() -> None:
     image = np.full((*SIZE[::-1], 3), 255, np.uint8)
     one = seen()
-    low, high = one.landmarks[17:].min(0).astype(int), one.landmarks[17:].max(0).astype(int) + 1
+    upper = one.landmarks[17:48]
+    low, high = upper.min(0).astype(int), upper.max(0).astype(int) + 1
     image[low[1] : high[1], low[0] : high[0]] = 80
     looks = appearance_of(image, one.landmarks)
     assert looks is not None and looks.brightness < 110 and looks.bright_share < 0.2
@@ -183,6 +185,43 @@ def test_appearance_is_of_the_face_alone_and_at_one_size() -> None:
     assert large.sharpness == pytest.approx(small.sharpness, rel=0.2)
     with pytest.raises(InvalidInput, match="image: expected uint8"):
         appearance_of(image.astype(np.float32), one.landmarks)
+
+
+def with_lips(redness: int, at: tuple[float, float] = (160.0, 100.0)) -> tuple[Face, np.ndarray]:
+    """A face with closed lips of a shape of their own, painted by so much redder than the skin."""
+    one = seen(at=at)
+    turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    points = one.landmarks.copy()
+    points[48:60] = np.stack([22 * np.cos(turn), 7 * np.sin(turn)], 1) + (at[0], at[1] + 45)
+    points[60:68] = (at[0], at[1] + 45)
+    image = np.full((*SIZE[::-1], 3), (90, 120, 160), np.uint8)
+    cv2.fillPoly(image, [np.round(points[48:60]).astype(np.int32)], (90, 120 - redness, 160))
+    return replace(one, landmarks=points), image
+
+
+def test_the_tint_of_lips_and_of_what_covers_them() -> None:
+    one, image = with_lips(25)
+    tint = lip_tint(image, one.landmarks)
+    assert tint is not None and tint > 3
+    assert lip_tint(with_lips(0)[1], one.landmarks) == pytest.approx(0, abs=0.1)
+    assert lip_tint(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), one.landmarks) is None
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    assert lip_tint(grey, one.landmarks) is None, "three equal channels are no colour"
+    assert lip_tint(image, one.landmarks + 1000) is None
+    large = lip_tint(cv2.resize(image, None, fx=4, fy=4), one.landmarks * 4 + 1.5)
+    assert large == pytest.approx(tint, rel=0.2)
+
+
+def test_where_the_confidence_leaves_a_doubt_the_colour_decides() -> None:
+    """Fingers across the mouth look like lips: their confidences were .74 where a laughing mouth has .745."""
+    doubt = MIN_CONFIDENCE + OFFSETS[Region.MOUTH] + 0.01
+    for redness, confidence, expected in ((25, doubt, True), (0, doubt, False), (0, 0.85, True), (25, 0.6, False)):
+        one, image = with_lips(redness)
+        image = image + np.random.default_rng(2).integers(0, 25, image.shape[:2], np.uint8)[..., None]
+        points = replace(seen(at=(160, 100), mouth=confidence), landmarks=one.landmarks)
+        assert check(points, image)["AU12"].valid is expected, (redness, confidence)
+        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        assert check(points, grey)["AU12"].valid is (confidence >= doubt)
 
 
 def test_a_number_outside_its_range_is_refused() -> None:
