@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from ._util.privacy import keep_private
 
 keep_private()  # before anything imports ONNX Runtime
@@ -29,7 +26,10 @@ _HOME = {
     "SourceLost": "errors",
 }
 
+TYPE_CHECKING = False  # typing's own costs milliseconds in which Ctrl-C would print a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from .detector import Detector
     from .errors import (
         AUNetError,
@@ -65,6 +65,8 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value

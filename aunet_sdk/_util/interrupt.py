@@ -1,12 +1,9 @@
-"""Ctrl-C before there is anything to save."""
+"""Ctrl-C before there is anything to save. It imports next to nothing: until it is there, Ctrl-C prints a traceback."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 
 def ctrl_c_exits() -> None:
@@ -16,18 +13,18 @@ def ctrl_c_exits() -> None:
         signal.signal(signal.SIGINT, _exit)
 
 
-@contextmanager
-def ctrl_c_raises() -> Iterator[None]:
+class CtrlCRaises:
     """KeyboardInterrupt in the block, where `ctrl_c_exits` holds outside."""
-    ours = signal.getsignal(signal.SIGINT) is _exit
-    try:
-        if ours:
+
+    def __enter__(self) -> None:
+        self._ours = signal.getsignal(signal.SIGINT) is _exit
+        if self._ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        yield
-    finally:
-        if ours:
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
             signal.signal(signal.SIGINT, _exit)
 
 
-def _exit(number: int, frame: FrameType | None) -> None:
+def _exit(number: int, frame: object) -> None:
     os._exit(130)

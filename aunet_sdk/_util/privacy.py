@@ -11,7 +11,10 @@ from __future__ import annotations
 import os
 import sys
 from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False  # as in aunet_sdk/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["import_openvino", "keep_private", "telemetry"]
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 
 from .._util.files import working_directory_is_gone
-from .._util.interrupt import ctrl_c_raises
+from .._util.interrupt import CtrlCRaises
 from ..errors import AUNetError, BackendUnavailable, EngineMismatch, InvalidInput, ModelError, OutputLost, SourceLost
 from .ending import Ended
 
@@ -86,7 +86,7 @@ def tell(text: str) -> None:
 def guard(debug: bool = False) -> Iterator[None]:
     """Turns an error inside the block into a line on stderr and an exit code; with debug it passes through."""
     try:
-        with ctrl_c_raises():
+        with CtrlCRaises():
             yield
     except (Exception, KeyboardInterrupt) as error:
         if debug and not isinstance(error, KeyboardInterrupt):

@@ -112,3 +112,11 @@ def test_help_loads_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_what_is_imported_before_ctrl_c_is_taken_care_of_is_little() -> None:
+    """Until then Ctrl-C prints a traceback: pathlib, typing, typer and all else come afterwards."""
+    code = "import sys; before = set(sys.modules); import aunet_sdk.__main__; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert "aunet_sdk._util.interrupt" in done.stdout
+    assert not {"typing", "pathlib", "re", "contextlib", "typer", "rich", "numpy"} & set(done.stdout.split())
