@@ -25,7 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from aunet_sdk.commands import models as published
+from aunet_sdk.commands import release as published
 from train.model import AU_NUMBERS, FAN, TEMPLATE, AUNet, AUNetHead, Model, ModelConfig, ModelFileError
 
 __all__ = [

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from typer.testing import CliRunner
 
-from aunet_sdk.commands import models as published
+from aunet_sdk.commands import release as published
 from train.cli import app, main
 from train.model import AU_NUMBERS, FAN, AUFANHead, AUNet, AUNetHead, Model, ModelFileError
 from train.weights import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from typer.testing import CliRunner, Result
 
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.cli import app
-from aunet_sdk.commands import models
-from aunet_sdk.commands.models import FAN, HEADS, SOURCE, git_blob, store
+from aunet_sdk.commands import conversion, models
+from aunet_sdk.commands import release as published
+from aunet_sdk.commands.models import store
+from aunet_sdk.commands.release import FAN, HEADS, SOURCE, git_blob
 
 
 def aunet(*arguments: object) -> Result:
@@ -115,12 +118,12 @@ def test_another_content_is_refused_and_not_kept(server: tuple[str, list[str]]) 
 
 
 @pytest.mark.parametrize(
-    ("place", "words"), [("nowhere", "404"), ("slow", "no answer|timed out"), ("short", "expected 1000 bytes|1000")]
+    ("place", "words"), [("nowhere", "404"), ("slow", "no answer|timed out"), ("short", "500 more expected")]
 )
 def test_a_server_that_fails(
     server: tuple[str, list[str]], place: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(published, "TIMEOUT_S", 0.5)
     start_s = time.monotonic()
     result = aunet("pull", "--from", f"{server[0]}/{place}", "--download-only")
     assert time.monotonic() - start_s < 3
@@ -151,7 +154,9 @@ def test_copies_in_a_folder(release: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_installed_package_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(models, "__file__", str(tmp_path / "site-packages" / "aunet_sdk" / "commands" / "models.py"))
+    monkeypatch.setattr(
+        conversion, "__file__", str(tmp_path / "site-packages" / "aunet_sdk" / "commands" / "models.py")
+    )
     result = aunet("pull")
     assert result.exit_code == 3 and "checkout" in result.stderr and "--download-only" in result.stderr
     assert not store().exists()  # nothing was fetched first
@@ -159,8 +164,8 @@ def test_an_installed_package_says_what_is_missing(monkeypatch: pytest.MonkeyPat
 
 def test_a_checkout_without_a_library_of_the_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime is one: the export compares its bundle with torch by it."""
-    real = models.find_spec
-    monkeypatch.setattr(models, "find_spec", lambda name: None if name == "onnxruntime" else real(name))
+    real = conversion.find_spec
+    monkeypatch.setattr(conversion, "find_spec", lambda name: None if name == "onnxruntime" else real(name))
     result = aunet("pull")
     assert result.exit_code == 3 and "got no " in result.stderr and "onnxruntime" in result.stderr
     assert "[train,export,cpu]" in result.stderr and not store().exists()
@@ -208,3 +213,17 @@ def test_a_release_becomes_a_bundle_that_runs(
 
     with Detector(DetectorOptions(model=path, threads=1)) as detector:
         assert detector.au_names == bundle.au_names
+
+
+def test_too_large_a_file(server: tuple[str, list[str]], release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "LARGEST_BYTES", 3)
+    result = aunet("pull", "--from", server[0], "--download-only")
+    assert result.exit_code == 3 and "got more" in result.stderr and not list(store().rglob("*.p*"))
+
+
+def test_without_the_library_of_the_downloads(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    result = aunet("pull", "--download-only")
+    assert result.exit_code == 3 and "aunet_sdk[pull]" in result.stderr and "--from FOLDER" in result.stderr
+    publish(monkeypatch, release)
+    assert aunet("pull", "--from", release, "--download-only").exit_code == 0
