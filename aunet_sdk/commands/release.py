@@ -7,7 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import BackendUnavailable, InvalidInput, ModelError
 
@@ -129,7 +129,9 @@ def _download(url: str, target: Path, label: str) -> None:
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    download = HTTPDownloader(progressbar=False, chunk_size=1 << 18, timeout=TIMEOUT_S)
+    answers: list[Any] = []  # pooch leaves one open where it fails
+    hooks = {"response": lambda answer, **_: answers.append(answer)}
+    download = HTTPDownloader(progressbar=False, chunk_size=1 << 18, timeout=TIMEOUT_S, hooks=hooks)
     try:
         with (
             target.open("wb") as stream,
@@ -147,6 +149,9 @@ def _download(url: str, target: Path, label: str) -> None:
             f"{' '.join(str(error).split())}; connect to the internet and try again, or copy the files by hand and use "
             "--from FOLDER"
         ) from None
+    finally:
+        for answer in answers:
+            answer.close()
 
 
 class _Limited:
