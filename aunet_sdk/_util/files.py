@@ -17,7 +17,7 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
         if not file.exists():
             raise InvalidInput(f"{what}: {file} does not exist")
         if not file.is_file():
-            raise InvalidInput(f"{what}: expected a file, {file} is none")
+            raise InvalidInput(f"{what}: expected a file, {file} is not one")
         if file.stat().st_size == 0:
             raise InvalidInput(f"{what}: {file} is empty (zero bytes)")
         with file.open("rb"):

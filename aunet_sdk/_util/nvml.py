@@ -65,7 +65,7 @@ def _started() -> Any:
 
 
 def _asked(ask: Callable[[], Any]) -> Any:
-    """The answer, or None where there is none: NVMLError, or a driver too old or new for the call."""
+    """The answer; None where there was an error: NVMLError, or a driver too old or new for the call."""
     try:
         answer = ask()
     except Exception:  # NVMLError's class is made by the package that may be missing

@@ -1,4 +1,4 @@
-"""Nothing leaves the machine: the libraries that would report home are told not to, before they are first imported.
+"""Nothing leaves the machine: the libraries that would report home are switched off before they are first imported.
 
 ONNX Runtime 1.32 queues events in ~/.cache/Microsoft and sends them; ORT_DISABLE_TELEMETRY=1 at its import alone stops
 both. OpenVINO 2026 sends an event when it is imported, from a forked process, and leaves ~/intel; where its package

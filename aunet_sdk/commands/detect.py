@@ -24,7 +24,7 @@ __all__ = ["run"]
 def run(plans: Sequence[Plan], quiet: bool = False, debug: bool = False) -> Exit:
     """Does what the plans say, shows the progress on stderr (on a terminal) and the summaries on stdout.
 
-    Where an input or an output breaks, or on Ctrl-C, what was read until then is written, and the exit code tells.
+    Where an input or an output breaks, or on Ctrl-C, what was read until then is written, and the exit code says so.
     With one input, raises AUNetError before its first frame where the input, an output or the model cannot be used;
     with several, that is one line and the others are worked on, unless it is the model. The detector is opened once.
     """

@@ -41,8 +41,8 @@ def build(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Build the engine of a bundle for this GPU, keep it, and run it once. The first use builds one, too, where there
-    is none for as many faces or more."""
+    """Build the engine of a bundle for this GPU, keep it, and run it once. The first use builds one, too, where no
+    engine for as many faces or more is kept."""
     with guard(debug):
         from ..engines import NEW, Query
         from ..engines.tensorrt.engine import TrtStreamEngine

@@ -141,7 +141,7 @@ def _check_record(path: Path) -> None:
             ours = False
         if not ours:
             raise InvalidInput(
-                f"output: {path}, where the table's record belongs, exists and is none; name another table with -o"
+                f"output: {path}, where the table's record belongs, exists and is not one; name another table with -o"
             )
 
 

@@ -104,8 +104,8 @@ class StreamEngine(Protocol):
     max_faces: crops per step; crops (max_faces, 3, R, R) float32 RGB in [0, 1], filled by the caller before `step`
 
     An engine may also have `copy_ms`, (in, out): milliseconds that the last `step` or `query` spent on copies to the
-    device and back, and `timed`, to be set to True by who wants to know where the measuring costs something; see
-    RingEngine (engines/ring_engine.py).
+    device and back, and `timed`: set it to True where the measuring costs something; see RingEngine
+    (engines/ring_engine.py).
     """
 
     @property
@@ -142,7 +142,7 @@ class StreamEngine(Protocol):
         """Run the network on `crops[:n_new]`, keep the states of these faces, and answer queries.
 
         queries: row i < n_new may use NEW for crop i; rows beyond have slots. None asks for nothing, costs nothing
-        causal: one former frame per crop, or None where there is none (the new frame stands in); asks for the decision
+        causal: one former frame per crop, or None where it is missing (the new frame stands in); asks for the decision
         about the new frame itself, with the new frame standing in for the later one too
         states: where the new states go, and all slots of the queries come from. The caller settles the due slots when
         it has what it wanted; where a step fails, it may be repeated. None: one set that the engine keeps for callers

@@ -17,7 +17,7 @@ from .options import checked_options
 __all__ = ["ENGINES", "GPU_ENGINES", "available_engines", "describe_gpu_engines", "open_engine", "open_gpu_engine"]
 
 GPU_ENGINES = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-tensorrt")
-"""on an NVIDIA GPU; none of them is chosen by "auto": they are asked for"""
+"""on an NVIDIA GPU; "auto" chooses none of them: the user names them"""
 ENGINES = ("auto", "onnxruntime", "openvino", "openvino-bf16", *GPU_ENGINES)
 
 _GPU_WHEEL = 'pip uninstall onnxruntime, then pip install "aunet_sdk[gpu]"'

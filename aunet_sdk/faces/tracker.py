@@ -1,7 +1,7 @@
 """Following faces: which track a box or a set of landmarks belongs to, when a track begins and when it ends.
 
 Between the finder's runs a track is carried by its landmarks alone. The tracker holds no picture and runs no network:
-it is told what the finder and the network saw, and decides.
+it hears what the finder and the network saw, and decides.
 """
 
 from __future__ import annotations

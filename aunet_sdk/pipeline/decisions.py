@@ -39,7 +39,7 @@ class Ask:
     due: Slot
     former: Slot | None
     later: Slot | None
-    """None: there is none, or `later_is_new`"""
+    """None: the face was not seen there, or `later_is_new`"""
     later_is_new: bool = False
     """the later frame is the new one, if the face is still there"""
     answer: Answer | None = None

@@ -74,7 +74,7 @@ class Session:
         early one of this frame.
 
         Raises InvalidInput for a time that is not finite or does not grow. After any error the session is as it was
-        before: the frame is none of it, what was due stays due, and the same frame or the next may come.
+        before: the frame is not part of it, what was due stays due, and the same frame or the next may come.
         """
         timer = StageTimer()
         timer.add("decode", decode_ms)

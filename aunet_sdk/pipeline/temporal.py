@@ -44,9 +44,9 @@ class Due(Generic[T]):
     timestamp_s: float
     item: T
     former: T | None
-    """the frame nearest to t - T; None: there is none, the item stands in"""
+    """the frame nearest to t - T; None: no frame is near, the item stands in"""
     later: T | None
-    """the frame nearest to t + T; None: there is none (yet), the item stands in"""
+    """the frame nearest to t + T; None: no frame is near (yet), the item stands in"""
     context: Context
     """full, past (former alone), future (later alone), none"""
     provisional: bool
@@ -69,7 +69,7 @@ class TemporalBuffer(Generic[T]):
         interval_s: T, seconds, at least 0.001.
         look_ahead: "full": every frame once, with both neighbours, `interval_s` late. "none": at once, without the
             later one. "both": at once and provisional, and once more when due.
-        on_evict: told every item that is not needed any more, oldest first, also on `flush`.
+        on_evict: called with every item that is not needed any more, oldest first, also on `flush`.
         most_fps: rate up to which every neighbour is kept; None: whatever the rate is.
 
     Raises:

@@ -22,7 +22,7 @@ AU45_CLOSED, AU45_OPEN = 0.5, 0.35
 LONGEST_S = 0.5
 """Eyes that are shut for longer do not blink: they are closed, or look down."""
 SETTLED_S = 0.1
-"""Before and after a blink the eyes are open for so long; what trembles around the limit is none."""
+"""Before and after a blink the eyes are open for so long; what only trembles around the limit is not a blink."""
 MOST_YAW_DEG, MOST_PITCH_DEG = 35.0, 25.0
 """A face that is turned further away does not show its eyes well enough."""
 SMALLEST_EYE_PX = 8.0

@@ -134,7 +134,7 @@ class EventTracker:
         self._now_s = -math.inf
 
     def __len__(self) -> int:
-        """The number of people of whom something is kept."""
+        """The number of people about whom something is kept."""
         return len(self._people)
 
     @property

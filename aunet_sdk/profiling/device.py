@@ -1,4 +1,4 @@
-"""What the machine tells about itself while it is measured: processor, clocks, memory. Everything may be absent."""
+"""What the machine reports about itself while it is measured: processor, clocks, memory. Everything may be absent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["device_facts", "forget_peak_memory", "peak_memory_mb"]
 
 
 def device_facts(root: Path = Path("/")) -> dict[str, str]:
-    """Processor, cores, governor, clocks and load, as far as the system tells."""
+    """Processor, cores, governor, clocks and load, as far as the system reports them."""
     facts = {"processor": _processor(root), "cores": str(os.cpu_count() or 1)}
     cpus = sorted(root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq"))
     governors = sorted({text for cpu in cpus if (text := read_text(cpu / "scaling_governor"))})
-    facts["governor"] = ", ".join(governors) if governors else "not told"
+    facts["governor"] = ", ".join(governors) if governors else "not known"
     clocks = [value / 1e3 for cpu in cpus if (value := read_number(cpu / "scaling_cur_freq")) is not None]
     if not clocks:
         lines = (read_text(root / "proc/cpuinfo") or "").splitlines()
@@ -33,7 +33,7 @@ def device_facts(root: Path = Path("/")) -> dict[str, str]:
     if root == Path("/"):
         for gpu in nvml.gpus():
             clock = gpu.clock_mhz()
-            facts[gpu.name] = "clock not told" if clock is None else f"{clock} MHz"
+            facts[gpu.name] = "clock not known" if clock is None else f"{clock} MHz"
         if hasattr(os, "getloadavg"):
             facts["load"] = f"{os.getloadavg()[0]:.2f}"
     return facts
@@ -43,7 +43,7 @@ def _processor(root: Path) -> str:
     for line in (read_text(root / "proc/cpuinfo") or "").splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine() or "not told"
+    return platform.processor() or platform.machine() or "not known"
 
 
 def forget_peak_memory() -> None:
@@ -55,7 +55,7 @@ def forget_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float | None:
-    """Largest resident memory of this process, MiB, or None where the system does not tell."""
+    """Largest resident memory of this process, MiB, or None where the system does not report it."""
     for line in (read_text(Path("/proc/self/status")) or "").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

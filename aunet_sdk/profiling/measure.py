@@ -279,8 +279,8 @@ def _check(duration_s: float | None, warm_up: int) -> None:
 def _doubts(device: Mapping[str, str], faces: list[int], gpu: GpuMemory | None) -> list[str]:
     """Notes on what makes the figures say less."""
     notes = []
-    governor = device.get("governor", "not told")
-    if governor not in ("not told", "performance"):
+    governor = device.get("governor", "not known")
+    if governor not in ("not known", "performance"):
         notes.append(f"the processor's governor is {governor}: its clock follows the load")
     load, cores = float(device.get("load", 0)), int(device.get("cores", 1))
     if load > BUSY_LOAD * cores + 1:

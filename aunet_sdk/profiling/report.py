@@ -50,14 +50,14 @@ class Profile:
     faces_left_out: int
     """faces seen but not followed (max_faces)"""
     peak_memory_mb: float | None
-    """of the whole process, MiB; None where the system does not tell"""
+    """of the whole process, MiB; None where the system does not report it"""
     peak_gpu_memory_mb: float | None = None
     """largest sample of the GPU memory that this process held, MiB, by NVML; of all processes where a note says so;
     None where nothing answers or nothing is held"""
     wall_s: float | None = None
     """from asking for the first frame to the last result, warm-up and `flush` included; None in a comparison"""
     power: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """by sensor: mean_w, max_w; empty where the device does not tell"""
+    """by sensor: mean_w, max_w; empty where the device reports none"""
     device: Mapping[str, str] = field(default_factory=dict)
     """processor, clocks, governor, load"""
     timeline_ms: tuple[float, ...] = ()
@@ -133,7 +133,7 @@ class Profile:
         for name, watts in self.power.items():
             lines.append(f"power {name}: {watts['mean_w']:.2f} W, at most {watts['max_w']:.2f} W")
         if not self.power:
-            lines.append("power: this device does not tell")
+            lines.append("power: this device reports none")
         if self.device:
             lines.append("; ".join(f"{name} {value}" for name, value in self.device.items()))
         return lines + [f"note: {note}" for note in self.notes]

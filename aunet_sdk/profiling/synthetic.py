@@ -1,4 +1,4 @@
-"""Pictures to measure with where no video is at hand: drawn heads that the finder finds and the network follows.
+"""Pictures to measure with where there is no video: drawn heads that the finder finds and the network follows.
 
 They show nobody and mean nothing: what is measured on them is time. The heads sway a little, so that the crops change
 from frame to frame as they do in a video.

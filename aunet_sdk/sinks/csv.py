@@ -50,7 +50,8 @@ class CsvSink(Sink):
     bytes.
 
     provisional: with look_ahead "both" a frame has an early result and a final one. False: the early one is left out,
-    and every face of a frame has one row. True: both are written, and a column `provisional` (1 or 0) tells them apart.
+    and every face of a frame has one row. True: both are written, and a column `provisional` (1 or 0) marks the
+    early ones.
 
     Raises InvalidInput where the path is no `.csv` or cannot be opened, and where a face carries no such AU;
     OutputLost where the file takes no more (a full disk): the rows of earlier frames are kept whole.

@@ -131,7 +131,7 @@ class Decoder:
             yield Decoded(index, time_s, picture)
 
     def _decode(self, container: InputContainer, stream: VideoStream, reach: Reach) -> Iterator[VideoFrame]:
-        """All pictures of a file; the ledger is told of every packet."""
+        """All pictures of a file; the ledger hears of every packet."""
         import av
 
         vp8 = stream.codec_context.name in ("vp8", "libvpx")

@@ -35,7 +35,7 @@ def source_kind(path: str | os.PathLike[str]) -> Literal["folder", "image", "vid
             if found is None:
                 return "image" if named_image and not _is_known_video(stream) else "video"
             if found == "JPEG" and file.suffix.lower() in _RAW_JPEGS:
-                return "video"  # one JPEG after the other: nothing else tells it from a picture
+                return "video"  # one JPEG after the other: nothing else distinguishes it from a picture
             return "video" if found != "WEBP" and is_animation(stream, found) else "image"
     except OSError:
         return "image" if named_image else "video"

@@ -115,7 +115,7 @@ def _pages(picture: Any) -> int:
 
 
 def _orientation_number(picture: Any) -> int:
-    """EXIF's number, 1 where there is none or the data are damaged (a TIFF file is upright when it is loaded)."""
+    """EXIF's number, 1 where it is missing or the data are damaged (a TIFF file is upright when it is loaded)."""
     try:
         number = picture.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # damage in what is not the picture

@@ -20,7 +20,7 @@ _RESYNCING = ("matroska,webm", "flv")
 
 
 class Reach:
-    """Sees every packet of a file, those of the sound too, and tells at the end what is missing.
+    """Sees every packet of a file, those of the sound too, and says at the end what is missing.
 
     Args:
         container: an open PyAV container.

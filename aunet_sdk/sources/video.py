@@ -39,7 +39,7 @@ class VideoFile(SourceBase):
     raises SourceLost **after** the last good frame where any frame before that could not be decoded (the message says
     how many), and where the file breaks off: its packets end before the index or the duration that the container
     declares, or some in the middle cannot be found. MPEG transport and program streams declare nothing: one that is
-    cut short cannot be told from a whole one. docs/video.md has the details.
+    cut short looks like a whole one. docs/video.md has the details.
     """
 
     def __init__(self, path: str | os.PathLike[str], read_ahead: int = READ_AHEAD_FRAMES) -> None:

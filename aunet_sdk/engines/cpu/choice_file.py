@@ -49,7 +49,7 @@ def key_of(bundle: Bundle, names: tuple[str, ...], threads: int | None) -> str:
 
 
 def read(file: Path) -> dict[str, Trial]:
-    """Choices of the file; there are none where it is missing, may not be read, is damaged or has another shape."""
+    """Choices of the file; empty where it is missing, may not be read, is damaged or has another shape."""
     try:
         data: Any = json.loads(file.read_text(encoding="utf-8"))
         return {

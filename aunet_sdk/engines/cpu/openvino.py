@@ -67,7 +67,7 @@ def _core() -> Any:
 
 
 def describe() -> str:
-    """Version and CPU abilities of the OpenVINO that is installed, or why there is none."""
+    """Version and CPU abilities of the OpenVINO that is installed, or why it cannot be used."""
     try:
         openvino = _runtime()
         abilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

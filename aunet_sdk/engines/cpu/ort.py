@@ -28,7 +28,7 @@ _ORT_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(
 
 
 def describe() -> str:
-    """Version and providers of the ONNX Runtime that is installed, or why there is none."""
+    """Version and providers of the ONNX Runtime that is installed, or why it cannot be used."""
     try:
         ort = import_runtime(gpu=False)
     except BackendUnavailable as error:

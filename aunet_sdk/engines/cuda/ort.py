@@ -110,9 +110,9 @@ class OrtGpuStreamEngine(RingEngine):
         fps: frame rate that the rings are first laid out for, one face.
         cache_dir: for the TensorRT provider's engines; None: aunet_sdk/engines in the user's cache folder.
 
-    nodes_on_cpu: operator -> how many of its nodes run on the CPU beside the GPU; None where ONNX Runtime cannot tell
+    nodes_on_cpu: operator -> how many of its nodes run on the CPU beside the GPU; None where ONNX Runtime does not say
     copy_ms: in: the host's time for binding crops and indices, when ONNX Runtime copies them. Out: 0, the copies back
-        are part of the run and cannot be told from it. Both are 0 for "cpu", where nothing is copied.
+        are part of the run and cannot be separated from it. Both are 0 for "cpu", where nothing is copied.
 
     Raises InvalidInput, ModelError, BundleMismatch, OutOfDeviceMemory, and BackendUnavailable where the provider is not
     what runs.

@@ -1,4 +1,4 @@
-"""A session of ONNX Runtime on a GPU provider: opened or refused, its cache mended, its nodes on the CPU told."""
+"""A session of ONNX Runtime on a GPU provider: opened or refused, its cache mended, its nodes on the CPU reported."""
 
 from __future__ import annotations
 
@@ -170,9 +170,9 @@ def _why(ort: Any, provider: str) -> str:
 
 
 def nodes_on_cpu(session: Any) -> dict[str, int] | None:
-    """Operator -> how many of its nodes the CPU provider has, most first; None where ONNX Runtime cannot tell.
+    """Operator -> how many of its nodes the CPU provider has, most first; None where ONNX Runtime does not report them.
 
-    It tells how it divided the graph before its last optimizations: copies between devices, which it adds later, are
+    It reports how it divided the graph before its last optimizations: copies between devices, which it adds later, are
     not among them.
     """
     try:

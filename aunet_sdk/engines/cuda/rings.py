@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def ort_failure(what: str, error: Exception) -> BackendUnavailable:
-    """ONNX Runtime's error by name: OutOfDeviceMemory where it tells of memory, else BackendUnavailable."""
+    """ONNX Runtime's error by name: OutOfDeviceMemory where it is about memory, else BackendUnavailable."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or tells_of_memory(text):
         return OutOfDeviceMemory(

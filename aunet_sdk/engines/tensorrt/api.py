@@ -177,8 +177,8 @@ def logger_of(trt: Any) -> Any:
 
 
 def last_errors(trt: Any) -> str:
-    """The last errors that the library logged since this was asked last, for an error message. The first that tells of
-    memory is among them: those that follow from it say less."""
+    """The last errors that the library logged since this was asked last, for an error message. The first that is
+    about memory is among them: those that follow from it say less."""
     logger = logger_of(trt)
     lines = [] if not logger.memory or logger.memory in logger.errors else [logger.memory]
     text = "; ".join([*lines, *logger.errors])

@@ -79,7 +79,7 @@ class PlanCache:
         return found
 
     def load(self, key: PlanKey) -> bytes | None:
-        """The plan, or None: there is none, or (logged) it is damaged or was made for something else."""
+        """The plan; None where it is missing, or (logged) damaged, or made for something else."""
         path = self.folder / key.file_name
         try:
             header, payload = read_file(path)
@@ -121,7 +121,7 @@ class PlanCache:
 
     def entries(self) -> list[Entry]:
         """Every plan and timing cache, by name; files that are not ours are left out. Reads the plans whole, since a
-        damaged one is to be told."""
+        damaged one is to be reported."""
         found = []
         for path in [*files_in(self.folder, "*.plan"), *files_in(self.folder, "*.cache")]:
             if not is_ours(path):

@@ -57,8 +57,8 @@ class TrtStreamEngine(RingEngine):
         library: "tensorrt", "tensorrt-rtx" or the module itself.
         cuda: "cuda-bindings", "pycuda" (in the context that is current in this thread) or a CudaApi.
         cache_dir: of the plans; None: aunet_sdk/engines in the user's cache folder.
-        progress: told what the builder is at, from another thread; see build.Progress. None: a line in the log now and
-            then (progress.py).
+        progress: called with what the builder is doing, from another thread; see build.Progress. None: a line in the
+            log now and then (progress.py).
         exact: run no plan but one for these very options; False takes one that is there for more faces, or of another
             workspace or typical count, before it builds one.
         timed: measure `copy_ms` (stepping.py) by CUDA events in every step, replays of a graph included. May be set

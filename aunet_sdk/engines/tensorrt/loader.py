@@ -74,10 +74,10 @@ def load_engine(
     *,
     exact: bool = False,
 ) -> Loaded:
-    """The engine of a plan whose tensors are those of the bundle; a cached one that does not fit is built anew.
+    """The engine of a plan whose tensors are those of the bundle; a cached one that does not fit is rebuilt.
 
     exact: take a plan for these options alone; False takes one for more faces, or of another workspace or typical
-    count, where there is none for these.
+    count, where these have no plan.
 
     Raises:
         BackendUnavailable: no runtime can be had.

@@ -27,7 +27,7 @@ def prepare(folder: Path) -> None:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Those of ONNX Runtime in a folder that is marked; there are none where it is not."""
+    """Those of ONNX Runtime in a folder that is marked; nothing where it is not."""
     with contextlib.suppress(OSError):
         if (folder / MARKER).is_file() and not folder.is_symlink():
             yield from sorted(path for path in folder.iterdir() if path.suffix in _KINDS and path.is_file())

