@@ -14,10 +14,13 @@ __all__ = ["Appearance", "appearance_of", "lip_tint"]
 EYES_PX = 32.0
 """Larger faces are reduced to this distance of the eyes before they are looked at."""
 
+_UPPER = [*range(17, 27), *range(36, 48)]
+"""iBUG numbers of brows and eyes"""
+
 
 @dataclass(frozen=True)
 class Appearance:
-    """Of the part of the brows, eyes and nose that is within the frame: what covers the mouth does not count."""
+    """Of the part of brows and eyes that is within the frame: what covers the mouth does not count."""
 
     brightness: float
     """mean grey level, 0 to 255"""
@@ -36,7 +39,7 @@ def appearance_of(image: np.ndarray, landmarks: np.ndarray) -> Appearance | None
     import cv2
 
     points = np.asarray(landmarks, np.float64)
-    found = _patch(image, points[17:48])
+    found = _patch(image, points[_UPPER])
     if found is None:
         return None
     patch, _ = found

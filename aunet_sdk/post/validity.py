@@ -78,7 +78,7 @@ FORGET_S = 1.0
 MOST_YAW_DEG, MOST_PITCH_DEG = 40.0, 35.0
 LEAST_EYES_PX = 11.0
 """Distance of the eyes' centres in a face of about 26 px."""
-LEAST_BRIGHTNESS, MOST_BRIGHT_SHARE, LEAST_SHARPNESS = 20.0, 0.5, 0.045
+LEAST_BRIGHTNESS, MOST_BRIGHT_SHARE, LEAST_SHARPNESS = 20.0, 0.5, 0.06
 """Limits of `Appearance`."""
 
 _REGIONS = tuple(Region)
