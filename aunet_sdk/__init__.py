@@ -14,8 +14,11 @@ __version__ = "0.1.0"
 _HOME = {
     "Detector": "detector",
     "DetectorOptions": "options",
+    "Context": "results",
     "Face": "results",
+    "Frame": "sources.base",
     "FrameResult": "results",
+    "HeadPose": "results",
     "AUNetError": "errors",
     "BackendUnavailable": "errors",
     "BundleMismatch": "errors",
@@ -42,17 +45,21 @@ if TYPE_CHECKING:
         SourceLost,
     )
     from .options import DetectorOptions
-    from .results import Face, FrameResult
+    from .results import Context, Face, FrameResult, HeadPose
+    from .sources.base import Frame
 
 __all__ = [
     "AUNetError",
     "BackendUnavailable",
     "BundleMismatch",
+    "Context",
     "Detector",
     "DetectorOptions",
     "EngineMismatch",
     "Face",
+    "Frame",
     "FrameResult",
+    "HeadPose",
     "InvalidInput",
     "ModelError",
     "OutputLost",

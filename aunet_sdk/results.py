@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._util.readonly import ReadOnlyDict
-from .errors import InvalidInput
+from .errors import BackendUnavailable, InvalidInput
 from .facs import au_name
 
 LANDMARK_COUNT = 68
@@ -43,6 +43,11 @@ class HeadPose:
     yaw_deg: float
     pitch_deg: float
     roll_deg: float
+
+
+def _known(values: np.ndarray | None, i: int) -> float | None:
+    """One number; None for NaN."""
+    return None if values is None or np.isnan(values[i]) else float(values[i])
 
 
 def _array(name: str, value: object, shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -141,6 +146,32 @@ class Face:
                 value.flags.writeable = False
             object.__setattr__(self, name, value)
 
+    def to_dict(self) -> dict[str, Any]:
+        """See `FrameResult.to_dict`."""
+        return {
+            "id": self.id,
+            "box": self.box.tolist(),
+            "score": self.score,
+            "landmarks": self.landmarks.tolist(),
+            "landmark_confidence": self.landmark_confidence.tolist(),
+            "pose": {
+                "yaw_deg": float(self.pose.yaw_deg),
+                "pitch_deg": float(self.pose.pitch_deg),
+                "roll_deg": float(self.pose.roll_deg),
+            },
+            "aus": {
+                name: {
+                    "probability": float(self.probabilities[i]),
+                    "logit": _known(self.logits, i),
+                    "threshold": _known(self.thresholds, i),
+                    "active": bool(self.active[i]),
+                }
+                for i, name in enumerate(self.au_names)
+            },
+            "context": str(self.context),
+            "provisional": self.provisional,
+        }
+
     @property
     def au(self) -> Mapping[str, float]:
         """Probability by AU name: `face.au["AU12"]`."""
@@ -170,7 +201,84 @@ class FrameResult:
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     """computing time of this frame by stage (decode, find, align, network, points, total); the look-ahead is not in
     it"""
+    au_names: tuple[str, ...] = ()
+    """names of the n AUs of every face, ascending; those of the first face where none are given"""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "faces", tuple(self.faces))
+        names = self.au_names or (self.faces[0].au_names if self.faces else ())
+        object.__setattr__(self, "au_names", tuple(names))
         object.__setattr__(self, "latency_ms", ReadOnlyDict(dict(self.latency_ms)))
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(F,) int64: ids of the F faces; like the arrays below in the order of `faces`, and new with every call."""
+        return np.array([face.id for face in self.faces], np.int64)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(F, 4) float32: x, y, width, height in px; (0, 4) where there is no face."""
+        return np.array([face.box for face in self.faces], np.float32).reshape(-1, 4)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(F, n) float32: in the order of `au_names`; (0, n) where there is no face."""
+        count = len(self.au_names)
+        return np.array([face.probabilities for face in self.faces], np.float32).reshape(len(self.faces), count)
+
+    def plot(self, image: np.ndarray) -> np.ndarray:
+        """An annotated copy of the frame, see `aunet_sdk.view.draw`.
+
+        Args:
+            image: uint8 (H, W, 3) BGR, the frame that this result belongs to.
+
+        Returns uint8 (H, W, 3) BGR. Raises InvalidInput for another shape or dtype.
+        """
+        from .view.overlay import draw
+
+        return draw(image, self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as dicts, lists, strings and numbers, ready for JSON; a number that is not known (NaN) is None.
+
+        The keys are the names of the fields; those of `aus` in a face are the AUs, each with `probability`, `logit`,
+        `threshold` and `active`.
+        """
+        return {
+            "index": int(self.index),
+            "timestamp_s": float(self.timestamp_s),
+            "width": int(self.width),
+            "height": int(self.height),
+            "provisional": bool(self.provisional),
+            "latency_ms": {name: float(ms) for name, ms in self.latency_ms.items()},
+            "faces": [face.to_dict() for face in self.faces],
+        }
+
+    def to_dataframe(self) -> Any:
+        """A pandas.DataFrame with one row per face and the columns of the CSV table (docs/csv.md), `provisional`
+        included, and without rows where there is no face. Join those of several frames with `pandas.concat`.
+
+        Raises BackendUnavailable where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise BackendUnavailable(f"to_dataframe: expected pandas, got {error}; pip install pandas") from error
+        names = self.au_names
+        columns = [*_COLUMNS, *names, *(f"{name}_active" for name in names)]
+        rows = [
+            [
+                *(self.index, self.timestamp_s, face.id, *face.box.tolist(), face.score, str(face.context)),
+                *(face.provisional, face.pose.yaw_deg, face.pose.pitch_deg, face.pose.roll_deg),
+                *face.probabilities.tolist(),
+                *face.active.tolist(),
+            ]
+            for face in self.faces
+        ]
+        return pandas.DataFrame(rows, columns=columns)
+
+
+_COLUMNS = (
+    *("frame", "timestamp_s", "face_id", "x", "y", "width", "height", "score", "context"),
+    *("provisional", "yaw_deg", "pitch_deg", "roll_deg"),
+)

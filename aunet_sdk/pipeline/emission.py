@@ -62,6 +62,7 @@ class Emission:
             faces=tuple(faces),
             provisional=provisional,
             latency_ms=record.latency_ms,
+            au_names=self._selection.names,
         )
 
     def _face(self, face_id: int, frame: FrameRecord, answer: Answer, *, provisional: bool) -> Face:
