@@ -16,6 +16,7 @@ from .engines import StreamEngine, StreamStates, open_engine
 from .errors import AUNetError, InvalidInput
 from .faces.finders.base import LONGER_SIDE_PX, FaceFinder
 from .faces.finders.choice import open_finder
+from .faces.scan import RegionScan, TwoLooks, search_px
 from .faces.tracker import Tracker
 from .options import DetectorOptions, LookAhead
 from .pipeline.crop_inference import FaceNetwork
@@ -27,7 +28,7 @@ from .sources import Frame, VideoFile, as_bgr, open_source
 from .stream import Stream, results_of
 
 STILL_LONGER_SIDE_PX = 640
-"""a single picture is searched at this size, for small faces"""
+"""a single picture is searched at this size, and once more where smaller faces are wanted"""
 
 _STILL_FPS = 1.0
 """of the states for single pictures, which have no neighbours"""
@@ -119,7 +120,7 @@ class Detector:
         """
         self._check_open()
         chosen = self.options.look_ahead if look_ahead is None else look_ahead
-        return Stream(lambda states: self._new_session(chosen, states=states), self._lock, self._check_open)
+        return Stream(lambda states: self._new_session(chosen, states), self._lock, self._check_open)
 
     def detect(self, image: np.ndarray) -> FrameResult:
         """The faces of one picture, without a memory: index 0, time 0, context "none", ids from 1, largest faces
@@ -136,7 +137,9 @@ class Detector:
             self._check_open()
             if self._still_states is None:
                 self._still_states = self.engine.open_states(_STILL_FPS)
-            session = self._new_session("none", STILL_LONGER_SIDE_PX, self._still_states)
+            side_px = search_px(picture.shape[1], picture.shape[0], self.options.min_face_px)
+            finder = self.finder if side_px <= STILL_LONGER_SIDE_PX else TwoLooks(self.finder, side_px)
+            session = self._new_session("none", self._still_states, finder)
             return session.push(picture, 0.0, 0)[0]
 
     def detect_video(self, path: str | PathLike[str]) -> Iterator[FrameResult]:
@@ -208,13 +211,16 @@ class Detector:
         self.close()
 
     def _new_session(
-        self, look_ahead: LookAhead, longer_side_px: int = LONGER_SIDE_PX, states: StreamStates | None = None
+        self, look_ahead: LookAhead, states: StreamStates | None = None, still: FaceFinder | None = None
     ) -> Session:
+        """still: the finder of a single picture."""
         options = self.options
         tracker = Tracker(self.bundle.min_confidence, options.detect_interval_s, options.max_faces, options.min_face_px)
         resting = RestingFaces(self._selection.thresholds) if options.baseline == "person" else None
         emission = Emission(self._selection, resting)
-        return Session(self._network, self.finder, tracker, look_ahead, emission, longer_side_px, states)
+        finder = self.finder if still is None else still
+        side_px, scan = (STILL_LONGER_SIDE_PX, None) if still else (LONGER_SIDE_PX, RegionScan(options.min_face_px))
+        return Session(self._network, finder, tracker, look_ahead, emission, side_px, states, scan)
 
     def _check_open(self) -> None:
         if self._closed:

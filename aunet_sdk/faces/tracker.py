@@ -109,14 +109,22 @@ class Tracker:
             return quick_px
         return longer_side_px
 
-    def found(self, faces: Sequence[FoundFace], now_s: float, full: bool = True) -> set[int]:
+    def found(self, faces: Sequence[FoundFace], now_s: float, full: bool = True, smallest_px: float = 0.0) -> set[int]:
         """Take in what the finder saw in the frame of this time, in a full look or a quick one; returns the ids of the
         tracks that it saw.
 
         Known faces are confirmed; where the finder's box is elsewhere the track starts anew from it. Other boxes
-        revive a track that was lost nearby, or begin one.
+        revive a track that was lost nearby, or begin one. A track that was not seen is denied, unless its longer side
+        is below `smallest_px`, so that it could not be seen.
         """
         self._found_s, self._full = now_s, full
+        return self._take_in(faces, now_s, lambda track: bool(max(track.box[2:]) >= smallest_px))
+
+    def scanned(self, faces: Sequence[FoundFace], now_s: float, covers: Callable[[Track], bool]) -> set[int]:
+        """`found` for a look at a part of the frame, which denies those tracks alone that it `covers`."""
+        return self._take_in(faces, now_s, covers)
+
+    def _take_in(self, faces: Sequence[FoundFace], now_s: float, denies: Callable[[Track], bool]) -> set[int]:
         faces = [face for face in faces if max(face.box[2:]) >= self.min_face_px]
         known, shown = _boxes(self.live), _boxes(faces)
         overlap = overlaps(known, shown)
@@ -127,7 +135,7 @@ class Tracker:
                 seen.add(track.id)
                 self._confirm(track, faces[index], now_s, moved=bool(overlap[row, index] < MATCH_IOU))
         for track in self.live:
-            if track.id not in seen and track.denied_s is None:
+            if track.id not in seen and track.denied_s is None and denies(track):
                 track.denied_s = now_s
         taken = set(partner.tolist())
         rest = self._uncovered([face for index, face in enumerate(faces) if index not in taken])

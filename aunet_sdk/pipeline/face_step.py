@@ -14,6 +14,7 @@ import numpy as np
 
 from ..engines.base import StreamStates
 from ..faces.finders.base import FaceFinder
+from ..faces.scan import FINDER_NEEDS_PX, Region, RegionScan
 from ..faces.track_policy import TrackPolicy
 from ..faces.tracker import Track, Tracker
 from .crop_inference import FaceNetwork, Seen
@@ -34,8 +35,10 @@ class NewFrame:
     timer: StageTimer
     tracks: tuple[Track, ...] = ()
     """that are looked for in it, ascending by id"""
-    saw: frozenset[int] | None = None
-    """ids of the faces that the finder saw in it; None: it was not asked"""
+    saw: frozenset[int] = frozenset()
+    """ids of the faces that the finder saw in it"""
+    searched: bool = False
+    """the finder was asked about the whole frame"""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -56,20 +59,36 @@ class View:
 class FaceStep:
     """Finder, crops and network of one stream, with the tracker that says where faces are to be expected."""
 
-    def __init__(self, network: FaceNetwork, finder: FaceFinder, tracker: Tracker, longer_side_px: int) -> None:
+    def __init__(
+        self,
+        network: FaceNetwork,
+        finder: FaceFinder,
+        tracker: Tracker,
+        longer_side_px: int,
+        scan: RegionScan | None = None,
+    ) -> None:
         self._network = network
         self._finder = finder
         self._tracker = tracker
         self._policy = TrackPolicy(tracker)
         self._longer_side_px = longer_side_px
+        self._scan = scan
 
     def find(self, frame: NewFrame) -> NewFrame:
         """The frame with the tracks to look for; the finder is asked where it is due."""
-        saw = None
-        if self._tracker.finder_due(frame.timestamp_s):
+        saw: frozenset[int] = frozenset()
+        due = self._tracker.finder_due(frame.timestamp_s)
+        if due:
             side_px = self._tracker.look_px(self._longer_side_px, max(frame.size))
             saw = self._ask_finder(frame, side_px)
-        return replace(frame, tracks=tuple(self._policy.expected(frame.timestamp_s)), saw=saw)
+        if self._scan is not None:
+            missed = [track for track in self._tracker.live if track.denied_s is not None] + self._tracker.lost
+            urgent = [track.box for track in missed if self._is_small(track, frame)]
+            region = self._scan.turn(frame.size, frame.timestamp_s, urgent)
+            if region is not None:
+                saw |= self._ask_finder_about(frame, region)
+        tracks = tuple(self._policy.expected(frame.timestamp_s))
+        return replace(frame, tracks=tracks, saw=saw, searched=due)
 
     def crop(self, frame: NewFrame, states: StreamStates) -> list[np.ndarray]:
         """The crop (2, 3) of every track: canonical by its last landmarks, or by those of a first look where it
@@ -97,9 +116,14 @@ class FaceStep:
         views = self._look(frame, {track.id: m for track, m in zip(tracks, matrices, strict=True)}, turn, states)
         evidence = {face_id: view.seen for face_id, view in views.items()}
         sure, saw = self._policy.sure(evidence, frame.size), frame.saw
-        if saw is None:
-            unsure = len(sure) < len(tracks)
-            saw = self._ask_finder(frame, self._longer_side_px) if unsure else frozenset()
+        unsure = [track for track in tracks if track.id not in sure and track.id not in saw]
+        if unsure and not frame.searched:
+            saw |= self._ask_finder(frame, self._longer_side_px)
+        for track in unsure:
+            if self._scan is not None and track.id not in saw and self._is_small(track, frame):
+                region = self._scan.around(frame.size, track.box)
+                if region is not None:
+                    saw |= self._ask_finder_about(frame, region)
         verdict = self._policy.judge(tracks, evidence, sure, saw, frame.size)
         gone = set(verdict.gone)
         if verdict.again:
@@ -129,7 +153,28 @@ class FaceStep:
             large = max(frame.size) >= self._tracker.min_face_px
             faces = self._finder.find(frame.image, side_px) if large else []
             full = side_px >= self._longer_side_px
-            return frozenset(self._tracker.found(faces, frame.timestamp_s, full=full))
+            smallest_px = 0.0 if self._scan is None else FINDER_NEEDS_PX * max(frame.size) / side_px
+            return frozenset(self._tracker.found(faces, frame.timestamp_s, full, smallest_px))
+
+    def _ask_finder_about(self, frame: NewFrame, region: Region) -> frozenset[int]:
+        """Ids of the faces that the finder sees in this part of the frame."""
+        with frame.timer.stage("find"):
+            faces = []
+            for face in self._finder.find(region.cut(frame.image), region.look_px):
+                box = face.box + (region.x, region.y, 0, 0)
+                points = None if face.points is None else face.points + (region.x, region.y)
+                if region.holds(box, frame.size):
+                    faces.append(replace(face, box=box, points=points))
+
+            def covers(track: Track) -> bool:
+                found = max(track.box[2:]) * region.scale >= FINDER_NEEDS_PX
+                return bool(found and self._is_small(track, frame) and region.holds(track.box, frame.size))
+
+            return frozenset(self._tracker.scanned(faces, frame.timestamp_s, covers))
+
+    def _is_small(self, track: Track, frame: NewFrame) -> bool:
+        """Too small to be found in the whole frame as the finder sees it."""
+        return bool(max(track.box[2:]) < FINDER_NEEDS_PX * max(frame.size) / self._longer_side_px)
 
     def _look(
         self, frame: NewFrame, matrices: dict[int, np.ndarray], turn: Turn, states: StreamStates

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..engines.base import StreamStates
 from ..faces.finders.base import LONGER_SIDE_PX, FaceFinder
+from ..faces.scan import RegionScan
 from ..faces.tracker import Tracker
 from ..geometry.pose import head_pose
 from ..options import LookAhead
@@ -31,7 +32,8 @@ class Session:
         tracker: a fresh one.
         look_ahead: as in DetectorOptions.
         emission: makes the results.
-        longer_side_px: for the finder.
+        longer_side_px: for the finder's look at the whole frame.
+        scan: whose turn it is of the regions that are searched for small faces; None: none of them is.
         states: the engine's, of an earlier session that is over, to be used again; None: new ones with the first face.
     """
 
@@ -44,13 +46,15 @@ class Session:
         emission: Emission,
         longer_side_px: int = LONGER_SIDE_PX,
         states: StreamStates | None = None,
+        scan: RegionScan | None = None,
     ) -> None:
         self.tracker = tracker
         self.details_ms: Mapping[str, float] = {}
         """of the last frame: profiling.DETAILS"""
         self.states = states
         self._network = network
-        self._faces = FaceStep(network, finder, tracker, longer_side_px)
+        self._scan = scan
+        self._faces = FaceStep(network, finder, tracker, longer_side_px, scan)
         self._decisions = DecisionScheduler(network.engine, look_ahead)
         self._emission = emission
 
@@ -120,7 +124,9 @@ class Session:
     @contextmanager
     def _undone_on_error(self) -> Iterator[None]:
         """Whatever is raised inside, also by the keyboard, leaves frames, tracks and counts as they were."""
-        undo: tuple[Callable[[], None], ...] = (self._decisions.snapshot(), self.tracker.snapshot())
+        undo: list[Callable[[], None]] = [self._decisions.snapshot(), self.tracker.snapshot()]
+        if self._scan is not None:
+            undo.append(self._scan.snapshot())
         try:
             yield
         except BaseException:

