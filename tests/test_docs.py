@@ -166,3 +166,22 @@ def test_the_tree_is_true() -> None:
             assert re.search(rf"^ +{package.name}/ ", tree, re.MULTILINE), f"the tree lacks {package.name}/"
     for module in HERE.joinpath("aunet_sdk").glob("[a-z]*.py"):
         assert module.name in tree, f"the tree lacks {module.name}"
+
+
+def test_every_benchmark_is_in_the_table() -> None:
+    text = read("benchmarks/README.md")
+    missing = [path.name for path in sorted(HERE.joinpath("benchmarks").glob("*.py")) if f"`{path.name}`" not in text]
+    assert not missing, f"benchmarks/README.md lacks {', '.join(missing)}"
+
+
+def test_every_page_can_be_found_from_the_readme() -> None:
+    """By links alone; pages that nobody links to are not read."""
+    reached, left = set(), {"README.md"}
+    while left:
+        page = left.pop()
+        reached.add(page)
+        for target in links(read(page)):
+            there = HERE.joinpath(page).parent.joinpath(target.partition("#")[0]).resolve()
+            if "://" not in target and there.suffix == ".md":
+                left |= {there.relative_to(HERE).as_posix()} - reached
+    assert set(PAGES) - reached <= {"docs/images/README.md"}, sorted(set(PAGES) - reached)
