@@ -22,6 +22,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 """From the bottom to the top. A part imports what lies below it."""
 WITHIN = {("_util", "errors"), ("facs", "errors"), ("options", "facs"), ("results", "facs")}
 """what parts of one layer may import of each other"""
+CALLED = {("results", "view")}
+"""`FrameResult.plot` draws by view, which it imports when it is called: the one exception"""
 OWN = {"aunet_sdk", "__version__"}
 
 
@@ -45,7 +47,7 @@ def test_imports_run_one_way(repository: Path) -> None:
     assert len(edges) > 40
     unknown = {part for edge in edges for part in edge} - set(rank)
     assert not unknown, f"parts without a layer: {sorted(unknown)}; give them one here and in docs/architecture.md"
-    up = {(part, other) for part, other in edges if rank[part] <= rank[other]} - WITHIN
+    up = {(part, other) for part, other in edges if rank[part] <= rank[other]} - WITHIN - CALLED
     assert not up, "imports that run up or sideways: " + ", ".join(f"{a} -> {b}" for a, b in sorted(up))
 
 
