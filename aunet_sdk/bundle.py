@@ -7,15 +7,15 @@ numpy alone, builds no session, and takes well under a millisecond for a file of
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from ._util.onnx_file import read_metadata
 from .errors import BundleMismatch, InvalidInput, ModelError
 
 __all__ = [
@@ -36,10 +36,6 @@ KEY = "aunet_sdk"
 MANIFEST = "MANIFEST.json"
 ROLES = ("former", "due", "later")
 _EXPORT_HINT = "write it with `python -m export`"
-
-# protobuf: ModelProto.ir_version, .graph and .metadata_props; the value types of the wire format
-_IR_VERSION, _GRAPH, _METADATA = 1, 7, 14
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True)
@@ -274,7 +270,7 @@ def _check(bundle: Bundle) -> None:
     ):
         need(getattr(bundle, name) in allowed, f"{name} {getattr(bundle, name)!r} (one of {', '.join(allowed)})")
     numbers = bundle.au_numbers
-    need(len(numbers) > 0 and all(n > 0 for n in numbers), f"au_numbers {numbers} (positive FACS numbers)")
+    need(len(numbers) > 0 and all(0 < n < 100 for n in numbers), f"au_numbers {numbers} (FACS numbers, 1 to 99)")
     need(list(numbers) == sorted(set(numbers)), f"au_numbers {numbers} (ascending, each once)")
     need(len(bundle.thresholds) == len(numbers), f"{len(bundle.thresholds)} thresholds for {len(numbers)} AUs")
     need(all(0 <= value <= 1 for value in bundle.thresholds), f"thresholds {bundle.thresholds} (in [0, 1])")
@@ -297,69 +293,3 @@ def _check(bundle: Bundle) -> None:
         need(all(n > 0 for n in s.shape) and len(s.shape) > 0, f"state {s.name} of shape {s.shape} (positive)")
         need(s.dtype in ("float32", "float16"), f"state {s.name} of dtype {s.dtype!r} (float32 or float16)")
         need(len(s.roles) > 0 and set(s.roles) <= set(ROLES), f"state {s.name} with roles {s.roles} (of {ROLES})")
-
-
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """`metadata_props` of an ONNX file, read without its weights. Raises ModelError if this is no whole ONNX file."""
-    path = Path(path)
-    metadata: dict[str, str] = {}
-    seen = set()
-    try:
-        with path.open("rb") as file:
-            for number, payload in _fields(file, path.stat().st_size, keep=_METADATA):
-                seen.add(number)
-                if number == _METADATA:
-                    entry = dict(_entry(payload))
-                    metadata[entry[1].decode("utf-8")] = entry.get(2, b"").decode("utf-8")
-    except (ValueError, KeyError, EOFError) as error:
-        raise ModelError(
-            f"expected an ONNX file, got {path.name}, which is damaged, cut short or something else ({error}); "
-            "fetch or export it again"
-        ) from error
-    if not {_IR_VERSION, _GRAPH} <= seen:
-        raise ModelError(f"expected an ONNX file, got {path.name} without a graph; fetch or export it again")
-    return metadata
-
-
-def _entry(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields of a StringStringEntryProto: 1 key, 2 value."""
-    yield from _fields(io.BytesIO(payload), len(payload), keep=None)
-
-
-def _fields(file: IO[bytes], size: int, keep: int | None) -> Iterator[tuple[int, bytes]]:
-    """(field number, payload) of one protobuf message; payloads other than of `keep` are skipped (None: none)."""
-    while file.tell() < size:
-        tag = _varint(file)
-        number, wire = tag >> 3, tag & 7
-        if number == 0:
-            raise ValueError("field number 0")
-        payload = b""
-        if wire == _VARINT:
-            _varint(file)
-        elif wire in (_FIXED64, _FIXED32):
-            file.seek(8 if wire == _FIXED64 else 4, 1)
-        elif wire == _BYTES:
-            length = _varint(file)
-            if file.tell() + length > size:
-                raise EOFError(f"field {number} ends after the file does")
-            if keep is None or number == keep:
-                payload = file.read(length)
-            else:
-                file.seek(length, 1)
-        else:
-            raise ValueError(f"wire type {wire}")
-        if file.tell() > size:
-            raise EOFError(f"field {number} ends after the file does")
-        yield number, payload
-
-
-def _varint(file: IO[bytes]) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise EOFError("the end of the file in the middle of a number")
-        value |= (byte[0] & 0x7F) << shift
-        if not byte[0] & 0x80:
-            return value
-    raise ValueError("a number of more than 10 bytes")

@@ -17,6 +17,8 @@ from onnx import TensorProto, helper
 
 from aunet_sdk.bundle import KEY, Bundle, StateSpec, default_path, read_metadata, sha256_of, shipped_names, shipped_path
 from aunet_sdk.errors import BundleMismatch, InvalidInput, ModelError
+from aunet_sdk.facs import parse_aus
+from aunet_sdk.options import DetectorOptions
 
 
 def make(**changes: object) -> Bundle:
@@ -227,3 +229,14 @@ def test_a_file_goes_before_a_shipped_model_of_its_name(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "default", {KEY: make().to_json()})
     assert Bundle.load("default").name == make().name != "default"
+
+
+def test_action_units_beyond_the_papers_fifteen() -> None:
+    """AU5 (upper lid raiser), AU20 (lip stretcher) and AU45 (blink): any number that FACS has."""
+    bundle = make(au_numbers=(5, 20, 45))
+    again = Bundle.from_json(bundle.to_json())
+    assert again.au_names == ("AU5", "AU20", "AU45")
+    assert parse_aus(again.au_names) == parse_aus("45, au5,AU_20") == ("AU5", "AU20", "AU45")
+    assert DetectorOptions(aus=("AU45",), thresholds={"AU5": 0.4}).aus == ("AU45",)
+    with pytest.raises(BundleMismatch, match="FACS numbers"):
+        make(au_numbers=(5, 20, 145)).to_json()

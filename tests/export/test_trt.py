@@ -16,7 +16,8 @@ import pytest
 from onnx import numpy_helper
 
 from aunet_sdk.bundle import Bundle
-from aunet_sdk.engines.tensorrt.build import Built, build_plan, profile_of
+from aunet_sdk.engines.tensorrt.build import Built, build_plan
+from aunet_sdk.engines.tensorrt.profiles import profile_of
 from aunet_sdk.errors import ModelError
 from export import build
 from export.crops import load_sample

@@ -26,10 +26,11 @@ from ...errors import BundleMismatch, InvalidInput
 from ..ort_wheel import import_runtime
 from ..ring import Ring, initial_rows
 from ..ring_engine import RingEngine, check_fps, index_names, load_bundle
-from ..tensorrt.build import BuildOptions, Profile, Shapes, max_queries, profile_of, profile_text
+from ..tensorrt.build import BuildOptions
 from ..tensorrt.cache import PlanCache
 from ..tensorrt.ort_folder import ORT_FOLDER
 from ..tensorrt.plan_file import PlanKey
+from ..tensorrt.profiles import Profile, Shapes, max_queries, profile_of, profile_text
 from .ort_session import PROVIDERS, log_nodes_on_cpu, nodes_on_cpu, open_session
 from .rings import OrtValueRing, ort_failure
 

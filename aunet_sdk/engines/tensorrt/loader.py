@@ -17,9 +17,10 @@ from ...errors import BackendUnavailable, BundleMismatch, EngineMismatch
 from ..cuda.api import DeviceInfo, OutOfDeviceMemory, tells_of_memory
 from ..ring_engine import index_names
 from . import api as trt_api
-from .build import BuildOptions, Profile, Progress, Shapes, build_plan, profile_of, profile_text
+from .build import BuildOptions, Progress, build_plan
 from .cache import PlanCache
 from .plan_file import PlanKey
+from .profiles import Profile, Shapes, profile_of, profile_text
 
 __all__ = ["Loaded", "PlanInfo", "load_engine", "plan_key"]
 

@@ -15,7 +15,8 @@ from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from aunet_sdk.engines.cuda.api import OutOfDeviceMemory
 from aunet_sdk.engines.cuda.ort import OrtGpuStreamEngine, default_options
 from aunet_sdk.engines.cuda.rings import OrtValueRing
-from aunet_sdk.engines.tensorrt.build import BuildOptions, profile_of
+from aunet_sdk.engines.tensorrt.build import BuildOptions
+from aunet_sdk.engines.tensorrt.profiles import profile_of
 from aunet_sdk.errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
 
 from ..cpu.test_ort import describe, write

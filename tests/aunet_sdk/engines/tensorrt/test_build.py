@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines.tensorrt import api as trt_api
-from aunet_sdk.engines.tensorrt.build import BuildOptions, Shapes, build_plan, profile_of
+from aunet_sdk.engines.tensorrt.build import BuildOptions, build_plan
+from aunet_sdk.engines.tensorrt.profiles import Shapes, profile_of
 from aunet_sdk.errors import AUNetError, EngineMismatch, InvalidInput, ModelError
 
 from ..cpu.test_ort import describe, write

@@ -20,8 +20,8 @@ from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, Slot, StreamEngine
 from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from aunet_sdk.engines.cuda.api import CudaFailure, OutOfDeviceMemory
-from aunet_sdk.engines.tensorrt.build import max_rows, profile_of
 from aunet_sdk.engines.tensorrt.engine import TrtStreamEngine
+from aunet_sdk.engines.tensorrt.profiles import max_rows, profile_of
 from aunet_sdk.errors import BackendUnavailable, EngineMismatch, InvalidInput, ModelError
 
 from ..cpu.test_ort import R

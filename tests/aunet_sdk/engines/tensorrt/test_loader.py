@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from aunet_sdk.engines import NEW, Query
-from aunet_sdk.engines.tensorrt.build import profile_of
 from aunet_sdk.engines.tensorrt.cache import PlanCache
 from aunet_sdk.engines.tensorrt.engine import TrtStreamEngine
+from aunet_sdk.engines.tensorrt.profiles import profile_of
 from aunet_sdk.errors import BundleMismatch
 
 from ..cpu.test_ort import describe, write

@@ -14,8 +14,9 @@ import pytest
 from aunet_sdk.engines import NEW, Query, Slot
 from aunet_sdk.engines.cuda.api import OutOfDeviceMemory
 from aunet_sdk.engines.tensorrt import api as trt_api
-from aunet_sdk.engines.tensorrt.build import build_plan, profile_of
+from aunet_sdk.engines.tensorrt.build import build_plan
 from aunet_sdk.engines.tensorrt.engine import TrtStreamEngine
+from aunet_sdk.engines.tensorrt.profiles import profile_of
 from aunet_sdk.engines.tensorrt.progress import LoggedProgress
 from aunet_sdk.errors import EngineMismatch, ModelError
 
