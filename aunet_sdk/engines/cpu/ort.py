@@ -1,7 +1,7 @@
 """ONNX Runtime: the `stream` graph with states that stay where they are computed, and a runner for `clip` graphs.
 
 All inputs and outputs are bound by address once and again only when a count or an address changes. Per step ONNX
-Runtime writes the new states straight into the rings, and the host touches a few integers. CPU alone: ort_gpu.py has
+Runtime writes the new states straight into the rings, and the host touches a few integers. CPU alone: cuda/ort.py has
 the GPU, where a bound input is copied when it is bound.
 """
 

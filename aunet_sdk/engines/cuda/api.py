@@ -1,4 +1,4 @@
-"""The few CUDA calls that the TensorRT engine needs, as a protocol; cuda.py and cuda_pycuda.py keep it."""
+"""The few CUDA calls that the TensorRT engine needs, as a protocol; bindings.py and pycuda.py keep it."""
 
 from __future__ import annotations
 

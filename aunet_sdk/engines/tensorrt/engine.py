@@ -63,7 +63,7 @@ class TrtStreamEngine(TrtSteps):
             log now and then (progress.py).
         exact: run no plan but one for these very options; False takes one that is there for more faces, or of another
             workspace or typical count, before it builds one.
-        timed: measure `copy_ms` (stepping.py) by CUDA events in every step, replays of a graph included. May be set
+        timed: measure `copy_ms` (ring_engine.py) by CUDA events in every step, replays of a graph included. May be set
             later, too; with it a step costs four events more, and a graph is captured anew.
 
     `plan` says which plan runs. One thread of the engine's own makes all calls, so that the caller may change threads.
