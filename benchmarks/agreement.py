@@ -4,7 +4,8 @@
 
 Per clip and pooled: Pearson's r of AU probabilities with MediaPipe's channels, the distance of the 68 points from its
 own (NME: mean distance over the distance of the outer eye corners, 51 inner points and all 68), frames with a face,
-ids; and per AU how often it is falsely active while the face is at rest in MediaPipe's eyes (calm.py).
+ids; per AU how often it is falsely active while the face is at rest in MediaPipe's eyes (calm.py); and of the frames on
+which MediaPipe is sure of AU1, 2, 12 or 26 how many are found, and how many without stay calm (clear.py).
 
 AU25 stands in two ways: AU25 against the inner lip gap (its points 13 and 14, over the distance of the outer eye
 corners), AU25_shapes against the mean of mouthLowerDown and mouthUpperUp. Frames where either tool has no face are
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from calm import calm_frames, false_activations
+from clear import clear_counts, summed
 from common import finish, options_of, parser_of, run
 from landmarker import IBUG_68, Reading, available, read_all
 
@@ -66,6 +68,8 @@ class Clip:
     nme_all: np.ndarray
     calm: dict[str, Any]
     """`false_activations` of all our AUs"""
+    clear: dict[str, dict[str, int]]
+    """`clear_counts`"""
 
     @property
     def both(self) -> int:
@@ -135,6 +139,7 @@ def look(detector: Detector, path: Path, reading: Reading) -> Clip:
         for row in ROWS:
             au[row].append(face.au.get(row.split("_")[0], np.nan))
             channel[row].append(channels[row][i])
+    said = np.array(active, bool).reshape(len(at), len(detector.au_names))
     return Clip(
         path.name,
         frames,
@@ -146,11 +151,12 @@ def look(detector: Detector, path: Path, reading: Reading) -> Clip:
         np.array(inner),
         np.array(everywhere),
         false_activations(
-            np.array(active, bool).reshape(len(at), len(detector.au_names)),
+            said,
             detector.au_names,
             calm_frames(channels)[at],
             np.array(times),
         ),
+        clear_counts(said, detector.au_names, {row: np.array(values) for row, values in channel.items()}),
     )
 
 
@@ -187,6 +193,7 @@ def figures_of(clips: list[Clip]) -> dict[str, Any]:
             )
             for row in ROWS
         },
+        "clear": summed(clip.clear for clip in clips),
         "calm_s": rounded(calm_s, 1),
         "false_per_minute": {name: rounded(60 * count / calm_s, 1) for name, count in onsets.items()} if calm_s else {},
     }
@@ -214,6 +221,11 @@ def show(columns: dict[str, dict[str, Any]], within: dict[str, float | None]) ->
         values = [column["r"][row] for column in columns.values()] + [within[row]]
         cells = [text(value).rjust(width) for value, width in zip(values, widths, strict=True)]
         print(f"{'r ' + row:22}{'  '.join(cells)}")
+    for name, row in columns["pooled"]["clear"].items():
+        for share, of in (("found", "on"), ("calm", "off")):
+            cells = [text(column["clear"].get(name, {}).get(share)).rjust(width)
+                     for column, width in zip(columns.values(), widths[:-1], strict=True)]  # fmt: skip
+            print(f"{f'{share} {name} ({row[of]})':22}{'  '.join(cells)}")
     for name in columns["pooled"]["false_per_minute"]:
         values = [column["false_per_minute"].get(name) for column in columns.values()] + [None]
         cells = [text(value).rjust(width) for value, width in zip(values, widths, strict=True)]

@@ -168,6 +168,9 @@ def fold(model: Model, head: str) -> Model:
         predictor[1] = Affine(scale.float(), shift.float())
     scale, shift = _scale_shift(model.points.norm)
     model.points.norm = Affine(scale.float(), shift.float())  # type: ignore[assignment]
+    if model.points.geometry is not None:
+        scale, shift = _scale_shift(model.points.geometry.norm)
+        model.points.geometry.norm = Affine(scale.float(), shift.float())  # type: ignore[assignment]
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             _standard(module)

@@ -318,6 +318,21 @@ def test_agreement_channels(scripts: Path) -> None:
     np.testing.assert_allclose(channels["AU25"], 0.1)
 
 
+def test_clear_frames_that_are_found_and_that_stay_calm(scripts: Path) -> None:
+    """r of a model that follows brows below its threshold is high; none of its frames is found."""
+    clear = load("clear")
+    names = ("AU1", "AU4", "AU12")
+    active = np.array([[1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 0, 1], [1, 1, 1]], bool)
+    channels = {"AU1": np.array([0.9, 0.8, 0.0, 0.05, np.nan]), "AU12": np.zeros(5), "AU26": np.ones(5)}
+    counts = clear.clear_counts(active, names, channels)
+    assert counts == {
+        "AU1": {"on": 2, "found": 1, "off": 2, "calm": 1},
+        "AU12": {"on": 0, "found": 0, "off": 5, "calm": 2},
+    }, "AU4 is not asked for, AU26 not in the model"
+    both = clear.summed([counts, counts])
+    assert both["AU1"] == {"on": 4, "found": 0.5, "off": 4, "calm": 0.5} and both["AU12"]["found"] is None
+
+
 def test_agreement_correlation(scripts: Path) -> None:
     pearson = load("agreement").pearson
     t = np.linspace(0, 1, 50)

@@ -70,9 +70,18 @@ def fit(logits: Floats, targets: Floats, labels: Floats) -> tuple[NDArray[np.flo
 
 
 @torch.no_grad()
-def fold(predictor: torch.nn.Sequential, scale: Floats, shift: Floats) -> None:
-    """Put scale and shift (n,) into the last linear layer."""
-    last = predictor[-1]
+def fold(head: torch.nn.Module, scale: Floats, shift: Floats) -> None:
+    """Put scale and shift (n,) into the last linear layers of a head, whose logits they are."""
+    path = getattr(head, "geometry", None)
+    fold_into(head.get_submodule("predictor"), scale, shift)
+    if path is not None:  # its logits are added to the others: the same scale, and the shift once
+        fold_into(path.predictor, scale, np.zeros_like(shift))
+
+
+@torch.no_grad()
+def fold_into(predictor: torch.nn.Module, scale: Floats, shift: Floats) -> None:
+    """Put scale and shift (n,) into the last linear layer of a chain of layers."""
+    last = list(predictor.children())[-1]
     if not isinstance(last, torch.nn.Linear):
         raise TypeError(f"predictor: expected a linear layer at its end, got {type(last).__name__}")
     factor = torch.as_tensor(scale, dtype=last.weight.dtype)

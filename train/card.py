@@ -10,6 +10,10 @@ from train.model import HEADS, Model
 
 EVALUATED = "python -m train evaluate --model train/checkpoints/{checkpoint} --data SET --json report.json"
 AGREED = "python benchmarks/agreement.py {clips} --task face_landmarker.task{model} --json agreement.json"
+COMMANDS = {
+    "calibration": "calibration of the logits, so that .5 decides, and of the face check, on the val identities",
+    "fusion": "fusion of the appearance and the geometry path, so that .5 decides, on the val identities and pictures",
+}
 OPEN, CLOSE = "<!-- tables: begin -->", "<!-- tables: end -->"
 
 
@@ -20,9 +24,8 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 def _runs(model: Model) -> list[str]:
     lines = ["## How it was made", ""]
     for name, entry in model.config.provenance.items():
-        if name == "calibration":
-            lines += ["calibration of the logits, so that .5 decides, and of the face check, on the val identities", ""]
-            lines += [f"    {entry['command']}", ""]
+        if name in COMMANDS:
+            lines += [COMMANDS[name], "", f"    {entry['command']}", ""]
         elif isinstance(entry, dict) and "command" in entry:
             seed, revision = entry["options"]["seed"], entry["revision"][:10]
             lines += [f"{name}: {entry['samples']} samples, seed {seed}, revision {revision}", ""]

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from aunet_sdk.errors import BackendUnavailable
-from train.config import AUNetOptions, FanOptions, PointsOptions, RunOptions
+from train.config import AUNetOptions, FanOptions, GeometryOptions, PointsOptions, RunOptions
 from train.data.cli import register as register_data
 from train.models_cli import register as register_models
 from train.results_cli import register as register_results
@@ -35,7 +35,7 @@ def _register(name: str, kind: type[RunOptions], run: Callable[[Any, bool], None
     parameters = []
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
-        required = field.name in ("data", "run")
+        required = field.name in ("data", "run", "source")
         option = typer.Option(
             *field.metadata["names"], help=field.metadata["help"], show_default=field.default is not None
         )
@@ -86,9 +86,18 @@ def _run_points(options: PointsOptions, resume: bool) -> None:
     train(PointsTask(options), options, resume)
 
 
+def _run_geometry(options: GeometryOptions, resume: bool) -> None:
+    from train.geometry import GeometryTask
+    from train.loop import train
+
+    options.check()
+    train(GeometryTask(options), options, resume)
+
+
 _register("fan", FanOptions, _run_fan)
 _register("aunet", AUNetOptions, _run_aunet)
 _register("points", PointsOptions, _run_points)
+_register("geometry", GeometryOptions, _run_geometry)
 
 register_models(app)
 
@@ -186,6 +195,45 @@ def calibrate(
     logging.getLogger("train").info(
         "%s: %s, min_confidence %s", target, calibrated.config.thresholds, calibrated.config.min_confidence
     )
+
+
+@app.command("fuse")
+def fuse(
+    model: ModelArgument,
+    data: DataArgument,
+    source: Annotated[Path, typer.Option(help="Folder with portraits/ and faces/, that of `geometry`.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    half: Annotated[bool, typer.Option("--half", help="Store weights as FP16.")] = False,
+    threads: ThreadsArgument = 2,
+) -> None:
+    """Weigh the appearance and the geometry path of the points head for each AU, on the validation split and on
+    pictures that no training saw; .5 decides afterwards. Writes a model file."""
+    import numpy as np
+    import torch
+
+    from train import fusion
+    from train.data.sequences import load_split
+    from train.fan import load_model
+
+    torch.set_num_threads(threads)
+    validation, trained = load_split(data, "val"), load_model(model)
+    evidence = [
+        fusion.rendered_evidence(trained, validation),
+        fusion.pictured_evidence(trained, source, set(validation.info.splits["val"])),
+    ]
+    weights = fusion.fit(evidence, trained.config.au_numbers)
+    before = trained.config.provenance
+    fused = fusion.apply(trained, weights)
+    command = (
+        f"python -m train fuse --model {model} --data {data} --source {source}{' --half' if half else ''} --out {out}"
+    )
+    table = {name: np.round(getattr(weights, name), 4).tolist() for name in ("appearance", "geometry", "shift")}
+    fused.config = dataclasses.replace(
+        fused.config, provenance={**before, "fusion": {"command": command, "split": "val", **table}}
+    )
+    fused.save(out, torch.float16 if half else torch.float32)
+    for number, a, b, c in zip(fused.config.au_numbers, *table.values(), strict=True):
+        logging.getLogger("train").info("AU%d: %.2f of appearance, %.2f of geometry, shift %.2f", number, a, b, c)
 
 
 def main() -> None:

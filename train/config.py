@@ -120,6 +120,43 @@ class PointsOptions(RunOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class GeometryOptions(RunOptions):
+    """Training of the geometry path of the points head on drawn landmarks; `fuse` is what comes after it."""
+
+    source: str = _option("", "Folder with ict_facekit_light.npz, portraits/ and faces/.")
+    samples: int = _option(4_000_000, "Faces to see.")
+    batch: int = _option(1024, "Faces per step.")
+    lr: float = _option(3e-3, "Highest learning rate.")
+    weight_decay: float = _option(1e-2, "AdamW's, on weights of two and more dimensions.")
+    eval_every: int = _option(1_000_000, "Faces between evaluations on the validation split.")
+    threads: int = _option(1, "Threads of the computation; one more prepares the data.")
+    precision: str = _option("fp32", "fp32, bf16, fp16, or auto: bf16 where the processor has matrix units for it.")
+    init: str = _option("", "Model file or run folder whose FAN is used and whose points head gets the path.")
+    hidden: int = _option(256, "Units of either hidden layer.")
+    acts: int = _option(30_000, "Acts of four frames to draw expressions from.")
+    render_share: float = _option(0.2, "Share of faces that FAN found on renders.")
+    picture_share: float = _option(0.15, "Share of faces that FAN found on pictures and portraits.")
+    positive_weight: float = _option(2.0, "Weight of what speaks for an AU against what speaks against it.")
+
+    @staticmethod
+    def free() -> set[str]:
+        """Names of the options that may change when a run is resumed."""
+        return RunOptions.free() | {"source"}
+
+    def check(self) -> None:
+        """Raises ValueError for a value that no run can have."""
+        super().check()
+        if min(self.render_share, self.picture_share) < 0 or self.render_share + self.picture_share >= 1:
+            raise ValueError(
+                f"render_share, picture_share: expected shares with a sum below 1, got {self.render_share} and "
+                f"{self.picture_share}"
+            )
+        for name in ("acts", "hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
 class PaperOptions(RunOptions):
     """Training of one network of the paper on triplets (section V-C); the defaults are the paper's."""
 

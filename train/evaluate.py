@@ -217,7 +217,7 @@ def calibrate(model: Model, validation: SequenceSet) -> Model:
             predictions.probabilities[head, "sequence"].reshape(-1, n_aus).astype(np.float64), 1e-7, 1 - 1e-7
         )
         scale, shift = calibration.fit(np.log(values / (1 - values)), targets, labels)
-        calibration.fold(getattr(model, head).predictor, scale, shift)
+        calibration.fold(getattr(model, head), scale, shift)
         thresholds[head] = (0.5,) * n_aus
     least = model.config.min_confidence
     face = ~np.isnan(predictions.truth).any((2, 3))

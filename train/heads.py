@@ -94,6 +94,37 @@ class AUNetHead(nn.Module):
         return cast(Tensor, self.predictor(y.mean((2, 3))))  # (B, n)
 
 
+class GeometryPath(nn.Module):
+    """AUs from the landmark coordinates of one frame alone, blind to the picture: it knows movement and no furrows.
+
+    It is trained on projected landmarks by the million (train/geometry.py), where no rendered picture has to follow.
+
+    Args:
+        n_aus: AUs, in ascending FACS order.
+        hidden: units of either hidden layer.
+    """
+
+    limit = 8.0  # spreads beyond which a coordinate is no face's: a lost point cannot decide everything
+
+    def __init__(self, n_aus: int, hidden: int = 256, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2 * POINTS)
+        self.predictor = nn.Sequential(
+            nn.Linear(2 * POINTS, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, n_aus),
+        )
+
+    def forward(self, coordinates: Tensor) -> Tensor:
+        """Coordinates (B, 68, 2) as `PointsHead.describe` normalises them -> logits (B, n_aus)."""
+        x = self.norm(coordinates.flatten(1).to(self.norm.weight.dtype))
+        return cast(Tensor, self.predictor(x.clamp(-self.limit, self.limit)))  # (B, n)
+
+
 class PointsHead(nn.Module):
     """AU head for small networks: features pooled at the 68 landmarks, landmark coordinates, and their changes in time.
 
@@ -104,11 +135,15 @@ class PointsHead(nn.Module):
         n_aus: AUs, in ascending FACS order.
         width: that of FAN.
         d: feature channels kept per landmark.
+        geometry: hidden units of a second path that sees the due frame's coordinates alone, whose logits are added
+            (`GeometryPath`); 0: none.
     """
 
     unit = 10.0  # eye distance after normalisation: coordinates are tenths of it
 
-    def __init__(self, n_aus: int, width: int = 256, d: int = 32, hidden: int = 32, dropout: float = 0.3) -> None:
+    def __init__(
+        self, n_aus: int, width: int = 256, d: int = 32, hidden: int = 32, dropout: float = 0.3, geometry: int = 0
+    ) -> None:
         super().__init__()
         self.channels = d + 2
         self.reduce = nn.Conv2d(3 * width, d, kernel_size=1)
@@ -121,6 +156,7 @@ class PointsHead(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(256, n_aus),
         )
+        self.geometry = GeometryPath(n_aus, geometry) if geometry else None
 
     def describe(self, features: Tensor, heatmaps: Tensor) -> Tensor:
         """The part per frame.
@@ -170,6 +206,11 @@ class PointsHead(nn.Module):
 
     def combine(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
         """The part per decision: P (B, 68, d + 2) of three frames -> logits (B, n_aus)."""
+        logits = self.appearance(former, due, later)
+        return logits if self.geometry is None else logits + self.geometry(due[..., -2:])
+
+    def appearance(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
+        """`combine` without the geometry path."""
         x = torch.cat((due, due - former, later - due), 2)  # (B, 68, 3 * (d + 2))
         x = self.norm(x.flatten(1).to(self.norm.weight.dtype))
         x = functional.relu(self.point(x.reshape(-1, POINTS, 3 * self.channels)))  # (B, 68, 32)

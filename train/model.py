@@ -26,7 +26,7 @@ from train.tensor_file import write_tensors
 
 __all__ = [
     "AU_NUMBERS", "FAN", "HEADS", "POINTS", "TEMPLATE", "AUFANHead", "AUNet", "AUNetHead", "ConvBlock", "HourGlass",
-    "Model", "ModelConfig", "ModelFileError", "PointsHead", "complexity",
+    "Model", "ModelConfig", "ModelFileError", "PointsHead", "complexity", "with_geometry",
 ]  # fmt: skip
 
 
@@ -102,7 +102,7 @@ class Model(nn.Module):
         n_aus = len(config.au_numbers)
         self.fan = FAN(config.width, pooling=config.pooling)
         self.aunet = AUNetHead(n_aus, config.width, config.alpha, config.beta)
-        self.points = PointsHead(n_aus, config.width)
+        self.points = PointsHead(n_aus, config.width, geometry=config.geometry)
 
     def forward(self, former: Tensor, due: Tensor, later: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Three crops (B, 3, R, R) -> heatmaps of the due frame (B, 68, R/4, R/4), logits (B, n) per head."""
@@ -184,6 +184,25 @@ class Model(nn.Module):
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
+
+
+def with_geometry(model: Model, hidden: int) -> Model:
+    """A copy of `model` whose head 'points' has a geometry path that is not trained yet and says 0 to everything."""
+    if "points" not in model.config.heads:
+        raise ValueError(f"heads: expected a model with the head 'points', got {model.config.heads}")
+    if model.config.geometry or hidden < 1:
+        raise ValueError(
+            f"geometry: expected a model without that path and a positive number of hidden units, got a path of "
+            f"{model.config.geometry} and {hidden}"
+        )
+    grown = Model(dataclasses.replace(model.config, geometry=hidden))
+    grown.load_state_dict(model.state_dict(), strict=False)
+    path = grown.points.geometry
+    assert path is not None
+    last = cast(nn.Linear, path.predictor[-1])
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return grown.eval()
 
 
 class AUNet(Model):

@@ -45,6 +45,8 @@ class ModelConfig:
     """Weight of the motion features in the head 'aunet'."""
     heads: tuple[str, ...] = HEADS
     """Heads whose weights the file holds; another head of the model is as it was made."""
+    geometry: int = 0
+    """Hidden units of the geometry path of the head 'points'; 0: it has none."""
     min_confidence: float = 0.3
     """Mean heatmap peak below which there is no face in the crop."""
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -62,6 +64,8 @@ class ModelConfig:
         object.__setattr__(self, "heads", tuple(str(head) for head in self.heads))
         if not set(self.heads) <= set(HEADS) or len(set(self.heads)) != len(self.heads):
             raise ValueError(f"heads: expected some of {HEADS}, each once, got {self.heads}")
+        if self.geometry < 0:
+            raise ValueError(f"geometry: expected 0 (no such path) or its hidden units, got {self.geometry}")
         if self.resolution < 64 or self.resolution % 64:
             raise ValueError(f"resolution: expected a positive multiple of 64, got {self.resolution}")
         if not self.au_numbers or list(self.au_numbers) != sorted(set(self.au_numbers)):

@@ -64,13 +64,14 @@ def sample_part(repository: Path, tmp_path: Path) -> Callable[[int], Path]:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Width 16, 64 px, both heads, in half precision as training stores it."""
+    """Width 16, 64 px, both heads, a geometry path, in half precision as training stores it."""
     torch.manual_seed(0)
     config = ModelConfig(
         width=16,
         resolution=64,
         points3d=tuple((float(i % 9) - 4, float(i // 9) - 4, float(i % 5)) for i in range(68)),
         thresholds={"aunet": (0.3,) * 15},
+        geometry=24,
         provenance={"training_data": "none", "licence": "MIT"},
     )
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"

@@ -26,6 +26,17 @@ def test_folded_model_equals_the_model(model: Model, head: str) -> None:
     assert logits[head].std() > 0.05, "random weights that decide nothing would prove nothing"
 
 
+def test_a_model_without_a_geometry_path_is_exported_as_before(model: Model) -> None:
+    """The fixture has one; checkpoints of before do not."""
+    plain = Model(dataclasses.replace(model.config, geometry=0)).eval()
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if "geometry" not in k})
+    crops = torch.rand(2, 3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = plain(*crops.unbind(1))[1]["points"]
+        torch.testing.assert_close(Clip(plain, "points")(crops)[1], expected, rtol=1e-4, atol=1e-5)
+        assert (expected - model(*crops.unbind(1))[1]["points"]).abs().max() > 0.01
+
+
 def test_folding_takes_away_what_can_go_and_leaves_the_original(model: Model) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     folded = fold(model, "aunet")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from train import calibration, metrics
+from train.heads import PointsHead
 
 
 def test_platt_undoes_a_known_distortion() -> None:
@@ -34,8 +35,21 @@ def test_folding_changes_the_logits_as_said() -> None:
     x = torch.randn(5, 4)
     before = predictor(x).detach().numpy()
     scale, shift = np.array([0.5, 1.0, 2.0]), np.array([0.1, 0.0, -1.0])
-    calibration.fold(predictor, scale, shift)
+    calibration.fold_into(predictor, scale, shift)
     np.testing.assert_allclose(predictor(x).detach().numpy(), before * scale + shift, atol=1e-6)
+
+
+def test_folding_into_a_head_with_two_paths_shifts_once() -> None:
+    """Both paths are scaled; a shift on each would count twice in their sum."""
+    torch.manual_seed(0)
+    head = PointsHead(3, 16, geometry=8).eval()
+    described = torch.randn(5, 68, 34)
+    with torch.no_grad():
+        before = head.combine(described, described, described).numpy()
+        scale, shift = np.array([0.5, 1.0, 2.0]), np.array([0.1, 0.0, -1.0])
+        calibration.fold(head, scale, shift)
+        after = head.combine(described, described, described).numpy()
+    np.testing.assert_allclose(after, before * scale + shift, atol=1e-5)
 
 
 def test_an_au_that_never_shows_is_left_alone() -> None:

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from aunet_sdk.errors import BackendUnavailable
+from tests.train.people import six_people
 from train import cli
 from train.data.synthetic import clip, generate, record, scene
 from train.data.synthetic.generate import Settings
@@ -122,20 +123,7 @@ def test_without_the_compiled_raster_there_is_one_line(
 def source(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The head and six people of one group, with a neutral and a smiling photo each."""
     pytest.importorskip("aunet_sdk._native.raster")
-    place, real = tmp_path_factory.mktemp("source"), corpus / "portraits"
-    (place / "ict_facekit_light.npz").symlink_to(corpus / "ict_facekit_light.npz")
-    with (real / "london_info.csv").open(newline="") as handle:
-        white = [row["face_id"] for row in csv.DictReader(handle) if row["face_eth"] == "white"]
-    head, *rows = (real / "landmarks68.csv").read_text().splitlines()
-    photos = {row.split(",")[0]: row for row in rows if row.startswith("london")}
-    both = [name for name in white if sum(Path(photo).name.startswith(f"{name}_") for photo in photos) == 2][:6]
-    kept = {photo: row for photo, row in photos.items() if Path(photo).name.split("_")[0] in both}
-    for photo in kept:
-        (place / "portraits" / photo).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(real / photo, place / "portraits" / photo)
-    (place / "portraits" / "landmarks68.csv").write_text("\n".join([head, *kept.values()]) + "\n")
-    shutil.copy(real / "london_info.csv", place / "portraits")
-    return place
+    return six_people(corpus, tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")

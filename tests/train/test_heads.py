@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from tests.train.networks import randomised
-from train.heads import AUNetHead, PointsHead
+from train.heads import AUNetHead, GeometryPath, PointsHead
 
 
 @pytest.mark.parametrize("width", [16, 64])
@@ -96,3 +96,29 @@ def test_pooled_description_equals_the_description() -> None:
     with torch.no_grad():
         pooled = head.describe_pooled(*head.pool(features, heatmaps))
         torch.testing.assert_close(pooled, head.describe(features, heatmaps), atol=1e-5, rtol=1e-5)
+
+
+def test_the_geometry_path_sees_the_coordinates_of_the_due_frame_alone() -> None:
+    torch.manual_seed(0)
+    head = PointsHead(15, 16, geometry=24).eval()
+    former, due, later, other = torch.randn(4, 2, 68, 34)
+    assert head.geometry is not None
+    with torch.no_grad():
+        geometry = head.combine(former, due, later) - head.appearance(former, due, later)
+        torch.testing.assert_close(geometry, head.geometry(due[..., -2:]), atol=1e-5, rtol=1e-5)
+        mixed = torch.cat((other[..., :-2], due[..., -2:]), 2)  # another picture, the same points
+        again = head.combine(later, mixed, former) - head.appearance(later, mixed, former)
+    torch.testing.assert_close(geometry, again, atol=1e-5, rtol=1e-5)
+    assert geometry.std() > 0.01
+
+
+def test_a_lost_point_cannot_decide_everything() -> None:
+    """The coordinates of a face that is none reach 100 tenths of the eye distance; spreads are near 1."""
+    path = GeometryPath(15, 24).eval()
+    torch.nn.init.ones_(path.predictor[0].weight)
+    usual = torch.zeros(1, 68, 2)
+    wild, beyond = usual.clone(), usual.clone()
+    wild[0, 30], beyond[0, 30] = 100.0, path.limit
+    with torch.no_grad():
+        torch.testing.assert_close(path(wild), path(beyond), atol=1e-3, rtol=1e-4)
+        assert not torch.allclose(path(wild), path(usual))

@@ -1,0 +1,289 @@
+"""The geometry path: what it is trained on, a real training, the fusion with the appearance path."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tests.train.people import six_people
+from train import fusion
+from train.cli import app
+from train.config import GeometryOptions
+from train.data.pictures import ROLES, read_pictures, role_of
+from train.data.sequences import DatasetError
+from train.data.synthetic import generate
+from train.data.synthetic.generate import Settings
+from train.data.synthetic.ict import AU_NUMBERS, Head
+from train.geometry import GeometryTask
+from train.heads import PointsHead
+from train.landmarks import LandmarkSampler, draw_acts, fit_people, landmark_head, mirrored, project
+from train.looks import look_at_pictures, normalised
+from train.model import Model, ModelConfig, with_geometry
+
+CHECKPOINT = Path(__file__).resolve().parents[2] / "train" / "checkpoints" / "default.safetensors"
+AU1, AU12 = AU_NUMBERS.index(1), AU_NUMBERS.index(12)
+
+
+def test_points_are_normalised_as_in_the_head() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(5, 25, (4, 68, 2))
+    points[:, 36:42] += [-8, 0]
+    points[:, 42:48] += [8, 1]
+    x, y = (torch.from_numpy(points[..., k]).float() for k in (0, 1))
+    head = PointsHead(3, 16)
+    np.testing.assert_allclose(normalised(points), head._normalise(x, y).numpy(), atol=1e-3)
+
+
+def test_twice_mirrored_is_the_face_itself() -> None:
+    points = np.random.default_rng(0).normal(0, 1, (3, 68, 2)).astype(np.float32)
+    assert not np.allclose(mirrored(points), points)
+    np.testing.assert_array_equal(mirrored(mirrored(points)), points)
+
+
+def write_faces(place: Path, count: int = 12) -> Path:
+    """A table of MediaPipe's readings of pictures that are noise; the second half has raised brows and a smile."""
+    rng = np.random.default_rng(0)
+    names = sorted({"browInnerUp", "browOuterUpLeft", "browOuterUpRight", "mouthSmileLeft", "mouthSmileRight",
+                    "jawOpen", "mouthPucker", "mouthLowerDownLeft", "mouthLowerDownRight", "browDownLeft"})  # fmt: skip
+    shapes = np.zeros((count, len(names)), np.float32)
+    shapes[count // 2 :] = 0.9
+    points = np.tile(rng.uniform(20, 80, (68, 2)), (count, 1, 1))
+    points[:, 60:] = points[:, 60:61]  # shut lips
+    points[:, 36:42], points[:, 42:48] = (30, 40), (70, 40)
+    paths = [f"some/{i:03d}.png" for i in range(count)]
+    (place / "some").mkdir(parents=True)
+    for path in paths:
+        cv2.imwrite(str(place / path), rng.integers(0, 256, (96, 96, 3)).astype(np.uint8))
+    np.savez(place / "mediapipe.npz", path=np.array(paths), points68=points.astype(np.float32), blendshapes=shapes,
+             blendshape_names=np.array(names), matrix=np.zeros((count, 4, 4)))  # fmt: skip
+    return place
+
+
+def test_pictures_have_the_sure_labels_alone(tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", 60)
+    parts = {role: read_pictures(faces, role) for role in ROLES}
+    assert sum(len(part) for part in parts.values()) == 60 and all(len(part) for part in parts.values())
+    assert all(role_of("/".join(path.parts[-2:])) == role for role, part in parts.items() for path in part.paths)
+    train = parts["train"]
+    raised = np.array([int(path.stem) >= 30 for path in train.paths])
+    assert (train.labels[raised][:, [AU1, AU12]] == 1).all() and (train.labels[~raised][:, [AU1, AU12]] == 0).all()
+    assert np.isnan(train.labels[:, AU_NUMBERS.index(4)]).all(), "MediaPipe is no teacher of AU4"
+    assert (train.rest == ~raised).all()
+
+
+def test_pictures_that_were_coded_by_eye_are_left_out(tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces")
+    before = {path.name for role in ROLES for path in read_pictures(faces, role).paths}
+    with (faces / "coded_by_eye.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows([["source", "file", "AU1"], ["some", "003.png", "1"]])
+    after = {path.name for role in ROLES for path in read_pictures(faces, role).paths}
+    assert before - after == {"003.png"}
+
+
+def test_missing_and_broken_pictures_are_named_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    faces = write_faces(tmp_path / "faces")
+    pictures = read_pictures(faces, "train")
+    pictures.paths[0].unlink()
+    pictures.paths[1].write_bytes(b"no picture")
+    kept, pixels = pictures.load()
+    assert kept.paths == pictures.paths[2:] and len(list(pixels)) == len(kept)
+    assert pictures.paths[0].name in caplog.text and pictures.paths[1].name in caplog.text
+
+
+def test_a_table_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"mediapipe\.npz"):
+        read_pictures(tmp_path, "train")
+    (tmp_path / "mediapipe.npz").write_bytes(b"cut")
+    with pytest.raises(DatasetError, match="is not the table"):
+        read_pictures(tmp_path, "train")
+    np.savez(tmp_path / "mediapipe.npz", path=np.array(["a"]))
+    with pytest.raises(DatasetError, match="points68"):
+        read_pictures(tmp_path, "train")
+    with pytest.raises(ValueError, match="role: expected one of"):
+        read_pictures(tmp_path, "all")
+
+
+def test_no_picture_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one with a face"):
+        look_at_pictures(Model(ModelConfig(width=16, resolution=64)), [])
+
+
+def test_a_new_path_says_nothing_yet() -> None:
+    torch.manual_seed(0)
+    model = Model(ModelConfig(width=16, resolution=64)).eval()
+    grown = with_geometry(model, 24)
+    crops = torch.rand(2, 3, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(grown(*crops.unbind(1))[1]["points"], model(*crops.unbind(1))[1]["points"])
+    with pytest.raises(ValueError, match="without that path"):
+        with_geometry(grown, 24)
+
+
+def test_a_path_survives_saving(tmp_path: Path) -> None:
+    model = with_geometry(Model(ModelConfig(width=16, resolution=64)), 24)
+    model.save(tmp_path / "m.safetensors", torch.float16)
+    assert Model.load(tmp_path / "m.safetensors").config.geometry == 24
+    with pytest.raises(ValueError, match="geometry: expected 0"):
+        ModelConfig(geometry=-1)
+
+
+@pytest.fixture(scope="module")
+def head(corpus: Path) -> Head:
+    return landmark_head(corpus / "ict_facekit_light.npz")
+
+
+def sampler_of(head: Head) -> LandmarkSampler:
+    errors = np.random.default_rng(1).normal(0, 0.2, (50, 68, 2)).astype(np.float32)
+    return LandmarkSampler(head, np.empty((0, 68, 3), np.float32), errors, draw_acts(head, 40, 1))
+
+
+def test_the_same_seed_draws_the_same_faces(head: Head) -> None:
+    sampler = sampler_of(head)
+    first, second = (sampler.draw(np.random.default_rng(3), 64) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+    coordinates, intensity = first
+    assert coordinates.shape == (64, 68, 2) and coordinates.dtype == np.float32
+    np.testing.assert_allclose(coordinates[:, 36:42].mean(1), [[-5, 0]] * 64, atol=1.5)
+    assert ((intensity >= 0) & (intensity <= 1) | np.isnan(intensity)).all()
+
+
+def test_raised_brows_are_higher_and_a_turn_brings_the_far_eye_nearer_the_nose(head: Head) -> None:
+    neutral = (head.neutral - head.neutral.mean(0))[None].astype(np.float32)
+    raised = neutral + (head.au_matrix()[AU1] @ head.shapes.reshape(len(head.shapes), -1)).reshape(1, 68, 3)
+    far, near = np.full((1, 1), 60, np.float32), np.zeros((1, 3), np.float32)
+    rest, up = project(neutral, near, far)[0], project(raised, near, far)[0]
+    assert (rest[19:25, 1] - up[19:25, 1]).mean() > 0.4
+    turned = project(neutral, np.float32([[0, 0.5, 0]]), far)[0]
+    assert abs(turned[30, 0]) > abs(rest[30, 0]) + 1
+
+
+def test_a_fitted_person_projects_to_the_points_that_were_fitted(head: Head, corpus: Path) -> None:
+    from train.data.synthetic.portraits import read_portraits
+
+    portrait = read_portraits(corpus / "portraits")[0]
+    person = fit_people(head, portrait.points[None])
+    shown = project(person, np.zeros((1, 3), np.float32), np.full((1, 1), 500, np.float32))[0]
+    off = np.linalg.norm(shown - normalised(portrait.points), axis=1)[17:]
+    assert np.median(off) < 0.5, "tenths of the eye distance, its small turn left out"
+
+
+def test_without_errors_of_fan_nothing_is_drawn(head: Head) -> None:
+    with pytest.raises(ValueError, match="errors: expected"):
+        LandmarkSampler(head, np.empty((0, 68, 3), np.float32), np.empty((0, 68, 2), np.float32), draw_acts(head, 1, 1))
+
+
+def test_options_that_no_run_can_have() -> None:
+    for values, words in (
+        ({"render_share": 0.6, "picture_share": 0.4}, "sum below 1"),
+        ({"acts": 0}, "acts: expected"),
+        ({"hidden": 0}, "hidden: expected"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            GeometryOptions(**values).check()  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="--init"):
+        GeometryTask(GeometryOptions())
+
+
+def evidence(name: str, seed: int, appearance: float, geometry: float, shows: bool = True) -> fusion.Evidence:
+    """One AU; both paths see it as strongly as said, with noise of 1."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((600, 1)) < 0.2 * shows).astype(float)
+    seen = [strength * (2 * labels - 1) + rng.normal(0, 1, labels.shape) for strength in (appearance, geometry)]
+    return fusion.Evidence(name, *seen, labels, labels)
+
+
+def test_the_path_that_knows_counts() -> None:
+    first = fusion.fit([evidence("renders", 0, 1.5, 0.0)], (4,))
+    second = fusion.fit([evidence("renders", 0, 0.0, 1.5)], (4,))
+    assert first.appearance[0] > 4 * first.geometry[0] and second.geometry[0] > 4 * second.appearance[0]
+
+
+def test_either_path_can_carry_a_decision() -> None:
+    """On renders furrows tell everything; on smooth skin they are missing, and the points have to do."""
+    renders, pictures = evidence("renders", 0, 4.0, 1.5), evidence("pictures", 1, 0.0, 3.0)
+    weights = fusion.fit([renders, pictures], (1,))
+    on = pictures.labels[:, 0] == 1
+    decided = weights.logits(pictures)[:, 0] > 0
+    assert decided[on].mean() > 0.9 and decided[~on].mean() < 0.06
+    alone = fusion.fit([renders], (1,), fusion.FusionOptions(furrow_dropout=0.0, dropout=0.0))
+    assert weights.geometry[0] > alone.geometry[0]
+
+
+def test_a_domain_without_the_au_still_keeps_it_calm() -> None:
+    renders = evidence("renders", 0, 1.5, 1.0)
+    calm = evidence("pictures", 1, 0.0, 0.0, shows=False)
+    loud = dataclasses.replace(calm, appearance=calm.appearance + 1.5)
+    weights = fusion.fit([renders, loud], (9,))
+    assert (weights.logits(loud) > 0).mean() <= 0.051
+    assert (fusion.fit([renders], (9,)).logits(loud) > 0).mean() > 0.2
+
+
+def test_an_au_that_nothing_shows_keeps_the_appearance_path() -> None:
+    weights = fusion.fit([evidence("pictures", 0, 0.0, 0.0, shows=False)], (9,))
+    assert (weights.appearance[0], weights.geometry[0], weights.shift[0]) == (1, 0, 0)
+
+
+def test_paths_of_a_model_without_geometry_are_refused() -> None:
+    nothing = np.zeros((1, 68, 34), np.float32)
+    with pytest.raises(ValueError, match="train geometry"):
+        fusion.paths(Model(ModelConfig(width=16, resolution=64)), nothing, nothing, nothing)
+
+
+@pytest.fixture(scope="module")
+def material(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A source with six people and the first 60 pictures, and a small set of it."""
+    pytest.importorskip("aunet_sdk._native.raster")
+    source = six_people(corpus, tmp_path_factory.mktemp("source"))
+    with np.load(corpus / "faces" / "mediapipe.npz") as table:
+        arrays = {name: table[name] for name in table.files}
+    for path in arrays["path"][:60]:
+        (source / "faces" / str(path)).parent.mkdir(parents=True, exist_ok=True)
+        (source / "faces" / str(path)).symlink_to(corpus / "faces" / str(path))
+    shared = {name: values if name == "blendshape_names" else values[:60] for name, values in arrays.items()}
+    np.savez(source / "faces" / "mediapipe.npz", **shared)
+    out = tmp_path_factory.mktemp("set")
+    list(generate.generate(Settings(source, out, 24, seed=5, workers=1, hands=0.0, morphs=0)))
+    return source, out
+
+
+def test_a_training_and_a_fusion_on_real_material(material: tuple[Path, Path], tmp_path: Path) -> None:
+    source, data = material
+
+    def run(*arguments: object) -> None:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output
+
+    options = ("--source", source, "--data", data, "--threads", 1)
+    small = ("--samples", 12_800, "--batch", 128, "--acts", 200, "--hidden", 48, "--eval-every", 1_000_000)
+    run("geometry", *options, "--run", tmp_path / "run", "--init", CHECKPOINT, *small)
+    run("fuse", *options, "--model", tmp_path / "run", "--out", tmp_path / "fused.safetensors", "--half")
+    before, trained, after = (
+        Model.load(path)
+        for path in (CHECKPOINT, tmp_path / "run" / "model.safetensors", tmp_path / "fused.safetensors")
+    )
+    assert after.config.geometry == 48 and after.config.thresholds["points"] == (0.5,) * 15
+    assert {"geometry", "fusion"} <= after.config.provenance.keys() and "fuse" in str(after.config.provenance["fusion"])
+    for name, tensor in before.fan.state_dict().items():
+        assert torch.equal(trained.fan.state_dict()[name], tensor)
+    head = landmark_head(source / "ict_facekit_light.npz")
+    neutral = (head.neutral - head.neutral.mean(0)).astype(np.float32)
+    raised = neutral + (head.au_matrix()[AU1] @ head.shapes.reshape(len(head.shapes), -1)).reshape(68, 3)
+    both = project(np.stack((neutral, raised)), np.zeros((2, 3), np.float32), np.full((2, 1), 60, np.float32))
+    path = trained.points.geometry
+    assert path is not None
+    with torch.no_grad():
+        rest, up = path(torch.from_numpy(both))[:, AU1]
+    assert up > rest + 0.2
+    with torch.no_grad():  # one person is too few to weigh the paths by: what nobody shows stays as it was
+        crops = torch.rand(2, 3, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(
+            after(*crops.unbind(1))[1]["points"], before(*crops.unbind(1))[1]["points"], rtol=0.02, atol=0.02
+        )

@@ -1,0 +1,195 @@
+"""How much the appearance and the geometry path of the head 'points' count for each AU, and where .5 lies.
+
+Per AU the logit is a * appearance + b * geometry + c. The three numbers are fitted on the renders of the val identities
+and on pictures that no path was trained on; rows are repeated with either path at its resting value, so that each has
+to be able to carry a decision: on smooth skin the furrows that renders always show are missing, and under a hand FAN's
+points are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from train import calibration, metrics
+from train.data.sequences import SequenceSet
+from train.geometry import graded, looked_at
+from train.looks import look_at_sequences
+from train.model import AU_NUMBERS, Model
+
+Table = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What both paths say of n frames of one domain, (n, n_aus) each.
+
+    appearance, geometry: logits.  targets: in [0, 1], NaN where not known.  labels: 0, 1, NaN.
+    """
+
+    name: str
+    appearance: Table
+    geometry: Table
+    targets: Table
+    labels: Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """(n_aus,) each: logit = appearance * a + geometry * b + c."""
+
+    appearance: Table
+    geometry: Table
+    shift: Table
+
+    def logits(self, evidence: Evidence) -> Table:
+        """(n, n_aus)."""
+        return evidence.appearance * self.appearance + evidence.geometry * self.geometry + self.shift
+
+
+@dataclasses.dataclass(frozen=True)
+class FusionOptions:
+    """How the paths are weighed."""
+
+    furrows: tuple[int, ...] = (1, 2)
+    """FACS numbers of the AUs that the appearance path knows by furrows that smooth skin does not have."""
+    furrow_dropout: float = 0.3
+    """Share of the weight of rows without the appearance path, for these."""
+    dropout: float = 0.1
+    """For the others; and of rows without the geometry path, for all."""
+    false_rate: float = 0.05
+    """Largest share of frames without an AU, per domain, that may read as having it."""
+    slack: float = 0.02
+    """Of the decisions whose F1 is no more than this below the best one, the most sensitive is taken."""
+    ridge: float = 1e-3
+    """Pull towards the first guess, all of the appearance path and half of the other."""
+
+
+def rendered_evidence(model: Model, sequences: SequenceSet) -> Evidence:
+    """Of rendered sequences, with their neighbours in time."""
+    renders = sequences.subset(np.flatnonzero(sequences.source == "render"))
+    described = look_at_sequences(model, renders).described
+    frames, own = renders.info.frames, np.arange(len(described))
+    former = np.where(own % frames > 0, own - 1, own)
+    later = np.where(own % frames < frames - 1, own + 1, own)
+    intensity = renders.intensity.reshape(len(own), -1)
+    appearance, geometry = paths(model, described[former], described, described[later])
+    labels = renders.labels.reshape(len(own), -1)
+    return Evidence("renders", appearance, geometry, graded(intensity).double().numpy(), labels.astype(np.float64))
+
+
+def pictured_evidence(model: Model, source: Path, identities: set[str], role: str = "fuse") -> Evidence:
+    """Of single pictures and portraits (train.geometry.looked_at)."""
+    looks, labels, _ = looked_at(model, source, identities, role)
+    appearance, geometry = paths(model, looks.described, looks.described, looks.described)
+    known = labels.astype(np.float64)
+    return Evidence("pictures", appearance, geometry, known, known)
+
+
+@torch.inference_mode()
+def paths(
+    model: Model, former: NDArray[np.float32], due: NDArray[np.float32], later: NDArray[np.float32]
+) -> tuple[Table, Table]:
+    """Logits (n, n_aus) of the appearance and of the geometry path, from P (n, 68, d + 2) of three frames."""
+    head = model.points
+    if head.geometry is None:
+        raise ValueError("geometry: expected a model with that path; train one with `python -m train geometry`")
+    parts = (torch.from_numpy(np.ascontiguousarray(part)) for part in (former, due, later))
+    f, d, n = parts
+    return head.appearance(f, d, n).double().numpy(), head.geometry(d[..., -2:]).double().numpy()
+
+
+def fit(
+    evidence: list[Evidence], au_numbers: tuple[int, ...] = AU_NUMBERS, options: FusionOptions = FusionOptions()
+) -> Weights:
+    """Fit the weights; every domain that knows an AU counts alike for it.
+
+    An AU that no domain shows keeps the appearance path alone.
+    """
+    n_aus = evidence[0].labels.shape[1]
+    found = np.tile([1.0, 0.0, 0.0], (n_aus, 1))
+    for i in range(n_aus):
+        known = [one for one in evidence if (one.labels[:, i] == 1).sum() >= 5 and (one.labels[:, i] == 0).sum() >= 5]
+        if known:
+            shares = (options.furrow_dropout if au_numbers[i] in options.furrows else options.dropout, options.dropout)
+            found[i] = _fit_one([_rows(one, i, shares) for one in known], options.ridge)
+            found[i, 2] -= _decision(found[i], known, evidence, i, options)
+    return Weights(*found.T.copy())
+
+
+def _rows(evidence: Evidence, i: int, shares: tuple[float, float]) -> tuple[Table, Table, Table]:
+    """x (m, 2), targets (m,), weights (m,) with sum 1 of one AU: as seen, without appearance, without geometry."""
+    known = ~np.isnan(evidence.targets[:, i])
+    x = np.stack((evidence.appearance[known, i], evidence.geometry[known, i]), 1)
+    targets = evidence.targets[known, i]
+    rest = np.median(x[targets <= 0.2], axis=0) if (targets <= 0.2).any() else np.zeros(2)
+    parts, weights = [x], [1 - sum(shares)]
+    for column, share in enumerate(shares):
+        dropped = x.copy()
+        dropped[:, column] = rest[column]
+        parts.append(dropped)
+        weights.append(share)
+    return np.concatenate(parts), np.tile(targets, 3), np.repeat(weights, len(x)) / len(x)
+
+
+def _fit_one(domains: list[tuple[Table, Table, Table]], ridge: float) -> Table:
+    """(a, b, c) of one AU; a and b are not negative."""
+    x, targets, weights = (torch.from_numpy(np.concatenate([domain[k] for domain in domains])) for k in range(3))
+    start = torch.tensor([1.0, 0.5], dtype=torch.float64)
+    free = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([free], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        logits = x @ (start * free[:2].exp()) + free[2]
+        value = functional.binary_cross_entropy_with_logits(logits, targets, weights, reduction="sum")
+        value = value + ridge * (free**2).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    with torch.no_grad():
+        return torch.cat((start * free[:2].exp(), free[2:])).numpy()
+
+
+def _decision(
+    weights: Table, known: list[Evidence], everything: list[Evidence], i: int, options: FusionOptions
+) -> float:
+    """The logit from which on the AU shall be active: the least with a mean F1, over the domains that show it, near the
+    best one, among those under which no domain with 50 or more frames without the AU has more than `false_rate` of them
+    active."""
+    scores = [one.appearance[:, i] * weights[0] + one.geometry[:, i] * weights[1] + weights[2] for one in known]
+    calm = []
+    for one in everything:
+        off = one.labels[:, i] == 0
+        if off.sum() >= 50:
+            calm.append(one.appearance[off, i] * weights[0] + one.geometry[off, i] * weights[1] + weights[2])
+    least = max((float(np.quantile(values, 1 - options.false_rate)) for values in calm), default=-np.inf)
+    candidates = np.quantile(np.concatenate(scores), np.linspace(0.02, 0.995, 200))
+    allowed = candidates[candidates > least]
+    if not len(allowed):
+        return least
+    quality = [
+        np.mean([metrics.f1(score >= t, one.labels[:, i]) for score, one in zip(scores, known, strict=True)])
+        for t in allowed
+    ]
+    return float(allowed[int(np.argmax(np.array(quality) >= max(quality) - options.slack))])
+
+
+def apply(model: Model, weights: Weights) -> Model:
+    """A model (the same one, changed) whose head 'points' adds its paths with these weights; .5 decides."""
+    head = model.points
+    assert head.geometry is not None
+    calibration.fold_into(head.predictor, weights.appearance, weights.shift)
+    calibration.fold_into(head.geometry.predictor, weights.geometry, np.zeros_like(weights.shift))
+    even = (0.5,) * len(model.config.au_numbers)
+    model.config = dataclasses.replace(model.config, thresholds={**model.config.thresholds, "points": even})
+    return model
+
+
+__all__ = ["Evidence", "FusionOptions", "Weights", "apply", "fit", "paths", "pictured_evidence", "rendered_evidence"]
