@@ -213,7 +213,7 @@ def test_either_path_can_carry_a_decision() -> None:
     on = pictures.labels[:, 0] == 1
     decided = weights.logits(pictures)[:, 0] > 0
     assert decided[on].mean() > 0.9 and decided[~on].mean() < 0.06
-    alone = fusion.fit([renders], (1,), fusion.FusionOptions(furrow_dropout=0.0, dropout=0.0))
+    alone = fusion.fit([renders], (1,), fusion.FusionOptions(dropout=0.0))
     assert weights.geometry[0] > alone.geometry[0]
 
 
