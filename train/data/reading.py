@@ -64,53 +64,61 @@ class ImageFiles:
 
 class VideoFrames:
     """Frames of a video file, decoded in order; going back begins anew, so read it in order (or extract the frames
-    once with `prepare`). A frame counts as read when it was decoded: no seeking by time stamps, which is off by
-    frames in many files."""
+    once with `prepare`). A frame has its number in the file, also behind one that cannot be decoded: no seeking by time
+    stamps, which is off by frames in many files."""
 
     def __init__(self, path: Path, positions: NDArray[np.int64]) -> None:
         self.path, self.positions = path, positions
-        self._capture: Any = None
-        self._next = 0
+        self._decoder: Any = None
+        self._frames: Any = None
+        self._converter: Any = None
+        self._held: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "positions": self.positions, "_capture": None, "_next": 0}
+        return {"path": self.path, "positions": self.positions} | dict.fromkeys(
+            ("_decoder", "_frames", "_converter", "_held")
+        )
 
     def place(self, index: int) -> str:
         return f"{self.path} frame {self.positions[index]}"
 
     def read(self, index: int) -> NDArray[np.uint8]:
         wanted = int(self.positions[index])
-        if self._capture is None or wanted < self._next:
-            self.close()
-            self._capture, self._next = _open_video(self.path), 0
-        while self._next < wanted:
-            if not self._capture.grab():
-                raise DatasetError(f"{self.place(index)}: the video ends or breaks at frame {self._next}")
-            self._next += 1
-        ok, image = self._capture.read()
-        if not ok:
+        if self._decoder is None or self._held is None or wanted < self._held.index:
+            self._begin()
+        while self._held is not None and self._held.index < wanted:
+            last = self._held.index
+            self._held = next(self._frames, None)
+            if self._held is None:
+                raise DatasetError(f"{self.place(index)}: the video ends or breaks at frame {last + 1}")
+        if self._held is None or self._held.index > wanted:
             raise DatasetError(f"{self.place(index)}: cannot be decoded; the video ends or is damaged there")
-        self._next += 1
-        return np.asarray(image, np.uint8)
+        return np.asarray(self._converter.convert(self._held.picture), np.uint8)
+
+    def _begin(self) -> None:
+        from aunet_sdk.sources.decoder import Converter
+
+        self.close()
+        self._decoder = _open_video(self.path)
+        self._frames = iter(self._decoder)
+        self._converter = Converter(self._decoder.stream.sample_aspect_ratio)
+        self._held = next(self._frames, None)
 
     def close(self) -> None:
         """Give the file back."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
+        if self._decoder is not None:
+            self._frames.close()
+            self._decoder.close()
+        self._decoder = self._frames = self._converter = self._held = None
 
 
 def video_facts(path: Path) -> tuple[int, float]:
     """Declared frames and frames per second of a video file; DatasetError where it cannot be opened."""
-    from aunet_sdk._util.cv2 import load_cv2
-
-    cv2 = load_cv2()
-    capture = _open_video(path)
+    decoder = _open_video(path)
     try:
-        count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+        return decoder.frame_count or 0, (decoder.fps if 1 <= decoder.fps <= 1000 else 25.0)
     finally:
-        capture.release()
-    return (int(count) if 0 < count < 1e9 else 0), (float(fps) if 1 <= fps <= 1000 else 25.0)
+        decoder.close()
 
 
 def decode_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -217,11 +225,12 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def _open_video(path: Path) -> Any:
-    from aunet_sdk._util.cv2 import quiet_cv2
+    from aunet_sdk.errors import InvalidInput
+    from aunet_sdk.sources.decoder import Decoder
 
-    with quiet_cv2() as cv2:
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        if not capture.isOpened():
-            capture.release()
-            raise DatasetError(f"{path}: no video that can be opened; it is missing or damaged, copy it again")
-    return capture
+    try:
+        return Decoder(path)
+    except (InvalidInput, OSError) as error:
+        raise DatasetError(
+            f"{path}: no video that can be opened; it is missing or damaged, copy it again ({error})"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import ClassVar
 
@@ -14,14 +15,19 @@ from aunet_sdk.sources import Camera, Source
 
 
 class FakeCapture:
-    """Gives `frames` pictures, the number in every pixel, and then fails as a camera does that was pulled out."""
+    """Gives `frames` pictures, the number in every pixel, and then fails as a camera does that was pulled out. It also
+    fails at the reads in `hiccups`, and is found out when two threads are inside it at the same time."""
 
     frames = 5
+    hiccups: ClassVar[set[int]] = set()
     made: ClassVar[list[FakeCapture]] = []
+    grab_s = retrieve_s = 0.0
 
     def __init__(self, number: int) -> None:
-        self.number, self.read_count, self.released = number, 0, False
+        self.number, self.grabbed, self.reads, self.released = number, 0, 0, False
         self.settings: dict[int, float] = {}
+        self.inside = threading.Lock()
+        self.raced = False
         self.made.append(self)
 
     def isOpened(self) -> bool:
@@ -31,20 +37,32 @@ class FakeCapture:
         self.settings[what] = value
         return True
 
-    def read(self) -> tuple[bool, np.ndarray | None]:
-        if self.read_count == self.frames:
-            return False, None
-        self.read_count += 1
-        return True, np.full((4, 6, 3), self.read_count - 1, np.uint8)
+    def grab(self) -> bool:
+        self.reads += 1
+        return self._alone(self.grab_s) and self.reads not in self.hiccups and self.grabbed < self.frames
+
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        self._alone(self.retrieve_s)
+        self.grabbed += 1
+        return True, np.full((4, 6, 3), self.grabbed - 1, np.uint8)
 
     def release(self) -> None:
+        self._alone(0)
         self.released = True
+
+    def _alone(self, seconds: float) -> bool:
+        self.raced |= not self.inside.acquire(blocking=False) or self.released
+        time.sleep(seconds)
+        if self.inside.locked():
+            self.inside.release()
+        return True
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeCapture]:
     monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
     monkeypatch.setattr(FakeCapture, "made", [])
+    monkeypatch.setattr("aunet_sdk.sources.camera.RETRY_PAUSE_S", 0.001)
     return FakeCapture
 
 
@@ -66,11 +84,37 @@ def test_frames_come_until_the_camera_is_gone(fake: type[FakeCapture]) -> None:
     assert times == sorted(times)
 
 
-def test_a_frame_has_the_time_when_it_was_fetched(fake: type[FakeCapture], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([10.0, 10.5, 11.25])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    frames = iter(Camera(0))
-    assert [next(frames).timestamp_s for _ in range(3)] == [10.0, 10.5, 11.25]
+def test_a_frame_has_the_time_when_it_was_grabbed(fake: type[FakeCapture], monkeypatch: pytest.MonkeyPatch) -> None:
+    """To decode a picture of 4K takes 30 ms, which made every frame that much younger."""
+    monkeypatch.setattr(fake, "retrieve_s", 0.05)
+    frame = next(iter(Camera(0)))
+    assert 0.05 <= time.monotonic() - frame.timestamp_s < 5
+
+
+def test_a_read_that_fails_is_tried_again(fake: type[FakeCapture], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One failed read ended the stream for good."""
+    monkeypatch.setattr(fake, "hiccups", {1, 3, *range(5, 25)})
+    frames = []
+    with pytest.raises(SourceLost, match="after 5 frames: 21 reads failed in a row"):
+        for frame in Camera(0):
+            frames.append(frame)
+    assert [frame.index for frame in frames] == list(range(5))
+    assert [int(frame.image[0, 0, 0]) for frame in frames] == list(range(5))
+
+
+def test_close_beside_a_read_waits_for_it(fake: type[FakeCapture], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The capture was released while another thread was inside it, which is a crash in OpenCV."""
+    monkeypatch.setattr(fake, "frames", 10**6)
+    monkeypatch.setattr(fake, "grab_s", 0.002)
+    for _ in range(20):
+        camera = Camera(0)
+        seen: list[int] = []
+        thread = threading.Thread(target=lambda camera=camera, seen=seen: seen.extend(f.index for f in camera))
+        thread.start()
+        time.sleep(0.005)
+        camera.close()
+        thread.join(5)
+        assert not thread.is_alive() and fake.made[-1].released and not fake.made[-1].raced
 
 
 def test_a_closed_camera_ends(fake: type[FakeCapture]) -> None:

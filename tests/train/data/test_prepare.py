@@ -211,7 +211,7 @@ def test_an_import_extracts_the_frames_of_videos(tmp_path: Path) -> None:
     video, faces = load_prepared(corpus.video("SN002"), out)
     assert isinstance(video.reader, ImageFiles) and faces.status[5] == "unreadable" and np.isnan(faces.points[5]).all()
     assert np.abs(video.read(9).astype(int) - trees.picture(9)).mean() < 4
-    assert not list((out / "disfa").glob("**/*partial*")) and reader._capture is None
+    assert not list((out / "disfa").glob("**/*partial*")) and reader._decoder is None
 
 
 def test_an_import_refuses_points_that_coincide(tmp_path: Path) -> None:
