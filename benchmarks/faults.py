@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from common import finish
 
-from aunet_sdk import Detector, DetectorOptions, Frame, FrameResult, InvalidInput
+from aunet_sdk import AUNetError, Detector, DetectorOptions, Frame, FrameResult, InvalidInput
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from aunet_sdk.faces.finders.base import FaceFinder, FoundFace
@@ -38,7 +38,7 @@ MOST_GROWTH_MB = 8.0
 """between the first fifth of the time and the end"""
 
 
-class Broken(Exception):
+class Broken(AUNetError):
     """What an injected fault raises."""
 
 

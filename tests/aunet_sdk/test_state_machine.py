@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from aunet_sdk import Detector, FrameResult, InvalidInput
+from aunet_sdk import AUNetError, Detector, FrameResult, InvalidInput
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from aunet_sdk.faces.finders.base import FoundFace
@@ -30,7 +30,7 @@ PERIOD_S = 0.1
 """10 frames a second: neighbours are four frames away, so that short runs have every context"""
 
 
-class Broken(RuntimeError):
+class Broken(AUNetError):
     """What an injected fault raises."""
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aunet_sdk import InvalidInput, _native
 from aunet_sdk.bundle import Bundle
-from aunet_sdk.geometry import crop as alignment
+from aunet_sdk.geometry import matrices as alignment
 from aunet_sdk.geometry import pose
 from aunet_sdk.pipeline import crop_inference as network
 

@@ -212,3 +212,37 @@ def test_bad_choices_are_refused(interval_s):
         TemporalBuffer(interval_s)
     with pytest.raises(InvalidInput, match="look_ahead"):
         TemporalBuffer(0.4, "future")  # type: ignore[arg-type]
+
+
+@given(st.lists(st.floats(0.0005, 0.02), min_size=1, max_size=400), st.sampled_from(["full", "none", "both"]))
+def test_with_a_rate_that_is_kept_nothing_grows_and_every_frame_is_due_once(
+    steps: list[float], look_ahead: str
+) -> None:
+    """Times 2 ms apart kept 400 frames, more than the states of an engine have room for."""
+    buffer: TemporalBuffer[int] = TemporalBuffer(0.4, look_ahead, most_fps=60)  # type: ignore[arg-type]
+    free: TemporalBuffer[int] = TemporalBuffer(0.4, look_ahead)  # type: ignore[arg-type]
+    most = 25
+    dues, others, time_s = [], [], 0.0
+    for i, step_s in enumerate(steps):
+        time_s += step_s
+        dues += buffer.add(time_s, i)
+        others += free.add(time_s, i)
+        assert buffer.waiting <= most and len(buffer) <= 2 * most + 1
+    dues += buffer.flush()
+    others += free.flush()
+    final = [due.item for due in dues if not due.provisional]
+    assert final == list(range(len(steps)))
+    if not buffer.crowded:
+        assert [(d.item, d.former, d.later, d.context) for d in dues] == [
+            (d.item, d.former, d.later, d.context) for d in others
+        ]
+
+
+def test_frames_too_far_apart_for_any_neighbour_are_known() -> None:
+    for step_s, sparse in ((0.04, False), (0.5, False), (1.0, True), (40.0, True)):
+        buffer: TemporalBuffer[int] = TemporalBuffer(0.4)
+        for i in range(5):
+            buffer.add(i * step_s, i)
+            assert not buffer.sparse
+        buffer.add(5 * step_s, 5)
+        assert buffer.sparse == sparse
