@@ -5,7 +5,7 @@
 One detector with two streams, and iterators that are given up, is fed frames with a sample's face. Its finder, its
 engine's steps and questions, its source and its pictures fail at random, once or for a while. After every round the
 faults are switched off, and the good frames that a stream took in must have had exactly the results that a detector
-without faults gives for them. At the end the memory of the process (after the first fifth), its threads and its open
+without faults gives for them. At the end the memory of the process (in the second half), its threads and its open
 files must not have grown. Exit code 1 where a result was wrong or something grew; the last line is one JSON object.
 """
 
@@ -35,7 +35,7 @@ from aunet_sdk.sources import VideoFile
 SAMPLE = Path(__file__).parents[1] / "examples" / "sample.mp4"
 FRAMES = 60
 MOST_GROWTH_MB = 8.0
-"""between the first fifth of the time and the end"""
+"""from the beginning of the second half to its end"""
 
 
 class Broken(AUNetError):
@@ -178,7 +178,7 @@ def main() -> int:
             memory.append((spent_s, resident_mb()))
             threads.append(threading.active_count())
             files.append(len(list(Path("/proc/self/fd").iterdir())))
-    settled = memory[len(memory) // 5 :]
+    settled = memory[len(memory) // 2 :]
     times, sizes = np.array(settled).T
     slope = float(np.polyfit(times / 60, sizes, 1)[0]) if len(settled) > 2 else 0.0
     grown_mb = float(np.median(sizes[-max(1, len(sizes) // 5) :]) - np.median(sizes[: max(1, len(sizes) // 5)]))

@@ -397,3 +397,16 @@ def test_training_compares_the_same_step(scripts: Path) -> None:
     pairs = zip(ours.network.head.parameters(), recipe.head.parameters(), strict=True)
     gradients = [(a.grad, b.grad) for a, b in pairs]
     assert all(torch.allclose(a, b, atol=1e-5, rtol=1e-3) for a, b in gradients)
+
+
+def test_random_faults_leave_right_results_and_nothing_behind(repository: Path) -> None:
+    """Ten rounds, the fewest; `--minutes 60` is the real thing."""
+    code, output, figures = run(repository, "faults.py", "--minutes", 0.01)
+    assert code == 0, output
+    assert figures["rounds"] >= 10 and figures["faults"] > 0 and figures["wrong_rounds"] == 0
+    assert figures["threads_grown"] <= 0 and figures["files_grown"] <= 0
+    assert run(repository, "faults.py", "--minutes", 0)[0] == 2
+
+
+def test_small_faces_wants_portraits(repository: Path, tmp_path: Path) -> None:
+    assert run(repository, "small_faces.py", tmp_path)[0] == 2
