@@ -70,6 +70,14 @@ def test_pictures_that_begin_later_keep_the_containers_times(
     assert [frame.timestamp_s for frame in VideoFile(path)] == pytest.approx(times_s, abs=1.1e-3)
 
 
+@pytest.mark.parametrize("name, code", [("a.mkv", "MJPG"), ("a.mkv", "H264"), ("a.mp4", "H264"), ("a.mov", "MJPG")])
+@pytest.mark.parametrize("begin_s", [0.0, 0.7])
+def test_a_variable_rate_keeps_its_times(tmp_path: Path, name: str, code: str, begin_s: float) -> None:
+    times_s = [begin_s + t for t in (0.0, 0.04, 0.1, 0.3, 0.35, 0.7, 0.9, 1.0, 2.5, 2.52, 6.0, 6.04)]
+    path = write(tmp_path / name, code, len(times_s), times_s=times_s)
+    assert [frame.timestamp_s for frame in VideoFile(path)] == pytest.approx(times_s, abs=1.1e-3)
+
+
 @pytest.mark.parametrize("name, code", [("a.flv", "FLV1"), ("a.wmv", "WMV2"), ("a.mkv", "mp4v"), ("a.avi", "mp4v")])
 @pytest.mark.parametrize("missing", [1, 30, 600, None])
 def test_a_cut_is_told_where_it_costs_a_frame(tmp_path: Path, name: str, code: str, missing: int | None) -> None:
