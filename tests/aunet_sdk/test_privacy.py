@@ -73,8 +73,8 @@ class Seen:
         for line in self.lines:
             if re.search(r"= -1 E[A-Z]+", line):
                 continue
-            makes = re.search(r"\b(mkdir|rename|link|symlink|creat)", line)
-            if makes or re.search(r"\bopen(at)?\(.*O_(WRONLY|RDWR|CREAT)", line):
+            makes = re.match(r"(\d+ +)?(mkdir|rename|link|symlink|creat)\w*\(", line)
+            if makes or re.match(r"(\d+ +)?open(at)?\(.*O_(WRONLY|RDWR|CREAT)", line):
                 names = re.findall(r'"([^"]*)"', line)
                 found |= {self.out / name for name in names[-1:] if not name.startswith(_SHARED)}
         return found
@@ -135,7 +135,7 @@ def test_detect_with_every_output(tmp_path: Path, repository: Path) -> None:
     seen = watch(tmp_path, repository, ["-m", "aunet_sdk.cli", "detect", sample, *outputs])
     assert_private(seen, *(seen.home / name / "matplotlib" for name in (".cache", ".config")))
     assert left_in(seen.home) <= {".cache", ".config", "aunet_sdk", "matplotlib"}
-    assert {path.name for path in seen.out.iterdir()} == {"t.csv", "v.mp4", "p.png"}
+    assert {path.name for path in seen.out.iterdir()} == {"t.csv", "t.csv.json", "v.mp4", "p.png"}
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
