@@ -42,7 +42,7 @@ SYMBOLS = {
         "getNvOnnxParserVersion",
     ),
 }
-FILES = ("build.py", "loader.py", "engine.py")
+FILES = ("build.py", "loader.py", "engine.py", "steps.py", "profiles.py")
 # Which class the variables of these names hold in FILES and api.py.
 VARIABLES = {
     "builder": "Builder",
