@@ -80,6 +80,22 @@ def test_iterators_in_turns_do_not_disturb_each_other(tmp_path: Path) -> None:
         assert all(same(got, expected) for got in results)
 
 
+def test_streams_in_turns_on_openvino_do_not_disturb_each_other() -> None:
+    """Its rings are bound by address, as ONNX Runtime's are: each stream must be answered from its own."""
+    pytest.importorskip("openvino")
+    with painted_detector(engine="openvino", max_faces=1) as detector:
+        expected = run(detector, clip(30))
+        streams = [detector.open_stream() for _ in range(3)]
+        results: list[list[FrameResult]] = [[] for _ in streams]
+        for image, time_s in clip(30):
+            for shift, (stream, got) in enumerate(zip(streams, results, strict=True)):
+                got += stream.push(image, time_s + 100 * shift)
+        for stream, got in zip(streams, results, strict=True):
+            got += stream.flush()
+            np.testing.assert_allclose(probabilities(got), probabilities(expected), atol=1e-6)
+            assert [[f.context for f in r.faces] for r in got] == [[f.context for f in r.faces] for r in expected]
+
+
 class Forgetful(OrtStreamEngine):
     """Its device has memory for a few frames alone."""
 

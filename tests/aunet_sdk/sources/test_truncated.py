@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import av
 import pytest
 
 from aunet_sdk import SourceLost
@@ -76,6 +77,27 @@ def test_a_variable_rate_keeps_its_times(tmp_path: Path, name: str, code: str, b
     times_s = [begin_s + t for t in (0.0, 0.04, 0.1, 0.3, 0.35, 0.7, 0.9, 1.0, 2.5, 2.52, 6.0, 6.04)]
     path = write(tmp_path / name, code, len(times_s), times_s=times_s)
     assert [frame.timestamp_s for frame in VideoFile(path)] == pytest.approx(times_s, abs=1.1e-3)
+
+
+@pytest.mark.parametrize("name, code", [("a.mkv", "MJPG"), ("a.webm", "VP80")])
+def test_times_before_zero_stay_where_they_are(tmp_path: Path, name: str, code: str) -> None:
+    """A variable rate that begins before zero was read .67 s too late. What the muxer makes of the first times is its
+    own affair; the container's packets say what they are."""
+    times_s = [-0.2, -0.16, -0.05, 0.0, 0.05, 0.3, 0.31, 0.4, 1.4]
+    path = write(tmp_path / name, code, len(times_s), times_s=times_s, container={"avoid_negative_ts": "disabled"})
+    with av.open(str(path)) as file:
+        declared_s = [float(p.pts * p.time_base) for p in file.demux(video=0) if p.pts is not None and p.time_base]
+    assert min(declared_s) < -0.1 and declared_s[-4:] == times_s[-4:]
+    assert [frame.timestamp_s for frame in VideoFile(path)] == pytest.approx(declared_s, abs=1e-6)
+
+
+@pytest.mark.parametrize("name, code", [("a.mp4", "H264"), ("a.mov", "mp4v")])
+def test_what_an_edit_list_hides_is_not_shown(tmp_path: Path, name: str, code: str) -> None:
+    """MP4 writes pictures before zero with an edit that begins at zero: players do not show them, and the rest keep
+    their times."""
+    times_s = [-0.67, -0.6, -0.1, 0.0, 0.05, 0.3, 0.35]
+    path = write(tmp_path / name, code, len(times_s), times_s=times_s, options={"bf": "0"})
+    assert [frame.timestamp_s for frame in VideoFile(path)] == pytest.approx([0.0, 0.05, 0.3, 0.35], abs=0.051)
 
 
 @pytest.mark.parametrize("name, code", [("a.flv", "FLV1"), ("a.wmv", "WMV2"), ("a.mkv", "mp4v"), ("a.avi", "mp4v")])
