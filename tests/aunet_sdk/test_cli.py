@@ -114,9 +114,12 @@ def test_help_loads_nothing_heavy() -> None:
     assert found.stdout == "[]\n"
 
 
-def test_what_is_imported_before_ctrl_c_is_taken_care_of_is_little() -> None:
+def test_what_is_imported_before_ctrl_c_is_taken_care_of_is_little(repository: Path) -> None:
     """Until then Ctrl-C prints a traceback: pathlib, typing, typer and all else come afterwards."""
     code = "import sys; before = set(sys.modules); import aunet_sdk.__main__; print(*(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert "aunet_sdk._util.interrupt" in done.stdout
     assert not {"typing", "pathlib", "re", "contextlib", "typer", "rich", "numpy"} & set(done.stdout.split())

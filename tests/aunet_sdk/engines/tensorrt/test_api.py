@@ -65,7 +65,7 @@ import importlib.util, json, sys
 spec = importlib.util.spec_from_file_location("tensorrt", sys.argv[1])
 trt = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(trt)
-from aunet_sdk.engines import trt_api
+from aunet_sdk.engines.tensorrt import api as trt_api
 try:
     trt.Builder(trt_api.logger_of(trt))
     empty = "no error"
