@@ -8,6 +8,8 @@ import warnings
 from importlib import import_module
 from types import ModuleType
 
+from .._util.interrupt import raise_if_interrupted
+
 KERNELS = ("align", "boxes", "geometry", "heatmap")
 """the modules that the package runs; `raster` is the renderer's of train alone"""
 
@@ -20,6 +22,7 @@ def load(name: str) -> ModuleType | None:
     try:
         return import_module(f"{__name__}.{name}")
     except ImportError as error:
+        raise_if_interrupted(error)
         if not _warned:
             _warned = True
             warnings.warn(

@@ -13,6 +13,18 @@ def ctrl_c_exits() -> None:
         signal.signal(signal.SIGINT, _exit)
 
 
+def raise_if_interrupted(error: BaseException) -> None:
+    """Raises KeyboardInterrupt where `error` is what a compiled library made of one: Ctrl-C while such a library is
+    imported comes out as an ImportError, "initialization failed", and nothing is missing then."""
+    seen: BaseException | None = error
+    for _ in range(20):
+        if seen is None:
+            return
+        if isinstance(seen, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        seen = seen.__cause__ or seen.__context__
+
+
 class CtrlCRaises:
     """KeyboardInterrupt in the block, where `ctrl_c_exits` holds outside."""
 

@@ -7,6 +7,7 @@ import logging
 from importlib import metadata
 from typing import Any
 
+from .._util.interrupt import raise_if_interrupted
 from .._util.privacy import telemetry
 from ..errors import BackendUnavailable
 
@@ -50,8 +51,10 @@ def import_runtime(gpu: bool = True) -> Any:
     try:
         import onnxruntime as ort
     except ImportError as error:
+        raise_if_interrupted(error)
         raise BackendUnavailable(f"expected ONNX Runtime, got {error}; {_INSTALL}") from error
     except Exception as error:  # its import loads libraries, and raises whatever befalls it
+        raise_if_interrupted(error)
         raise BackendUnavailable(
             f"expected ONNX Runtime to be imported, got {type(error).__name__}: {error}; "
             "try `python -c 'import onnxruntime'`"

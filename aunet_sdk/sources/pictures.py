@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .._util.interrupt import raise_if_interrupted
 from ..errors import InvalidInput
 from .base import MAX_SIDE_PX, as_bgr
 from .display import EXIF_ORIENTATIONS, UPRIGHT
@@ -85,6 +86,7 @@ def _decode_heif(file: Path, stream: BinaryIO) -> np.ndarray:
     try:
         import pillow_heif
     except ImportError as error:
+        raise_if_interrupted(error)
         raise InvalidInput(
             f"image: {file} is a HEIF picture (HEIC), which needs a decoder: pip install 'aunet_sdk[heif]' "
             "(pillow-heif), or convert it to JPEG"

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
 )
 """From the bottom to the top. A part imports what lies below it."""
-WITHIN = {("_util", "errors"), ("facs", "errors"), ("options", "facs"), ("results", "facs")}
+WITHIN = {("_native", "_util"), ("_util", "errors"), ("facs", "errors"), ("options", "facs"), ("results", "facs")}
 """what parts of one layer may import of each other"""
 CALLED = {("results", "view")}
 """`FrameResult.plot` draws by view, which it imports when it is called: the one exception"""

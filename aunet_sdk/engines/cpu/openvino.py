@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._util.interrupt import raise_if_interrupted
 from ..._util.paths import cache_folder
 from ..._util.privacy import import_openvino
 from ...bundle import Bundle
@@ -40,8 +41,10 @@ def _runtime() -> Any:
     try:
         return import_openvino()
     except ImportError as error:
+        raise_if_interrupted(error)
         raise BackendUnavailable(f"expected OpenVINO, got {error}; {_INSTALL}") from error
     except Exception as error:  # its import does a lot, and raises whatever befalls it
+        raise_if_interrupted(error)
         raise BackendUnavailable(
             f"expected OpenVINO to be imported, got {type(error).__name__}: {error}; try `python -c 'import openvino'`"
         ) from error

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._util.interrupt import raise_if_interrupted
 from ..._util.nvml import driver_version
 from ...errors import BackendUnavailable, InvalidInput
 from .api import CudaApi, CudaFailure, DeviceInfo, OutOfDeviceMemory
@@ -46,6 +47,7 @@ class CudaBindings:
         try:
             from cuda.bindings import runtime
         except ImportError as error:
+            raise_if_interrupted(error)
             raise BackendUnavailable(f"expected the package cuda-bindings, got {error}; {_INSTALL}") from error
         self._rt: Any = runtime
         self._device_id = device_id

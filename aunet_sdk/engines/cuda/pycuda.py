@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._util.interrupt import raise_if_interrupted
 from ..._util.nvml import driver_version
 from ...errors import BackendUnavailable
 from .api import CudaFailure, DeviceInfo, OutOfDeviceMemory
@@ -27,6 +28,7 @@ class PyCuda:
         try:
             import pycuda.driver as driver
         except ImportError as error:
+            raise_if_interrupted(error)
             raise BackendUnavailable(
                 f'expected the package pycuda, got {error}; pip install "aunet_sdk[pycuda]" (needs nvcc)'
             ) from error

