@@ -246,6 +246,9 @@ def _offset_s(container: InputContainer, stream: VideoStream) -> float:
     return 0.0
 
 
+_TINY_PX = 16
+
+
 class Converter:
     """Makes BGR arrays of decoded pictures, as they are to be shown: upright and with square pixels."""
 
@@ -257,7 +260,8 @@ class Converter:
         self._bicubic = Interpolation.BICUBIC
         self._matrix_type: Any = Type.DISPLAYMATRIX
         self._aspect = aspect
-        self._matrix: bytes | None = None
+        self._shrinker = VideoReformatter()
+        self._rotation: int | None = None
         self._orientation = UPRIGHT
 
     def convert(self, picture: VideoFrame) -> np.ndarray:
@@ -269,9 +273,12 @@ class Converter:
         return self._oriented(picture).apply(bgr.to_ndarray())
 
     def _oriented(self, picture: VideoFrame) -> Orientation:
-        data: Any = picture.side_data.get(self._matrix_type)
-        matrix = None if data is None else bytes(data)
-        if matrix != self._matrix:
-            self._orientation = UPRIGHT if matrix is None else orientation_of(np.frombuffer(matrix, np.int32).tolist())
-            self._matrix = matrix
+        if picture.rotation != self._rotation or picture.key_frame:
+            self._rotation = picture.rotation
+            # A picture whose side data were looked at is freed by the garbage collector alone (PyAV 18), which knows
+            # nothing of its size; so a tiny copy is looked at, where the matrix may have changed.
+            tiny = self._shrinker.reformat(picture, width=_TINY_PX, height=_TINY_PX)
+            data: Any = tiny.side_data.get(self._matrix_type)
+            matrix = None if data is None else np.frombuffer(data, np.int32).tolist()
+            self._orientation = UPRIGHT if matrix is None else orientation_of(matrix)
         return self._orientation
