@@ -42,21 +42,30 @@ class FaceFinder(Protocol):
 
 
 class Shrinker:
-    """Scales pictures down into one buffer, which is kept as long as the size stays."""
+    """Scales pictures down into one buffer, which grows to the largest that was wanted and is used again."""
 
     def __init__(self) -> None:
-        self._buffer: np.ndarray | None = None
+        self._memory: np.ndarray = np.empty(0, np.uint8)
 
     def __call__(self, image: np.ndarray, longer_side_px: int) -> tuple[np.ndarray, float, float]:
-        """The picture at no more than this longer side, and the factors (x, y) from it back to the frame."""
+        """The picture at no more than this longer side, without gaps in memory, and the factors (x, y) from it back to
+        the frame. It is good until the next call."""
         import cv2
 
         height, width = image.shape[:2]
         scale = longer_side_px / max(height, width)
         if scale >= 1:
-            return image, 1.0, 1.0
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        if self._buffer is None or self._buffer.shape[1::-1] != size:
-            self._buffer = np.empty((size[1], size[0], 3), np.uint8)
-        cv2.resize(image, size, dst=self._buffer, interpolation=cv2.INTER_AREA)
-        return self._buffer, width / size[0], height / size[1]
+            if image.flags.c_contiguous:
+                return image, 1.0, 1.0
+            whole = self._buffer(width, height)
+            np.copyto(whole, image)
+            return whole, 1.0, 1.0
+        small = self._buffer(max(1, round(width * scale)), max(1, round(height * scale)))
+        cv2.resize(image, small.shape[1::-1], dst=small, interpolation=cv2.INTER_AREA)
+        return small, width / small.shape[1], height / small.shape[0]
+
+    def _buffer(self, width: int, height: int) -> np.ndarray:
+        count = 3 * width * height
+        if self._memory.size < count:
+            self._memory = np.empty(count, np.uint8)
+        return self._memory[:count].reshape(height, width, 3)

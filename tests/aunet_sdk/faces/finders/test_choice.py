@@ -24,7 +24,13 @@ def test_pictures_are_scaled_down_and_never_up() -> None:
     assert small.shape == (45, 80, 3) and (x, y) == (2, 2)
     assert np.array_equal(small, cv2.resize(image, (80, 45), interpolation=cv2.INTER_AREA))
     again, _, _ = shrink(image, 80)
-    assert again is small
+    assert np.shares_memory(again, small)
+    wider, _, _ = shrink(image, 100)
+    again, _, _ = shrink(image, 80)
+    assert np.shares_memory(again, wider), "looks of different sizes take turns in one buffer"
+    region = image[10:60, 20:90]
+    whole, x, y = shrink(region, 100)
+    assert whole.flags.c_contiguous and np.array_equal(whole, region) and np.shares_memory(whole, wider)
     same, x, y = shrink(image, 200)
     assert same is image and (x, y) == (1, 1)
     thin, x, y = shrink(np.zeros((1, 1000, 3), np.uint8), 80)
