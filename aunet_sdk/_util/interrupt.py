@@ -14,15 +14,16 @@ def ctrl_c_exits() -> None:
 
 
 def raise_if_interrupted(error: BaseException) -> None:
-    """Raises KeyboardInterrupt where `error` is what a compiled library made of one: Ctrl-C while such a library is
-    imported comes out as an ImportError, "initialization failed", and nothing is missing then."""
+    """Raises the KeyboardInterrupt, or the child of it that stands for another signal, out of which a compiled library
+    made `error`: Ctrl-C while such a library is imported comes out as an ImportError, "initialization failed", and
+    nothing is missing then. What was merely being handled when `error` came up is not its cause."""
     seen: BaseException | None = error
     for _ in range(20):
         if seen is None:
             return
         if isinstance(seen, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        seen = seen.__cause__ or seen.__context__
+            raise seen from None
+        seen = seen.__cause__
 
 
 class CtrlCRaises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
@@ -10,6 +11,7 @@ import pytest
 
 from aunet_sdk import _native
 from aunet_sdk._util.interrupt import raise_if_interrupted
+from aunet_sdk.commands.ending import Ended
 from aunet_sdk.engines.failures import foreign_failure
 from aunet_sdk.engines.ort_wheel import import_runtime
 
@@ -47,5 +49,15 @@ def test_errors_of_other_causes_pass() -> None:
     inner = RuntimeError("b")
     inner.__context__ = KeyboardInterrupt()
     error.__cause__ = inner
-    with pytest.raises(KeyboardInterrupt):
+    assert "ValueError: a" in str(foreign_failure("X to run", error, "repeat it")), "Ctrl-C was handled before"
+
+
+def test_the_signal_stays_what_it_was() -> None:
+    """SIGTERM while a library was imported was taken for Ctrl-C, and the exit code was 130 instead of 143."""
+    ended, error = Ended(signal.SIGTERM), RuntimeError("initialization failed")
+    inner = ImportError("inner")
+    inner.__cause__ = ended
+    error.__cause__ = inner
+    with pytest.raises(Ended) as raised:
         foreign_failure("X to run", error, "repeat it")
+    assert raised.value is ended
