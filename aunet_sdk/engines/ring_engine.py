@@ -18,7 +18,7 @@ from ..bundle import Bundle
 from ..errors import AUNetError, BundleMismatch, EngineMismatch, InvalidInput
 from .base import NEW, Frame, Query, Slot, StepResult, StreamStates
 from .failures import foreign_failure
-from .ring import Ring
+from .ring import Ring, initial_rows, most_rows
 from .states import RingStates
 
 __all__ = ["RingEngine", "check_faces", "check_fps", "index_names", "load_bundle"]
@@ -93,9 +93,12 @@ class RingEngine(ABC):
         is touched, the queries alone are answered. The logits go to `_logits[:count]`; count may be 0.
         """
 
-    @abstractmethod
     def _new_rings(self, fps: float) -> tuple[Ring, ...]:
-        """One ring per state, laid out for one face at this rate."""
+        """One ring per state, laid out for one face at this rate; in ordinary memory, unless an engine says where."""
+        b = self.bundle
+        return tuple(
+            Ring(s, initial_rows(s, b.interval_s, fps), most_rows(s, b.interval_s, self.max_faces)) for s in b.state
+        )
 
     def _retire(self) -> Callable[[tuple[Ring, ...]], object] | None:
         """What takes rings back that are no longer wanted, in any thread; it must not hold the engine. None: they are

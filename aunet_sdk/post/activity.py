@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..errors import InvalidInput
 from ..results import Face, FrameResult
 from .blinks import BlinkCounter
+from .order import later_s
 from .windows import WindowSum
 
 __all__ = ["Activity", "ActivityTracker"]
@@ -111,13 +112,7 @@ class ActivityTracker:
         """
         if result.provisional:
             return []
-        now_s = float(result.timestamp_s)
-        if not self._now_s < now_s < math.inf:
-            raise InvalidInput(
-                f"timestamp_s: expected a finite time after {self._now_s:g} s, got {now_s:g} s; give final results in "
-                "their order, and call clear() between two streams"
-            )
-        self._now_s = now_s
+        now_s = self._now_s = later_s(result, self._now_s, "clear")
         for face_id in [i for i, person in self._people.items() if now_s - person.last_s > self._max_gap_s]:
             del self._people[face_id]
         return [self._see(face, now_s) for face in result.faces]

@@ -16,6 +16,7 @@ from numbers import Real
 from ..errors import InvalidInput
 from ..facs import au_name, parse_au
 from ..results import FrameResult
+from .order import later_s
 
 __all__ = ["AUEvent", "EventTracker", "Phase", "RunningEvent"]
 
@@ -157,13 +158,7 @@ class EventTracker:
         """
         if result.provisional:
             return []
-        now_s = float(result.timestamp_s)
-        if not self._now_s < now_s < math.inf:
-            raise InvalidInput(
-                f"timestamp_s: expected a finite time after {self._now_s:g} s, got {now_s:g} s; give final results in "
-                "their order, and call flush() between two streams"
-            )
-        self._now_s = now_s
+        self._now_s = later_s(result, self._now_s, "flush")
         events: list[AUEvent] = []
         for face in result.faces:
             courses = self._people.setdefault(face.id, {})

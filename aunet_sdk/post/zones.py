@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import InvalidInput
 from ..results import FrameResult
+from .order import later_s
 
 __all__ = ["Zone", "ZoneEvent", "ZoneTracker"]
 
@@ -115,13 +116,7 @@ class ZoneTracker:
         """
         if result.provisional:
             return []
-        now_s = float(result.timestamp_s)
-        if not self._now_s < now_s < math.inf:
-            raise InvalidInput(
-                f"timestamp_s: expected a finite time after {self._now_s:g} s, got {now_s:g} s; call flush() between "
-                "two streams"
-            )
-        self._now_s = now_s
+        now_s = self._now_s = later_s(result, self._now_s, "flush")
         events = [self._leave(key) for key, stay in list(self._stays.items()) if now_s - stay.seen_s > self._max_gap_s]
         for face in result.faces:
             centre = face.box[:2] + face.box[2:] / 2

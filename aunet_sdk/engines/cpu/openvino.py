@@ -23,7 +23,7 @@ from ..._util.privacy import import_openvino
 from ...bundle import Bundle
 from ...errors import AUNetError, BackendUnavailable, BundleMismatch, InvalidInput, ModelError
 from ..failures import foreign_failure
-from ..ring import Ring, initial_rows, most_rows
+from ..ring import Ring
 from ..ring_engine import RingEngine, check_faces, check_fps, index_names, load_bundle
 from .ort import _usable_cores
 
@@ -195,13 +195,6 @@ class OpenVinoStreamEngine(RingEngine):
     def _check_open(self) -> None:
         if self._request is None:
             raise InvalidInput("expected an open engine, got one that was closed; open another")
-
-    def _new_rings(self, fps: float) -> tuple[Ring, ...]:
-        """See RingEngine."""
-        b = self.bundle
-        return tuple(
-            Ring(s, initial_rows(s, b.interval_s, fps), most_rows(s, b.interval_s, self.max_faces)) for s in b.state
-        )
 
     def _execute(self, n_new: int, count: int, starts: Sequence[int], rings: Sequence[Ring]) -> None:
         """See RingEngine."""

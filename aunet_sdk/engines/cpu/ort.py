@@ -18,7 +18,7 @@ from ...bundle import Bundle
 from ...errors import BackendUnavailable, BundleMismatch, InvalidInput, ModelError
 from ..failures import foreign_failure
 from ..ort_wheel import import_runtime
-from ..ring import Ring, initial_rows, most_rows
+from ..ring import Ring
 from ..ring_engine import RingEngine, check_faces, check_fps, index_names, load_bundle
 
 __all__ = ["OrtClip", "OrtStreamEngine", "describe"]
@@ -139,13 +139,6 @@ class OrtStreamEngine(RingEngine):
     def _check_open(self) -> None:
         if self._session is None:
             raise InvalidInput("expected an open engine, got one that was closed; open another")
-
-    def _new_rings(self, fps: float) -> tuple[Ring, ...]:
-        """See RingEngine."""
-        b = self.bundle
-        return tuple(
-            Ring(s, initial_rows(s, b.interval_s, fps), most_rows(s, b.interval_s, self.max_faces)) for s in b.state
-        )
 
     def _execute(self, n_new: int, count: int, starts: Sequence[int], rings: Sequence[Ring]) -> None:
         """See RingEngine."""

@@ -97,7 +97,11 @@ def test_what_an_edit_list_hides_is_not_shown(tmp_path: Path, name: str, code: s
     their times."""
     times_s = [-0.67, -0.6, -0.1, 0.0, 0.05, 0.3, 0.35]
     path = write(tmp_path / name, code, len(times_s), times_s=times_s, options={"bf": "0"})
-    assert [frame.timestamp_s for frame in VideoFile(path)] == pytest.approx([0.0, 0.05, 0.3, 0.35], abs=0.051)
+    with av.open(str(path)) as file:
+        declared_s = [float(p.pts * p.time_base) for p in file.demux(video=0) if p.pts is not None and p.time_base]
+    shown_s = [time_s for time_s in declared_s if time_s > -1e-6]
+    assert len(declared_s) == 7 and 3 <= len(shown_s) <= 4
+    assert [frame.timestamp_s for frame in VideoFile(path)] == pytest.approx(shown_s, abs=1e-6)
 
 
 @pytest.mark.parametrize("name, code", [("a.flv", "FLV1"), ("a.wmv", "WMV2"), ("a.mkv", "mp4v"), ("a.avi", "mp4v")])
