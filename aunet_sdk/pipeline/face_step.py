@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..engines.base import StreamStates
-from ..faces.finders.base import FaceFinder
+from ..faces.finders.base import FaceFinder, FoundFace
 from ..faces.scan import FINDER_NEEDS_PX, Region, RegionScan
 from ..faces.track_policy import TrackPolicy
 from ..faces.tracker import Track, Tracker
@@ -166,15 +166,18 @@ class FaceStep:
                 if region.holds(box, frame.size):
                     faces.append(replace(face, box=box, points=points))
 
+            if self._scan is not None and any(self._is_small(face, frame) for face in faces):
+                self._scan.found()
+
             def covers(track: Track) -> bool:
                 found = max(track.box[2:]) * region.scale >= FINDER_NEEDS_PX
                 return bool(found and self._is_small(track, frame) and region.holds(track.box, frame.size))
 
             return frozenset(self._tracker.scanned(faces, frame.timestamp_s, covers))
 
-    def _is_small(self, track: Track, frame: NewFrame) -> bool:
+    def _is_small(self, face: Track | FoundFace, frame: NewFrame) -> bool:
         """Too small to be found in the whole frame as the finder sees it."""
-        return bool(max(track.box[2:]) < FINDER_NEEDS_PX * max(frame.size) / self._longer_side_px)
+        return bool(max(face.box[2:]) < FINDER_NEEDS_PX * max(frame.size) / self._longer_side_px)
 
     def _look(
         self, frame: NewFrame, matrices: dict[int, np.ndarray], turn: Turn, states: StreamStates

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from aunet_sdk import Detector, DetectorOptions
 from aunet_sdk.faces.finders.base import LONGER_SIDE_PX
-from aunet_sdk.faces.scan import FINDER_NEEDS_PX, SCAN_S, RegionScan, regions_of, search_px
+from aunet_sdk.faces.scan import FINDER_NEEDS_PX, IDLE_SCAN_S, SCAN_S, RegionScan, regions_of, search_px
 from aunet_sdk.profiling.synthetic import draw_head
 
 
@@ -63,6 +63,23 @@ def test_all_regions_have_their_turn_in_time() -> None:
     slow = RegionScan(24)
     assert len({slow.turn((1920, 1080), i / 2) for i in range(count)}) == count, "one with every frame"
     assert RegionScan(24).turn((320, 240), 0.0) is None
+
+
+def test_a_round_in_vain_is_followed_by_a_slower_one_until_a_face_is_found() -> None:
+    count, size = len(regions_of(640, 360, 24)), (640, 360)
+    scan = RegionScan(24)
+
+    def looks(begin_s: float, end_s: float) -> int:
+        times = np.arange(round(begin_s * 25), round(end_s * 25)) / 25
+        return sum(scan.turn(size, float(time_s)) is not None for time_s in times)
+
+    assert looks(0, SCAN_S) == count
+    assert looks(SCAN_S, SCAN_S + 2 * IDLE_SCAN_S) == 2 * count
+    restore, begin_s = scan.snapshot(), SCAN_S + 2 * IDLE_SCAN_S
+    scan.found()
+    assert looks(begin_s, begin_s + SCAN_S) == count
+    restore()
+    assert looks(begin_s, begin_s + SCAN_S) == count / 2
 
 
 def test_a_face_that_was_missed_is_looked_for_out_of_turn() -> None:
