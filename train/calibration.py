@@ -71,11 +71,14 @@ def fit(logits: Floats, targets: Floats, labels: Floats) -> tuple[NDArray[np.flo
 
 @torch.no_grad()
 def fold(head: torch.nn.Module, scale: Floats, shift: Floats) -> None:
-    """Put scale and shift (n,) into the last linear layers of a head, whose logits they are."""
-    path = getattr(head, "geometry", None)
-    fold_into(head.get_submodule("predictor"), scale, shift)
-    if path is not None:  # its logits are added to the others: the same scale, and the shift once
-        fold_into(path.predictor, scale, np.zeros_like(shift))
+    """Put scale and shift (n,) of the logits into the last layer of a head, which is the gate of one with two paths."""
+    gate = getattr(head, "gate", None)
+    if gate is None:
+        fold_into(head.get_submodule("predictor"), scale, shift)
+        return
+    factor = torch.as_tensor(scale, dtype=gate.weight.dtype)
+    gate.weight.mul_(factor)
+    gate.shift.mul_(factor).add_(torch.as_tensor(shift, dtype=gate.shift.dtype))
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ class Predictions:
     confidence: NDArray[np.float32]
     """(N, F) mean over the points; NaN: a network without landmarks."""
     probabilities: dict[tuple[str, str], NDArray[np.float32]]
-    """(head, 'sequence' | 'none') -> (N, F, n)."""
+    """(head, 'sequence' | 'none') -> (N, F, n); NaN: an AU that the head does not have."""
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -79,7 +79,19 @@ def predict(model: Model, sequences: SequenceSet, heads: bool = True, batch: int
         return found, peak, decide
 
     model.eval()
-    return _over(sequences, model.config.resolution, next(model.parameters()).device, look, batch)
+    said = _over(sequences, model.config.resolution, next(model.parameters()).device, look, batch)
+    config = model.config
+    probabilities = {
+        key: _spread(values, config.aus_of(key[0]), config.au_numbers) for key, values in said.probabilities.items()
+    }
+    return dataclasses.replace(said, probabilities=probabilities)
+
+
+def _spread(values: NDArray[np.float32], own: tuple[int, ...], wanted: tuple[int, ...]) -> NDArray[np.float32]:
+    """(..., n) of the AUs `own` in the order of `wanted`, NaN where they lack one."""
+    spread = np.full((*values.shape[:-1], len(wanted)), np.nan, np.float32)
+    spread[..., [wanted.index(number) for number in own]] = values
+    return spread
 
 
 def predict_network(network: Network, resolution: int, sequences: SequenceSet, batch: int = 16) -> Predictions:
@@ -213,12 +225,13 @@ def calibrate(model: Model, validation: SequenceSet) -> Model:
     targets = calibration.soft_targets(validation).reshape(-1, n_aus)
     thresholds = {}
     for head in predictions.heads:
-        values = np.clip(
-            predictions.probabilities[head, "sequence"].reshape(-1, n_aus).astype(np.float64), 1e-7, 1 - 1e-7
-        )
-        scale, shift = calibration.fit(np.log(values / (1 - values)), targets, labels)
+        numbers = model.config.aus_of(head)
+        own = [model.config.au_numbers.index(number) for number in numbers]
+        said = predictions.probabilities[head, "sequence"].reshape(-1, n_aus)[:, own]
+        values = np.clip(said.astype(np.float64), 1e-7, 1 - 1e-7)
+        scale, shift = calibration.fit(np.log(values / (1 - values)), targets[:, own], labels[:, own])
         calibration.fold(getattr(model, head), scale, shift)
-        thresholds[head] = (0.5,) * n_aus
+        thresholds[head] = (0.5,) * len(numbers)
     least = model.config.min_confidence
     face = ~np.isnan(predictions.truth).any((2, 3))
     if not face.all() and face.any():
@@ -263,8 +276,15 @@ def _is_model(path: Path) -> bool:
 def full_report(model: Model, sequences: SequenceSet) -> dict[str, Any]:
     """Everything the model card needs about one split, of the heads that the model has; thresholds are those of the
     model's configuration. ValueError where the model and the set have no AU in common."""
-    thresholds = {head: model.config.thresholds_of(head) for head in model.config.heads}
-    return _report(predict(model, sequences), sequences, model.config, thresholds)
+    config = model.config
+    thresholds = {
+        head: tuple(
+            dict(zip(config.aus_of(head), config.thresholds_of(head), strict=True)).get(number, 0.5)
+            for number in config.au_numbers
+        )
+        for head in config.heads
+    }
+    return _report(predict(model, sequences), sequences, config, thresholds)
 
 
 def _report(

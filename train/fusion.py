@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from train import calibration, metrics
+from train import metrics
 from train.data.sequences import SequenceSet
 from train.geometry import graded, looked_at
 from train.looks import look_at_sequences
@@ -202,10 +202,11 @@ def _logit(evidence: Evidence, weights: Table, i: int) -> Table:
 
 def apply(model: Model, weights: Weights) -> Model:
     """A model (the same one, changed) whose head 'points' adds its paths with these weights; .5 decides."""
-    head = model.points
-    assert head.geometry is not None
-    calibration.fold_into(head.predictor, weights.appearance, weights.shift)
-    calibration.fold_into(head.geometry.predictor, weights.geometry, np.zeros_like(weights.shift))
+    gate = model.points.gate
+    assert gate is not None
+    with torch.no_grad():
+        gate.weight.copy_(torch.from_numpy(np.stack((weights.appearance, weights.geometry))))
+        gate.shift.copy_(torch.from_numpy(weights.shift))
     even = (0.5,) * len(model.config.au_numbers)
     model.config = dataclasses.replace(model.config, thresholds={**model.config.thresholds, "points": even})
     return model

@@ -27,7 +27,7 @@ from train.fan import load_model
 from train.landmarks import LandmarkSampler, draw_acts, fit_people, landmark_head, mirrored
 from train.looks import Looks, look_at_pictures, look_at_sequences, normalised
 from train.loop import decay_groups
-from train.model import Model, with_geometry
+from train.model import Model, grown
 
 LOG = logging.getLogger("train")
 WILD = 0.55
@@ -71,7 +71,7 @@ class GeometryTask:
         held_out = evenly(load_split(options.data, "val"), options.eval_frames)
         self.held_out, self.held_out_labels = look_at_sequences(before, held_out), held_out.labels.reshape(-1, 15)
         torch.manual_seed(options.seed)
-        self.model = with_geometry(before, options.hidden)
+        self.model = grown(before, geometry=options.hidden)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         path = self._path(self.model)

@@ -94,23 +94,31 @@ class AUNetHead(nn.Module):
         return cast(Tensor, self.predictor(y.mean((2, 3))))  # (B, n)
 
 
-class GeometryPath(nn.Module):
-    """AUs from the landmark coordinates of one frame alone, blind to the picture: it knows movement and no furrows.
+def known_reference(reference: Tensor) -> Tensor:
+    """(B, 1) float32: 1 where a reference (B, 68, 2) is given, 0 where it is all zeros: not known."""
+    return (reference.abs().amax((1, 2)) > 0).float()[:, None]
 
-    It is trained on projected landmarks by the million (train/geometry.py), where no rendered picture has to follow.
+
+class GeometryPath(nn.Module):
+    """AUs from landmark coordinates alone, blind to the picture: it knows movement and no furrows.
+
+    The change against the person's points at rest is what tells a raised brow from high brows. Where they are not known
+    the path decides by the coordinates of the one frame. It is trained on projected landmarks by the million
+    (train/geometry.py), where no rendered picture has to follow.
 
     Args:
         n_aus: AUs, in ascending FACS order.
         hidden: units of either hidden layer.
+        intensity: whether there is a second output for the strength of the movement.
     """
 
     limit = 8.0  # spreads beyond which a coordinate is no face's: a lost point cannot decide everything
 
-    def __init__(self, n_aus: int, hidden: int = 256, dropout: float = 0.1) -> None:
+    def __init__(self, n_aus: int, hidden: int = 256, dropout: float = 0.1, intensity: bool = False) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(2 * POINTS)
+        self.norm = nn.BatchNorm1d(4 * POINTS)
         self.predictor = nn.Sequential(
-            nn.Linear(2 * POINTS, hidden),
+            nn.Linear(4 * POINTS + 1, hidden),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(hidden, hidden),
@@ -118,11 +126,43 @@ class GeometryPath(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, n_aus),
         )
+        self.intensity = nn.Linear(hidden, n_aus) if intensity else None
 
-    def forward(self, coordinates: Tensor) -> Tensor:
-        """Coordinates (B, 68, 2) as `PointsHead.describe` normalises them -> logits (B, n_aus)."""
-        x = self.norm(coordinates.flatten(1).to(self.norm.weight.dtype))
-        return cast(Tensor, self.predictor(x.clamp(-self.limit, self.limit)))  # (B, n)
+    def forward(self, coordinates: Tensor, reference: Tensor | None = None) -> Tensor:
+        """Coordinates (B, 68, 2) as `PointsHead.describe` normalises them, those of the same person at rest (B, 68, 2),
+        all zeros where not known -> logits (B, n_aus)."""
+        return self.decide(coordinates, reference)[0]
+
+    def decide(self, coordinates: Tensor, reference: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """`forward` and, where the path has it, the logit of the intensity (B, n_aus)."""
+        reference = torch.zeros_like(coordinates) if reference is None else reference
+        known = known_reference(reference).to(coordinates.dtype)
+        change = (coordinates - reference).flatten(1) * known
+        x = self.norm(torch.cat((coordinates.flatten(1), change), 1).to(self.norm.weight.dtype))
+        seen, moved = x.clamp(-self.limit, self.limit).chunk(2, 1)
+        hidden = self.predictor[:-1](torch.cat((seen, moved * known, known), 1))
+        return self.predictor[-1](hidden), None if self.intensity is None else self.intensity(hidden)
+
+
+class Gate(nn.Module):
+    """How much either path of the points head counts: a * appearance + b * geometry + c per AU.
+
+    The numbers are others where the person's points at rest are known. They are fitted by train/fusion.py; as made,
+    both paths count in full.
+    """
+
+    def __init__(self, n_aus: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, 2, n_aus))
+        """[known][appearance, geometry]"""
+        self.shift = nn.Parameter(torch.zeros(2, n_aus))
+
+    def forward(self, appearance: Tensor, geometry: Tensor, known: Tensor) -> Tensor:
+        """Logits (B, n_aus) of both paths and `known_reference` (B, 1) -> logits (B, n_aus)."""
+        without, given = (
+            appearance * self.weight[i, 0] + geometry * self.weight[i, 1] + self.shift[i] for i in range(2)
+        )
+        return known * given + (1 - known) * without
 
 
 class PointsHead(nn.Module):
@@ -135,14 +175,22 @@ class PointsHead(nn.Module):
         n_aus: AUs, in ascending FACS order.
         width: that of FAN.
         d: feature channels kept per landmark.
-        geometry: hidden units of a second path that sees the due frame's coordinates alone, whose logits are added
-            (`GeometryPath`); 0: none.
+        geometry: hidden units of a second path that sees the due frame's coordinates and the person's points at rest
+            (`GeometryPath`), weighed against the first by a `Gate`; 0: none.
+        intensity: whether there is a second output for the strength of each AU.
     """
 
     unit = 10.0  # eye distance after normalisation: coordinates are tenths of it
 
     def __init__(
-        self, n_aus: int, width: int = 256, d: int = 32, hidden: int = 32, dropout: float = 0.3, geometry: int = 0
+        self,
+        n_aus: int,
+        width: int = 256,
+        d: int = 32,
+        hidden: int = 32,
+        dropout: float = 0.3,
+        geometry: int = 0,
+        intensity: bool = False,
     ) -> None:
         super().__init__()
         self.channels = d + 2
@@ -156,7 +204,10 @@ class PointsHead(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(256, n_aus),
         )
-        self.geometry = GeometryPath(n_aus, geometry) if geometry else None
+        self.intensity = nn.Linear(256, n_aus) if intensity else None
+        self.geometry = GeometryPath(n_aus, geometry, intensity=intensity) if geometry else None
+        self.gate = Gate(n_aus) if geometry else None
+        self.intensity_gate = Gate(n_aus) if geometry and intensity else None
 
     def describe(self, features: Tensor, heatmaps: Tensor) -> Tensor:
         """The part per frame.
@@ -204,14 +255,42 @@ class PointsHead(nn.Module):
         u, v = (dx * eye_x + dy * eye_y) * scale, (dy * eye_x - dx * eye_y) * scale  # complex division
         return torch.stack((u, v), 2).clamp(-100.0, 100.0)  # (B, 68, 2)
 
-    def combine(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
-        """The part per decision: P (B, 68, d + 2) of three frames -> logits (B, n_aus)."""
-        logits = self.appearance(former, due, later)
-        return logits if self.geometry is None else logits + self.geometry(due[..., -2:])
+    def combine(self, former: Tensor, due: Tensor, later: Tensor, reference: Tensor | None = None) -> Tensor:
+        """The part per decision: P (B, 68, d + 2) of three frames -> logits (B, n_aus); reference as in `decide`."""
+        return self.decide(former, due, later, reference)[0]
+
+    def decide(
+        self, former: Tensor, due: Tensor, later: Tensor, reference: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """`combine` and the intensities.
+
+        Args:
+            former, due, later: P (B, 68, d + 2) of three frames.
+            reference: (B, 68, 2), the person's coordinates at rest, in the unit of P's; all zeros, or None: not known.
+                A head without a geometry path takes no notice of it.
+
+        Returns:
+            logits (B, n_aus); intensity (B, n_aus) in [0, 1], None of a head without.
+        """
+        logits, intensity = self.appearance_of(former, due, later)
+        if self.geometry is not None:
+            coordinates = due[..., -2:]
+            reference = torch.zeros_like(coordinates) if reference is None else reference
+            known = known_reference(reference)
+            moved, strength = self.geometry.decide(coordinates, reference)
+            logits = cast(Gate, self.gate)(logits, moved, known)
+            if intensity is not None:
+                intensity = cast(Gate, self.intensity_gate)(intensity, strength, known)
+        return logits, None if intensity is None else intensity.sigmoid()
 
     def appearance(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
-        """`combine` without the geometry path."""
+        """Logits (B, n_aus) of the path that sees the picture, the geometry path left out."""
+        return self.appearance_of(former, due, later)[0]
+
+    def appearance_of(self, former: Tensor, due: Tensor, later: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`appearance` and, where the head has it, the logit of the intensity (B, n_aus)."""
         x = torch.cat((due, due - former, later - due), 2)  # (B, 68, 3 * (d + 2))
         x = self.norm(x.flatten(1).to(self.norm.weight.dtype))
         x = functional.relu(self.point(x.reshape(-1, POINTS, 3 * self.channels)))  # (B, 68, 32)
-        return cast(Tensor, self.predictor(x.flatten(1)))  # (B, n)
+        hidden = self.predictor[:-1](x.flatten(1))
+        return self.predictor[-1](hidden), None if self.intensity is None else self.intensity(hidden)

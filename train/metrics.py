@@ -84,12 +84,18 @@ def per_au(probabilities: Floats, labels: Floats, thresholds: NDArray[np.float64
     """F1 at 0.5 and at the thresholds, AUC, positives and known labels per AU.
 
     Args:
-        probabilities, labels: (B, n).  thresholds: (n,).
+        probabilities: (B, n), NaN in the column of an AU that is not predicted: its measures are NaN.
+        labels: (B, n).  thresholds: (n,).
     """
     columns = range(labels.shape[1])
+    said = np.atleast_1d(~np.isnan(probabilities).all(0))
+
+    def decided(i: int, threshold: float) -> float:
+        return f1(probabilities[:, i] >= threshold, labels[:, i]) if said[i] else float("nan")
+
     return {
-        "f1": np.array([f1(probabilities[:, i] >= 0.5, labels[:, i]) for i in columns]),
-        "f1_calibrated": np.array([f1(probabilities[:, i] >= thresholds[i], labels[:, i]) for i in columns]),
+        "f1": np.array([decided(i, 0.5) for i in columns]),
+        "f1_calibrated": np.array([decided(i, thresholds[i]) for i in columns]),
         "auc": np.array([auc(probabilities[:, i], labels[:, i]) for i in columns]),
         "positives": np.nansum(labels, 0).astype(np.float64),
         "known": (~np.isnan(labels)).sum(0).astype(np.float64),

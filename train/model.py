@@ -26,7 +26,7 @@ from train.tensor_file import write_tensors
 
 __all__ = [
     "AU_NUMBERS", "FAN", "HEADS", "POINTS", "TEMPLATE", "AUFANHead", "AUNet", "AUNetHead", "ConvBlock", "HourGlass",
-    "Model", "ModelConfig", "ModelFileError", "PointsHead", "complexity", "with_geometry",
+    "Model", "ModelConfig", "ModelFileError", "PointsHead", "complexity", "grown",
 ]  # fmt: skip
 
 
@@ -99,20 +99,24 @@ class Model(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        n_aus = len(config.au_numbers)
         self.fan = FAN(config.width, pooling=config.pooling)
-        self.aunet = AUNetHead(n_aus, config.width, config.alpha, config.beta)
-        self.points = PointsHead(n_aus, config.width, geometry=config.geometry)
+        self.aunet = AUNetHead(len(config.aus_of("aunet")), config.width, config.alpha, config.beta)
+        self.points = PointsHead(
+            len(config.aus_of("points")), config.width, geometry=config.geometry, intensity=config.intensity
+        )
 
-    def forward(self, former: Tensor, due: Tensor, later: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Three crops (B, 3, R, R) -> heatmaps of the due frame (B, 68, R/4, R/4), logits (B, n) per head."""
+    def forward(
+        self, former: Tensor, due: Tensor, later: Tensor, reference: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Three crops (B, 3, R, R), and the reference of `PointsHead.decide` -> heatmaps of the due frame (B, 68, R/4,
+        R/4), logits (B, n) per head."""
         heatmaps, features = zip(*(self._look(crop) for crop in (former, due, later)), strict=True)
         logits = {}
         if "aunet" in self.config.heads:
             logits["aunet"] = self.aunet(*features)
         if "points" in self.config.heads:
-            described = [self.points.describe(f, h) for f, h in zip(features, heatmaps, strict=True)]
-            logits["points"] = self.points.combine(*described)
+            first, second, third = (self.points.describe(f, h) for f, h in zip(features, heatmaps, strict=True))
+            logits["points"] = self.points.combine(first, second, third, reference)
         return heatmaps[1], logits
 
     def _look(self, crop: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,23 +190,57 @@ class Model(nn.Module):
                 tensor.copy_(tensors[name])
 
 
-def with_geometry(model: Model, hidden: int) -> Model:
-    """A copy of `model` whose head 'points' has a geometry path that is not trained yet and says 0 to everything."""
-    if "points" not in model.config.heads:
-        raise ValueError(f"heads: expected a model with the head 'points', got {model.config.heads}")
-    if model.config.geometry or hidden < 1:
+def grown(model: Model, au_numbers: tuple[int, ...] | None = None, geometry: int = 0, intensity: bool = False) -> Model:
+    """A copy of `model` whose head 'points' has more outputs; what it said before it says still.
+
+    Args:
+        model: with the head 'points'.
+        au_numbers: its AUs from now on, among them all that it had; new ones stand at a probability of .05 until they
+            are trained. The head 'aunet' keeps its own. None: as they were.
+        geometry: hidden units of a geometry path that says 0 to everything until it is trained; 0: as it was.
+        intensity: add the output for the intensities; False: as it was.
+    """
+    config = model.config
+    if "points" not in config.heads:
+        raise ValueError(f"heads: expected a model with the head 'points', got {config.heads}")
+    numbers, before = au_numbers or config.au_numbers, config.aus_of("points")
+    if not set(config.au_numbers) <= set(numbers):
+        raise ValueError(f"au_numbers: expected those of the model {config.au_numbers} and others, got {numbers}")
+    if geometry < 0 or (geometry and config.geometry):
         raise ValueError(
             f"geometry: expected a model without that path and a positive number of hidden units, got a path of "
-            f"{model.config.geometry} and {hidden}"
+            f"{config.geometry} and {geometry}"
         )
-    grown = Model(dataclasses.replace(model.config, geometry=hidden))
-    grown.load_state_dict(model.state_dict(), strict=False)
-    path = grown.points.geometry
-    assert path is not None
-    last = cast(nn.Linear, path.predictor[-1])
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return grown.eval()
+    aunet = config.aus_of("aunet")
+    rows = [numbers.index(number) for number in before]
+    thresholds = dict(config.thresholds)
+    if "points" in thresholds:
+        kept = dict(zip(before, thresholds["points"], strict=True))
+        thresholds["points"] = tuple(kept.get(number, 0.5) for number in numbers)
+    wider = Model(
+        dataclasses.replace(
+            config,
+            au_numbers=numbers,
+            head_aus={} if aunet == numbers else {"aunet": aunet},
+            geometry=geometry or config.geometry,
+            intensity=intensity or config.intensity,
+            thresholds=thresholds,
+        )
+    )
+    with torch.no_grad():
+        for part in (wider.points.predictor, *([wider.points.geometry.predictor] if wider.points.geometry else [])):
+            last = cast(nn.Linear, part[-1])
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        cast(nn.Linear, wider.points.predictor[-1]).bias.fill_(math.log(0.05 / 0.95))
+        own = wider.state_dict()
+        for name, tensor in model.state_dict().items():
+            if own[name].shape == tensor.shape:
+                own[name].copy_(tensor)
+            else:  # the AUs are the last axis of a gate and the first of a layer
+                place = own[name].movedim(-1, 0) if "gate" in name else own[name]
+                place[rows] = tensor.movedim(-1, 0) if "gate" in name else tensor
+    return wider.eval()
 
 
 class AUNet(Model):

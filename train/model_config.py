@@ -27,6 +27,8 @@ class ModelConfig:
     """Side of the crop in pixels, a multiple of 64."""
     au_numbers: tuple[int, ...] = AU_NUMBERS
     """FACS numbers of the outputs, ascending."""
+    head_aus: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    """FACS numbers of the heads that have fewer of them than `au_numbers`."""
     pooling: str = "max"
     """'max' or 'avg', in FAN."""
     template: tuple[tuple[float, float], ...] = TEMPLATE
@@ -47,6 +49,8 @@ class ModelConfig:
     """Heads whose weights the file holds; another head of the model is as it was made."""
     geometry: int = 0
     """Hidden units of the geometry path of the head 'points'; 0: it has none."""
+    intensity: bool = False
+    """Whether the head 'points' gives the strength of each AU, too."""
     min_confidence: float = 0.3
     """Mean heatmap peak below which there is no face in the crop."""
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -57,6 +61,8 @@ class ModelConfig:
             return tuple(tuple(float(v) for v in row) for row in rows)
 
         object.__setattr__(self, "au_numbers", tuple(int(n) for n in self.au_numbers))
+        head_aus = {str(head): tuple(int(n) for n in numbers) for head, numbers in self.head_aus.items()}
+        object.__setattr__(self, "head_aus", head_aus)
         object.__setattr__(self, "template", frozen(self.template))
         object.__setattr__(self, "points3d", frozen(self.points3d))
         thresholds = {head: tuple(float(v) for v in values) for head, values in self.thresholds.items()}
@@ -70,22 +76,37 @@ class ModelConfig:
             raise ValueError(f"resolution: expected a positive multiple of 64, got {self.resolution}")
         if not self.au_numbers or list(self.au_numbers) != sorted(set(self.au_numbers)):
             raise ValueError(f"au_numbers: expected ascending FACS numbers without repetition, got {self.au_numbers}")
+        for head, numbers in self.head_aus.items():
+            if head not in HEADS or not numbers or list(numbers) != [n for n in self.au_numbers if n in numbers]:
+                raise ValueError(
+                    f"head_aus: expected some of {self.au_numbers}, ascending, for 'aunet' or 'points', "
+                    f"got {head!r}: {numbers}"
+                )
         if len(self.template) != 5 or any(len(p) != 2 for p in self.template):
             raise ValueError(f"template: expected 5 points (x, y), got {self.template}")
         if self.points3d and (len(self.points3d) != POINTS or any(len(p) != 3 for p in self.points3d)):
             raise ValueError(f"points3d: expected no or {POINTS} points (x, y, z), got {len(self.points3d)}")
         for head, values in self.thresholds.items():
-            if head not in HEADS or len(values) != len(self.au_numbers) or not all(0.0 < v < 1.0 for v in values):
+            if head not in HEADS or len(values) != len(self.aus_of(head)) or not all(0.0 < v < 1.0 for v in values):
                 raise ValueError(
-                    f"thresholds: expected {len(self.au_numbers)} numbers in (0, 1) for 'aunet' or 'points', "
+                    f"thresholds: expected {len(self.aus_of(head))} numbers in (0, 1) for 'aunet' or 'points', "
                     f"got {head!r}: {values}"
                 )
+
+    @property
+    def reference(self) -> bool:
+        """Whether the head 'points' makes use of the person's points at rest."""
+        return self.geometry > 0
+
+    def aus_of(self, head: str) -> tuple[int, ...]:
+        """FACS numbers of the outputs of a head, ascending."""
+        return self.head_aus.get(head, self.au_numbers)
 
     def thresholds_of(self, head: str) -> tuple[float, ...]:
         """One threshold per AU of a head, 0.5 where none was calibrated; ValueError for a head that is not there."""
         if head not in self.heads:
             raise ValueError(f"head: expected one that the model has weights for, {self.heads}, got {head!r}")
-        return self.thresholds.get(head, (0.5,) * len(self.au_numbers))
+        return self.thresholds.get(head, (0.5,) * len(self.aus_of(head)))
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))

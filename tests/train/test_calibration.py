@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.train.networks import randomised
 from train import calibration, metrics
 from train.heads import PointsHead
 
@@ -42,7 +43,7 @@ def test_folding_changes_the_logits_as_said() -> None:
 def test_folding_into_a_head_with_two_paths_shifts_once() -> None:
     """Both paths are scaled; a shift on each would count twice in their sum."""
     torch.manual_seed(0)
-    head = PointsHead(3, 16, geometry=8).eval()
+    head = randomised(PointsHead(3, 16, geometry=8)).eval()
     described = torch.randn(5, 68, 34)
     with torch.no_grad():
         before = head.combine(described, described, described).numpy()

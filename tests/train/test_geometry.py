@@ -12,6 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from tests.train.networks import randomised
 from tests.train.people import six_people
 from train import fusion
 from train.cli import app
@@ -25,7 +26,7 @@ from train.geometry import GeometryTask
 from train.heads import PointsHead
 from train.landmarks import LandmarkSampler, draw_acts, fit_people, landmark_head, mirrored, project
 from train.looks import look_at_pictures, normalised
-from train.model import Model, ModelConfig, with_geometry
+from train.model import Model, ModelConfig, grown
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "train" / "checkpoints" / "default.safetensors"
 AU1, AU12 = AU_NUMBERS.index(1), AU_NUMBERS.index(12)
@@ -118,20 +119,46 @@ def test_no_picture_is_an_error() -> None:
 def test_a_new_path_says_nothing_yet() -> None:
     torch.manual_seed(0)
     model = Model(ModelConfig(width=16, resolution=64)).eval()
-    grown = with_geometry(model, 24)
+    wider = grown(model, geometry=24, intensity=True)
     crops = torch.rand(2, 3, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(grown(*crops.unbind(1))[1]["points"], model(*crops.unbind(1))[1]["points"])
+        torch.testing.assert_close(wider(*crops.unbind(1))[1]["points"], model(*crops.unbind(1))[1]["points"])
     with pytest.raises(ValueError, match="without that path"):
-        with_geometry(grown, 24)
+        grown(wider, geometry=24)
 
 
 def test_a_path_survives_saving(tmp_path: Path) -> None:
-    model = with_geometry(Model(ModelConfig(width=16, resolution=64)), 24)
+    model = grown(Model(ModelConfig(width=16, resolution=64)), geometry=24, intensity=True)
     model.save(tmp_path / "m.safetensors", torch.float16)
-    assert Model.load(tmp_path / "m.safetensors").config.geometry == 24
+    config = Model.load(tmp_path / "m.safetensors").config
+    assert (config.geometry, config.intensity, config.reference) == (24, True, True)
     with pytest.raises(ValueError, match="geometry: expected 0"):
         ModelConfig(geometry=-1)
+
+
+def test_more_aus_leave_the_others_as_they_were(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    narrow = ModelConfig(width=16, resolution=64, geometry=24, intensity=True, thresholds={"points": (0.3,) * 15})
+    model = randomised(Model(narrow)).eval()
+    more = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26, 45)
+    wider = grown(model, more)
+    assert wider.config.aus_of("points") == more and wider.config.aus_of("aunet") == narrow.au_numbers
+    assert (
+        wider.config.thresholds_of("points")[:4] == (0.3, 0.3, 0.3, 0.5)
+        and len(wider.config.thresholds_of("aunet")) == 15
+    )
+    wider.save(tmp_path / "m.safetensors")
+    wider = Model.load(tmp_path / "m.safetensors")
+    crops, reference = torch.rand(2, 3, 3, 64, 64), torch.randn(2, 68, 2)
+    kept = [more.index(number) for number in narrow.au_numbers]
+    with torch.no_grad():
+        (_, before), (_, after) = (one(*crops.unbind(1), reference) for one in (model, wider))
+    torch.testing.assert_close(after["points"][:, kept], before["points"])
+    torch.testing.assert_close(after["aunet"], before["aunet"])
+    with pytest.raises(ValueError, match="au_numbers: expected those of the model"):
+        grown(model, (1, 2))
+    with pytest.raises(ValueError, match="head_aus: expected some of"):
+        ModelConfig(head_aus={"aunet": (1, 5)})
 
 
 @pytest.fixture(scope="module")

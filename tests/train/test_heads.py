@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from tests.train.networks import randomised
-from train.heads import AUNetHead, GeometryPath, PointsHead
+from train.heads import AUNetHead, Gate, GeometryPath, PointsHead
 
 
 @pytest.mark.parametrize("width", [16, 64])
@@ -96,6 +96,32 @@ def test_pooled_description_equals_the_description() -> None:
     with torch.no_grad():
         pooled = head.describe_pooled(*head.pool(features, heatmaps))
         torch.testing.assert_close(pooled, head.describe(features, heatmaps), atol=1e-5, rtol=1e-5)
+
+
+def test_a_reference_of_zeros_is_none_at_all() -> None:
+    torch.manual_seed(0)
+    head = randomised(PointsHead(15, 16, geometry=24, intensity=True)).eval()
+    former, due, later = torch.randn(3, 4, 68, 34)
+    known = torch.randn(4, 68, 2)
+    some = torch.where(torch.tensor([True, False, True, False])[:, None, None], known, 0.0)
+    with torch.no_grad():
+        none, zeros, mixed, all_known = (
+            head.decide(former, due, later, reference) for reference in (None, torch.zeros(4, 68, 2), some, known)
+        )
+    for k in range(2):
+        torch.testing.assert_close(none[k], zeros[k], rtol=0, atol=0)
+        torch.testing.assert_close(mixed[k][1::2], none[k][1::2])
+        torch.testing.assert_close(mixed[k][::2], all_known[k][::2])
+        assert (all_known[k] - none[k]).abs().amax(1).min() > 1e-4
+    assert ((all_known[1] > 0) & (all_known[1] < 1)).all()
+
+
+def test_the_gate_tells_apart_what_is_known() -> None:
+    gate = Gate(2)
+    torch.nn.init.zeros_(gate.weight[0, 1])
+    torch.nn.init.constant_(gate.shift[1], -3.0)
+    said = gate(torch.full((2, 2), 1.0), torch.full((2, 2), 5.0), torch.tensor([[0.0], [1.0]]))
+    torch.testing.assert_close(said, torch.tensor([[1.0, 1.0], [3.0, 3.0]]))
 
 
 def test_the_geometry_path_sees_the_coordinates_of_the_due_frame_alone() -> None:
