@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import AUNetError, InvalidInput
-from .base import Sink, lost
+from ..errors import InvalidInput
+from .base import Sink, WholeBlocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +55,8 @@ class CsvSink(Sink):
     OutputLost where the file takes no more (a full disk): the rows of earlier frames are kept whole.
     """
 
+    takes_images = False
+
     def __init__(
         self,
         path: str | Path,
@@ -73,17 +73,11 @@ class CsvSink(Sink):
         self.rows = 0
         if self.path.suffix.lower() != ".csv":
             raise InvalidInput(f"table: expected a path that ends in .csv, got {self.path.name!r}")
-        try:
-            self._stream = self.path.open("wb", buffering=0)
-        except OSError as error:
-            raise InvalidInput(
-                f"table: cannot write to {self.path}: {error.strerror or error}; give another path"
-            ) from error
-        self._size = 0
+        self._file = WholeBlocks(self.path, "table")
         try:
             self._append([csv_columns(au_names, landmarks=landmarks, with_file=with_file, provisional=provisional)])
         except BaseException:
-            self._stream.close()
+            self._file.close()
             raise
 
     def write(self, result: FrameResult, file: str | None = None) -> None:
@@ -91,8 +85,7 @@ class CsvSink(Sink):
 
         A provisional result is left out unless the sink was made with `provisional`.
         """
-        if self._stream.closed:
-            raise AUNetError("table: this CsvSink is closed; make a new one")
+        self._file.check_open()
         if self.with_file and file is None:
             raise InvalidInput("table: expected the image's name for the column `file`, got none")
         rows = [
@@ -111,17 +104,7 @@ class CsvSink(Sink):
         """All of these rows, or none of them."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        data = memoryview(text.getvalue().encode("utf-8", "surrogateescape"))
-        size = len(data)
-        try:
-            while data:
-                data = data[self._stream.write(data) :]
-        except OSError as error:
-            with suppress(OSError):  # a pipe or a device cannot be cut
-                os.truncate(self._stream.fileno(), self._size)
-                self._stream.seek(self._size)
-            raise lost("table", self.path, error) from error
-        self._size += size
+        self._file.append(text.getvalue().encode("utf-8", "surrogateescape"))
 
     def _row(self, result: FrameResult, face: Face) -> list[str | None]:
         where = self._positions(face.au_names)
@@ -151,10 +134,7 @@ class CsvSink(Sink):
 
     def close(self) -> None:
         """Closes the file. It may be called twice."""
-        try:
-            self._stream.close()
-        except OSError as error:
-            raise lost("table", self.path, error) from error
+        self._file.close()
 
 
 def _number(value: float, decimals: int) -> str:

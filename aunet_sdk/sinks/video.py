@@ -30,6 +30,8 @@ class VideoSink(Sink):
     JPEG). fps: frames per second, > 0. size: (width, height) px of every frame; None: that of the first one, with which
     the file is then begun. An odd side gets one pixel more, as its codec wants. An existing file is replaced.
 
+    draw: whether `put` draws the result onto the picture; False: it takes pictures that have it already.
+
     Every picture is in the file once, with its own time; only .avi has one constant rate: a picture whose place is
     taken is left out there, and counted in `left_out`. `frames` counts what the file has. A process that is killed
     leaves a file that can be read, up to its last second.
@@ -39,8 +41,11 @@ class VideoSink(Sink):
     takes no more (a full disk): what it has is kept, and the sink takes nothing more.
     """
 
-    def __init__(self, path: str | Path, fps: float, size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, path: str | Path, fps: float, size: tuple[int, int] | None = None, *, draw: bool = False
+    ) -> None:
         self.path = Path(path)
+        self.draw = draw
         self.fps = float(fps)
         self.frames = 0
         self.left_out = 0
@@ -108,7 +113,7 @@ class VideoSink(Sink):
 
     def put(self, result: FrameResult, image: np.ndarray | None = None, file: str | None = None) -> None:
         if image is not None and not result.provisional:
-            self.write(image, result.timestamp_s)
+            self.write(result.plot(image) if self.draw else image, result.timestamp_s)
 
     def _shape(self) -> tuple[int | str, ...]:
         return (self._size[1], self._size[0], 3) if self._file is not None else ("H", "W", 3)
