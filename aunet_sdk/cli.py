@@ -14,6 +14,7 @@ from .commands import profile as profile_module
 from .commands.ending import ends_in_order
 from .commands.engine import app as engine_app
 from .commands.exits import guard
+from .commands.jobs import app as jobs_app
 from .commands.models import app as models_app
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(engine_app, name="engine")
+app.add_typer(jobs_app, name="jobs")
 
 
 class LookAheadChoice(str, Enum):

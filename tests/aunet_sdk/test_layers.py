@@ -14,7 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("stream",),
     ("detector",),
-    ("profiling",),
+    ("profiling", "jobs"),
     ("commands",),
     ("cli",),
     ("__main__",),

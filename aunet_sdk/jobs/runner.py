@@ -1,0 +1,192 @@
+"""The work on an archive: what is left to do, who does it, and what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from .._util.uris import without_credentials
+from ..errors import BackendUnavailable, InvalidInput, ModelError, OutputLost
+from ..sources import VideoFile, source_kind
+from .dataset import DataSet, Status
+from .items import Item, is_address
+from .pools import Pool, WorkerDied
+from .rows import arrow
+from .split import Part, change_over, join, parts_of
+
+__all__ = ["ATTEMPTS", "Progress", "run"]
+
+ATTEMPTS = 3
+"""so often a file is begun that kills its worker"""
+LOOK_S = 0.5
+
+
+@dataclass
+class Progress:
+    """Where the work is. frames: of all files, with those that are being worked on."""
+
+    total: int
+    passed_over: int = 0
+    done: list[Status] = field(default_factory=list)
+    frames: int = 0
+    began_s: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class _Task:
+    item: Item
+    part: Part | None = None
+    attempt: int = 1
+
+
+@dataclass
+class _Joint:
+    """A file in parts: those that are done, by their beginning."""
+
+    item: Item
+    parts: list[Part]
+    done: dict[int, Status] = field(default_factory=dict)
+    began_s: float = field(default_factory=time.perf_counter)
+
+
+def run(
+    items: Sequence[Item],
+    data: DataSet,
+    pool: Pool,
+    au_names: Sequence[str],
+    split_s: float | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> list[Status]:
+    """Work on all files that are not finished; the statuses of all, in the order of the items.
+
+    A file that fails is one status, and the rest goes on. A worker that dies is replaced, its file is begun again, up
+    to `ATTEMPTS` times. Raises OutputLost, ModelError and BackendUnavailable as a worker does, since they would hit
+    every file; what was finished until then is kept.
+    """
+    known = {item.key: status for item in items if (status := data.status_of(item)) is not None}
+    progress = Progress(len(items), passed_over=len(known))
+    left = deque(task for item in items if item.key not in known for task in _tasks(item, split_s))
+    joints = {task.item.key: _Joint(task.item, []) for task in left if task.part is not None}
+    for task in left:
+        if task.part is not None:
+            joints[task.item.key].parts.append(task.part)
+    running: dict[Future[Status], _Task] = {}
+
+    def finished(status: Status) -> None:
+        known[status.key] = status
+        progress.done.append(status)
+
+    while left or running:
+        while left and pool.free > 0:
+            task = left.popleft()
+            running[pool.submit(task.item, task.part, task.attempt)] = task
+        ended: set[Future[Status]] = set()
+        if running:
+            ended, _ = wait(running, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+        else:
+            time.sleep(LOOK_S)  # until a worker is there
+        for future in ended:
+            task = running.pop(future)
+            try:
+                status = future.result()
+            except (OutputLost, ModelError, BackendUnavailable):
+                raise
+            except WorkerDied as error:
+                if task.attempt < ATTEMPTS:
+                    left.appendleft(replace(task, attempt=task.attempt + 1))
+                    continue
+                status = _failed(task, f"its worker died {ATTEMPTS} times: {error}")
+            except Exception as error:  # of one file: the others go on
+                status = _failed(task, f"{type(error).__name__}: {error}")
+            joint = joints.get(task.item.key)
+            if joint is None or task.part is None:
+                if status.state == "failed":
+                    data.finish(status, None)
+                finished(status)
+            elif status.state == "failed":
+                left = deque(each for each in left if each.item.key != task.item.key)
+                del joints[task.item.key]
+                data.finish(status, None)
+                finished(status)
+            else:
+                joint.done[task.part.begin] = replace(status, attempts=task.attempt)
+                if len(joint.done) == len(joint.parts):
+                    again = _join(joint, data, au_names)
+                    if isinstance(again, Status):
+                        finished(again)
+                    else:
+                        left.appendleft(_Task(task.item, again))
+        progress.frames = sum(status.frames for status in progress.done) + sum(_told(data))
+        on_progress(progress)
+    return [known[item.key] for item in items]
+
+
+def _tasks(item: Item, split_s: float | None) -> list[_Task]:
+    """The file as a whole, or in parts where it is a long video of this machine."""
+    if split_s is not None and not is_address(item.uri):
+        with suppress(InvalidInput, OSError):  # a worker says so
+            if source_kind(item.uri) == "video":
+                video = VideoFile(item.uri, read_ahead=0)
+                try:
+                    parts = parts_of(video.frame_count or 0, video.fps, split_s)
+                finally:
+                    video.close()
+                if len(parts) > 1:
+                    return [_Task(item, part) for part in parts]
+    return [_Task(item)]
+
+
+def _join(joint: _Joint, data: DataSet, au_names: Sequence[str]) -> Status | Part:
+    """The status of the joined file, or the part that has to be worked on again, two as one."""
+    key, parts = joint.item.key, joint.parts
+    tables = [arrow().parquet.read_table(data.work / part.place(key)) for part in parts]
+    frames = []
+    for k, (earlier, later) in enumerate(pairwise(tables)):
+        at = change_over(earlier, later, parts[k + 1].begin, au_names)
+        if at is None:
+            both = parts[k].with_next(parts[k + 1])
+            for part in parts[k : k + 2]:
+                (data.work / part.place(key)).unlink(missing_ok=True)
+                del joint.done[part.begin]
+            joint.parts[k : k + 2] = [both]
+            return both
+        frames.append(at)
+    table = join(tables, frames)
+    place = data.work / f"{key}.joined.parquet"
+    try:
+        arrow().parquet.write_table(table, place, compression="zstd")
+    except OSError as error:
+        raise OutputLost(f"data set: cannot write to {data.root}: {error.strerror or error}") from error
+    statuses = [joint.done[part.begin] for part in parts]
+    last = statuses[-1]
+    status = replace(
+        last,
+        frames=parts[-1].begin + last.frames,
+        frames_with_face=len(set(table.column("frame").to_pylist())),
+        rows=table.num_rows,
+        faces=len(set(table.column("face_id").to_pylist())),
+        duration_s=0.0 if not table.num_rows else round(float(table.column("timestamp_s")[-1].as_py()), 3),
+        work_s=round(sum(each.work_s for each in statuses), 3),
+        attempts=max(each.attempts for each in statuses),
+    )
+    data.finish(status, place)
+    for part in parts:
+        (data.work / part.place(key)).unlink(missing_ok=True)
+    return status
+
+
+def _failed(task: _Task, problem: str) -> Status:
+    item = task.item
+    problem = without_credentials(problem)
+    return Status(item.shown, item.key, "failed", problem, item.size, item.stamp, attempts=task.attempt)
+
+
+def _told(data: DataSet) -> Iterable[int]:
+    for path in data.work.glob("*.frames"):
+        with suppress(OSError, ValueError):
+            yield int(path.read_text(encoding="utf-8"))

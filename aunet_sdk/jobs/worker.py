@@ -1,0 +1,190 @@
+"""One worker: it keeps its engine, takes one file after the other, and writes their rows."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._util.uris import without_credentials
+from ..detector import Detector
+from ..errors import AUNetError, InvalidInput, SourceLost
+from ..options import DetectorOptions
+from ..sinks.base import lost
+from ..sources import Frame, VideoFile, read_image, source_kind
+from .dataset import DataSet, Status
+from .items import Item, file_system, is_address
+from .rows import ROW_GROUP, Rows, arrow, schema_of
+from .split import Part
+
+if TYPE_CHECKING:
+    from ..results import FrameResult
+
+__all__ = ["Worker"]
+
+TOLD_S = 0.5
+"""progress is told this often"""
+
+
+class Worker:
+    """Takes files to their rows. The engine is opened with the first file and kept.
+
+    Args:
+        root: the data set's folder, which every worker reaches under the same path.
+        options: of the detector.
+        facts: what stands in every table's metadata.
+    """
+
+    def __init__(self, root: str, options: DetectorOptions, facts: Mapping[str, str]) -> None:
+        self._data = DataSet(root)
+        self._options, self._facts = options, dict(facts)
+        self._detector: Detector | None = None
+
+    def ready(self) -> bool:
+        """That it is there."""
+        return True
+
+    def run(self, item: Item, attempt: int = 1) -> Status:
+        """Work on one file; its rows and its status are in the data set afterwards.
+
+        A file that cannot be read, or breaks off, is a status and no error. Raises OutputLost where the data set can
+        take no more, ModelError or BackendUnavailable where the model or its engine cannot be had: those are no fault
+        of the file.
+        """
+        began = time.perf_counter()
+        status = Status(item.shown, item.key, "done", size=item.size, stamp=item.stamp, attempts=attempt)
+        with ExitStack() as stack:
+            try:
+                path = stack.enter_context(_Fetched(item, self._data.work))
+                results = self._results(path)
+                first = next(results, None)
+                if first is None:
+                    raise InvalidInput("it has no frame that can be read")
+            except (InvalidInput, SourceLost) as error:
+                status = replace(status, state="failed", problem=without_credentials(str(error)))
+                self._data.finish(status, None)
+                return status
+            place = self._data.work / f"{item.key}.{os.getpid()}.parquet"
+            stack.callback(place.unlink, missing_ok=True)
+            status = self._write(item.key, status, chain([first], results), place)
+            status = replace(status, work_s=round(time.perf_counter() - began, 3))
+            self._data.finish(status, place)
+        return status
+
+    def run_part(self, item: Item, part: Part) -> Status:
+        """Work on a part of a video; its rows are at `part.place` in the data set's `_work`, for `split.join`."""
+        began = time.perf_counter()
+        status = Status(item.shown, item.key, "done", size=item.size, stamp=item.stamp)
+        source = VideoFile(item.uri)
+
+        def frames() -> Iterator[Frame]:
+            for frame in source:
+                if part.end is not None and frame.index >= part.end:
+                    return
+                if frame.index >= part.begin:
+                    yield frame
+
+        results = self._open().stream(frames())
+        status = self._write(f"{item.key}.{part.begin}", status, results, self._data.work / part.place(item.key))
+        return replace(status, work_s=round(time.perf_counter() - began, 3))
+
+    def _open(self) -> Detector:
+        if self._detector is None:
+            self._detector = Detector(self._options)
+        return self._detector
+
+    def _results(self, path: Path) -> Iterator[FrameResult]:
+        if source_kind(path) == "image":
+            yield self._open().detect(read_image(path))
+        else:
+            yield from self._open().detect_video(path)
+
+    def _write(self, name: str, status: Status, results: Iterator[FrameResult], place: Path) -> Status:
+        """The rows of `results` to the Parquet file `place`; the status with its counts."""
+        names = self._open().au_names
+        schema = schema_of(names, {**self._facts, "uri": status.uri})
+        rows = Rows(schema, names)
+        ids: set[int] = set()
+        frames = with_face = count = 0
+        first_s = last_s = next_s = 0.0
+        problem = ""
+        told = self._data.work / f"{name}.frames"
+        try:
+            with arrow().parquet.ParquetWriter(place, schema, compression="zstd") as writer:
+                try:
+                    for result in results:
+                        first_s = result.timestamp_s if not frames else first_s
+                        last_s = result.timestamp_s
+                        frames += 1
+                        with_face += bool(result.faces)
+                        count += len(result.faces)
+                        ids.update(face.id for face in result.faces)
+                        rows.add(result)
+                        if len(rows) >= ROW_GROUP:
+                            writer.write_table(rows.take())
+                        if time.monotonic() >= next_s:
+                            next_s = time.monotonic() + TOLD_S
+                            told.write_text(str(frames), encoding="utf-8")
+                except SourceLost as error:
+                    problem = without_credentials(str(error))
+                writer.write_table(rows.take())
+        except OSError as error:
+            place.unlink(missing_ok=True)
+            raise lost("data set", self._data.root, error) from error
+        finally:
+            told.unlink(missing_ok=True)
+        return replace(
+            status,
+            state="broken" if problem else "done",
+            problem=problem,
+            frames=frames,
+            frames_with_face=with_face,
+            rows=count,
+            faces=len(ids),
+            duration_s=round(last_s - first_s, 3),
+        )
+
+    def close(self) -> None:
+        """Give the engine back."""
+        if self._detector is not None:
+            self._detector.close()
+            self._detector = None
+
+
+class _Fetched:
+    """A file's path on this machine; what comes from elsewhere is copied for as long as the block lasts."""
+
+    def __init__(self, item: Item, folder: Path) -> None:
+        self._item, self._folder = item, folder
+        self._copy: Path | None = None
+
+    def __enter__(self) -> Path:
+        item = self._item
+        if not is_address(item.uri):
+            return Path(item.uri)
+        system, path = file_system(item.uri)
+        suffix = Path(path).suffix
+        number, name = tempfile.mkstemp(suffix, f"{item.key}.", self._folder)
+        os.close(number)
+        self._copy = Path(name)
+        try:
+            system.get_file(path, name)
+        except BaseException as error:
+            self._copy.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno is not None and error.filename == name:
+                raise lost("data set", self._folder, error) from error
+            if isinstance(error, (OSError, ValueError)) and not isinstance(error, AUNetError):
+                raise InvalidInput(f"{item.shown} cannot be fetched: {without_credentials(str(error))}") from error
+            raise
+        return self._copy
+
+    def __exit__(self, *_: object) -> None:
+        if self._copy is not None:
+            with suppress(OSError):
+                self._copy.unlink()

@@ -1,0 +1,102 @@
+"""A long video in parts has the rows of the whole one."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aunet_sdk import DetectorOptions
+from aunet_sdk.jobs import split
+from aunet_sdk.jobs.dataset import DataSet
+from aunet_sdk.jobs.items import expand
+from aunet_sdk.jobs.split import OVERLAP_S, Part, change_over, join, parts_of
+from aunet_sdk.jobs.worker import Worker
+from aunet_sdk.sources import VideoFile
+
+pq = pytest.importorskip("pyarrow.parquet")
+pa = pytest.importorskip("pyarrow")
+
+
+@given(st.integers(0, 200_000), st.floats(1, 120), st.floats(1, 4000))
+def test_parts_cover_every_frame_and_overlap(count: int, fps: float, seconds: float) -> None:
+    parts = parts_of(count, fps, seconds)
+    assert parts[0].begin == 0 and parts[-1].end is None and parts[-1].next is None
+    for part, after in pairwise(parts):
+        assert part.next == after.begin and part.end is not None
+        assert part.end - after.begin == round(OVERLAP_S * fps) and after.begin > part.begin
+    assert parts[0].with_next(parts[-1]) == Part(0, None, None)
+
+
+def _table(first: int, last: int, ids: dict[int, int], wrong_until: int = 0) -> pa.Table:
+    """Two faces in every frame; those below `wrong_until` are somewhere else."""
+    rows = [(frame, face) for frame in range(first, last) for face in sorted(ids)]
+    wrong = np.array([frame < wrong_until for frame, _ in rows])
+    x = np.array([100.0 * face for _, face in rows]) + 5 * wrong
+    columns = {
+        "frame": np.array([frame for frame, _ in rows], np.int32),
+        "timestamp_s": np.array([frame / 25 for frame, _ in rows]),
+        "face_id": np.array([ids[face] for _, face in rows], np.int32),
+        **{name: x for name in ("x", "y", "width", "height")},
+        "AU1": np.array([(frame * face % 7) / 7 for frame, face in rows]),
+    }
+    return pa.table(columns)
+
+
+def test_rows_change_over_where_both_agree_for_a_second_and_ids_go_on() -> None:
+    whole = _table(0, 200, {1: 4, 2: 9})
+    earlier, later = whole.slice(0, 2 * 150), _table(100, 200, {1: 2, 2: 1}, wrong_until=110)
+    at = change_over(earlier, later, 100, ["AU1"])
+    assert at == 110
+    joined = join([earlier, later], [at])
+    assert joined.equals(whole)
+    assert change_over(earlier, _table(100, 200, {1: 2, 2: 1}, wrong_until=140), 100, ["AU1"]) is None, "too short"
+    assert change_over(earlier, _table(100, 200, {1: 2}), 100, ["AU1"]) is None, "a face is missing"
+
+
+def test_somebody_new_in_a_later_part_has_a_new_id() -> None:
+    earlier, later = _table(0, 150, {1: 1}), _table(100, 200, {1: 1})
+    extra = _table(160, 200, {1: 1, 3: 2})
+    later = pa.concat_tables([later.slice(0, 60), extra])
+    joined = join([earlier, later], [105])
+    assert sorted(set(joined.column("face_id").to_pylist())) == [1, 2]
+    assert joined.num_rows == 160 + 80
+
+
+def test_the_sample_in_parts_is_the_sample(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split, "OVERLAP_S", 3.0)
+    (item,) = expand([str(repository / "examples" / "sample.mp4")])
+    data = DataSet(tmp_path / "out")
+    data.begin({}, resume=False)
+    worker = Worker(str(data.root), DetectorOptions(engine="onnxruntime", threads=1), {"model": "default"})
+    status = worker.run(item)
+    whole = pq.read_table(data.place_of(item.key), partitioning=None)
+    assert (status.state, status.frames, status.rows) == ("done", 350, whole.num_rows)
+    video = VideoFile(item.uri)
+    parts = parts_of(video.frame_count or 0, video.fps, 4)
+    video.close()
+    assert len(parts) == 2
+    tables = []
+    for part in parts:
+        worker.run_part(item, part)
+        tables.append(pq.read_table(data.work / part.place(item.key)))
+    worker.close()
+    names = [name for name in whole.schema.names if name.startswith("AU") and not name.endswith("_active")]
+    at = change_over(tables[0], tables[1], parts[1].begin, names)
+    assert at is not None and at > parts[1].begin, "both are the same stream from the start: nothing was tested"
+    joined = join(tables, [at])
+    assert joined.schema.names == whole.schema.names and joined.num_rows == whole.num_rows
+    for name in whole.schema.names:
+        if name == "score":  # of the finder, which looks at other frames
+            continue
+        one, other = whole.column(name), joined.column(name)
+        if name in names:
+            assert np.abs(one.to_numpy() - other.to_numpy()).max() < 1e-4
+        elif name in ("x", "y", "width", "height", "yaw_deg", "pitch_deg", "roll_deg"):
+            assert np.abs(one.to_numpy() - other.to_numpy()).max() < 0.01
+        else:
+            assert one.equals(other), name
