@@ -14,11 +14,11 @@ __version__ = "0.1.0"
 _HOME = {
     "Detector": "detector",
     "DetectorOptions": "options",
-    "Context": "results",
-    "Face": "results",
+    "Context": "face",
+    "Face": "face",
     "Frame": "sources.base",
     "FrameResult": "results",
-    "HeadPose": "results",
+    "HeadPose": "face",
     "AUNetError": "errors",
     "BackendUnavailable": "errors",
     "BundleMismatch": "errors",
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
         OutputLost,
         SourceLost,
     )
+    from .face import Context, Face, HeadPose
     from .options import DetectorOptions
-    from .results import Context, Face, FrameResult, HeadPose
+    from .results import FrameResult
     from .sources.base import Frame
 
 __all__ = [

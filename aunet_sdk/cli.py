@@ -78,6 +78,13 @@ PlotPath = Annotated[Path | None, _output("--plot", help="Timeline of the AUs (.
 TruthPath = Annotated[
     Path | None, _output("--truth", help="Known AU track (.csv with timestamp_s and AU..) to draw into the plot.")
 ]
+EventsPath = Annotated[
+    Path | None,
+    _output("--events", help="Onset, apex and offset of every AU (.csv: a row per event; .jsonl), videos only."),
+]
+ValidityFlag = Annotated[
+    bool, _output("--validity", help="Add whether each AU can be seen, and why not, to the table.")
+]
 Landmarks = Annotated[bool, _output("--landmarks", help="Add the 68 points to the table.")]
 Quiet = Annotated[bool, _output("--quiet", help="No progress bar and no summary.")]
 AUs = Annotated[str | None, _choice("--au", metavar="1,2,12", help="Only these AUs.")]
@@ -123,6 +130,8 @@ def detect(
     video: VideoPath = None,
     plot: PlotPath = None,
     truth: TruthPath = None,
+    events: EventsPath = None,
+    validity: ValidityFlag = False,
     landmarks: Landmarks = False,
     quiet: Quiet = False,
     as_video: AsVideo = False,
@@ -154,7 +163,7 @@ def detect(
         from .facs import parse_aus
         from .options import DetectorOptions
 
-        outputs = (output or "the table", *(path for path in (video, plot, truth) if path is not None))
+        outputs = (output or "the table", *(path for path in (video, plot, truth, events) if path is not None))
         check_working_directory([*inputs, *outputs])
 
         options = DetectorOptions(
@@ -168,7 +177,7 @@ def detect(
             threads=threads,
             aus=parse_aus(au) if au is not None else None,
         )
-        wishes = Wishes(options, output, video, plot, truth, landmarks, as_video, fps)
+        wishes = Wishes(options, output, video, plot, truth, landmarks, as_video, fps, validity, events)
         code = run(make_plans(expand(inputs), wishes), quiet, debug)
     raise typer.Exit(int(code))
 

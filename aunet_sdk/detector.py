@@ -23,6 +23,7 @@ from .pipeline.crop_inference import FaceNetwork
 from .pipeline.emission import Emission, Selection
 from .pipeline.session import Session
 from .post.baseline import RestingFaces
+from .post.validity import AUValidity
 from .results import FrameResult
 from .sources import Frame, VideoFile, as_bgr, open_source
 from .stream import Stream, results_of
@@ -220,7 +221,8 @@ class Detector:
         emission = Emission(self._selection, resting)
         finder = self.finder if still is None else still
         side_px, scan = (STILL_LONGER_SIDE_PX, None) if still else (LONGER_SIDE_PX, RegionScan(options.min_face_px))
-        return Session(self._network, finder, tracker, look_ahead, emission, side_px, states, scan)
+        validity = AUValidity(self.bundle.min_confidence) if options.validity else None
+        return Session(self._network, finder, tracker, look_ahead, emission, side_px, states, scan, validity)
 
     def _check_open(self) -> None:
         if self._closed:

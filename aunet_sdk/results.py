@@ -1,186 +1,18 @@
-"""What the detector gives back: FrameResult, Face, HeadPose and Context. Frozen, checked on construction, NumPy
-alone."""
+"""What the detector gives back: FrameResult, with its faces (face.py). Frozen, checked on construction, NumPy alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from ._util.readonly import ReadOnlyDict
-from .errors import BackendUnavailable, InvalidInput
-from .facs import au_name
+from .errors import BackendUnavailable
+from .face import LANDMARK_COUNT, Context, Face, HeadPose
 
-LANDMARK_COUNT = 68
-
-
-class Context(str, Enum):
-    """Which neighbours in time an estimate has seen (the paper looks at t - T, t and t + T, section IV-C)."""
-
-    FULL = "full"
-    """the former and the later frame"""
-    PAST = "past"
-    """the former frame alone; the frame itself stands in for the later one"""
-    FUTURE = "future"
-    """the later frame alone"""
-    NONE = "none"
-    """neither: a single picture, or the very first frame of a face"""
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True)
-class HeadPose:
-    """Orientation of the head against the camera, in degrees.
-
-    yaw_deg > 0: the face turns to the image's right; pitch_deg > 0: up; roll_deg > 0: clockwise in the image.
-    """
-
-    yaw_deg: float
-    pitch_deg: float
-    roll_deg: float
-
-
-def _known(values: np.ndarray | None, i: int) -> float | None:
-    """One number; None for NaN."""
-    return None if values is None or np.isnan(values[i]) else float(values[i])
-
-
-def _array(name: str, value: object, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """`value` as a read-only array of this shape and dtype; raises InvalidInput."""
-    if isinstance(value, np.ndarray) and value.base is None and value.dtype == dtype and not value.flags.writeable:
-        array = value  # nobody can change it: shared, such as the thresholds of all faces
-    else:
-        array = np.array(value, dtype=dtype)
-    if array.shape != shape:
-        raise InvalidInput(f"{name}: expected an array of shape {shape}, got {array.shape}")
-    array.flags.writeable = False
-    return array
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """One face in one frame. All arrays are read-only copies.
-
-    Raises InvalidInput where an array has another shape, or where the AU names do not fit the probabilities.
-    """
-
-    id: int
-    """stable over the frames of one video or stream, from 1, never used again there"""
-    box: np.ndarray
-    """(4,) float32: x, y, width, height in pixels of the frame; may reach beyond its border"""
-    score: float
-    """0..1: is this a face and do the landmarks hold (see Detector)"""
-    landmarks: np.ndarray
-    """(68, 2) float32: x, y in pixels of the frame, pixel centres at integers, iBUG order"""
-    landmark_confidence: np.ndarray
-    """(68,) float32 in [0, 1]: the heatmaps' peaks"""
-    pose: HeadPose
-    au_names: tuple[str, ...]
-    """names of the n AUs in ascending order, such as ("AU1", "AU2")"""
-    probabilities: np.ndarray
-    """(n,) float32 in [0, 1]"""
-    active: np.ndarray
-    """(n,) bool: probability >= threshold"""
-    context: Context = Context.NONE
-    provisional: bool = False
-    """True: an early estimate without the later frame, a final one follows (look_ahead="both")"""
-    logits: np.ndarray | None = None
-    """(n,) float32: ln(p / (1 - p)) of the probabilities, not rounded by them; where None is given it is computed"""
-    thresholds: np.ndarray | None = None
-    """(n,) float32 in [0, 1]: from which probability on an AU is active; NaN where they are not known"""
-
-    def __post_init__(self) -> None:
-        names = tuple(self.au_names)
-        count = len(names)
-        if len(set(names)) != count:
-            raise InvalidInput(f"au_names: expected distinct names, got {names}")
-        try:
-            context = Context(str(getattr(self.context, "value", self.context)))
-        except ValueError:
-            raise InvalidInput(f"context: expected one of {[c.value for c in Context]}, got {self.context!r}") from None
-        for name, value in (
-            ("au_names", names),
-            ("box", _array("box", self.box, (4,), np.float32)),
-            ("landmarks", _array("landmarks", self.landmarks, (LANDMARK_COUNT, 2), np.float32)),
-            (
-                "landmark_confidence",
-                _array("landmark_confidence", self.landmark_confidence, (LANDMARK_COUNT,), np.float32),
-            ),
-            ("probabilities", _array("probabilities", self.probabilities, (count,), np.float32)),
-            ("active", _array("active", self.active, (count,), np.bool_)),
-            ("logits", _array("logits", self._known_logits(), (count,), np.float32)),
-            ("thresholds", _array("thresholds", self._known_thresholds(count), (count,), np.float32)),
-            ("context", context),
-            ("id", int(self.id)),
-            ("score", float(self.score)),
-            ("provisional", bool(self.provisional)),
-        ):
-            object.__setattr__(self, name, value)
-
-    def _known_logits(self) -> np.ndarray:
-        if self.logits is not None:
-            return self.logits
-        inside = np.clip(np.asarray(self.probabilities, np.float64), 1e-7, 1 - 1e-7)
-        return np.log(inside / (1 - inside))
-
-    def _known_thresholds(self, count: int) -> np.ndarray:
-        return np.full(count, np.nan) if self.thresholds is None else self.thresholds
-
-    def is_active(self, au: str | int) -> bool:
-        """Whether this AU is active, in any spelling: "AU12", "12" or 12. Raises InvalidInput for an AU that is not
-        among `au_names`."""
-        name = au_name(au)
-        if name not in self.au_names:
-            raise InvalidInput(f"au: expected one of {', '.join(self.au_names)}, got {name}")
-        return bool(self.active[self.au_names.index(name)])
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Of a pickle or a deep copy, whose arrays NumPy makes writeable."""
-        for name, value in state.items():
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False
-            object.__setattr__(self, name, value)
-
-    def to_dict(self) -> dict[str, Any]:
-        """See `FrameResult.to_dict`."""
-        return {
-            "id": self.id,
-            "box": self.box.tolist(),
-            "score": self.score,
-            "landmarks": self.landmarks.tolist(),
-            "landmark_confidence": self.landmark_confidence.tolist(),
-            "pose": {
-                "yaw_deg": float(self.pose.yaw_deg),
-                "pitch_deg": float(self.pose.pitch_deg),
-                "roll_deg": float(self.pose.roll_deg),
-            },
-            "aus": {
-                name: {
-                    "probability": float(self.probabilities[i]),
-                    "logit": _known(self.logits, i),
-                    "threshold": _known(self.thresholds, i),
-                    "active": bool(self.active[i]),
-                }
-                for i, name in enumerate(self.au_names)
-            },
-            "context": str(self.context),
-            "provisional": self.provisional,
-        }
-
-    @property
-    def au(self) -> Mapping[str, float]:
-        """Probability by AU name: `face.au["AU12"]`."""
-        return ReadOnlyDict({name: float(p) for name, p in zip(self.au_names, self.probabilities, strict=True)})
-
-    @property
-    def active_aus(self) -> tuple[str, ...]:
-        """Names of the active AUs, ascending."""
-        return tuple(name for name, on in zip(self.au_names, self.active, strict=True) if on)
+__all__ = ["LANDMARK_COUNT", "Context", "Face", "FrameResult", "HeadPose"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +74,7 @@ class FrameResult:
         """Everything as dicts, lists, strings and numbers, ready for JSON; a number that is not known (NaN) is None.
 
         The keys are the names of the fields; those of `aus` in a face are the AUs, each with `probability`, `logit`,
-        `threshold` and `active`.
+        `threshold`, `active`, `valid` and `why_not`.
         """
         return {
             "index": int(self.index),

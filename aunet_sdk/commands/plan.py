@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import InvalidInput
 from ..options import DetectorOptions
+from ..sinks.events import check_events
 from ..sinks.images import IMAGE_EXTENSIONS
 from ..sources import FOLDER_FPS, source_kind
 from .inputs import distinct_names
@@ -28,6 +29,8 @@ class Wishes:
     landmarks: bool = False
     as_video: bool = False
     fps: float | None = None
+    validity: bool = False
+    events: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Plan:
     """annotated video, image or folder, as the kind asks"""
     plot: Path | None
     wishes: Wishes
+    events: Path | None = None
+    """table (.csv) or messages (.jsonl), of videos alone"""
     problem: InvalidInput | None = None
     """why this input cannot be worked on, where others can"""
 
@@ -67,7 +72,7 @@ class Plan:
 
     @property
     def outputs(self) -> list[Path]:
-        return [path for path in (self.table, self.record, self.video, self.plot) if path is not None]
+        return [path for path in (self.table, self.record, self.video, self.plot, self.events) if path is not None]
 
 
 def make_plans(inputs: Sequence[Path], wishes: Wishes) -> list[Plan]:
@@ -93,10 +98,13 @@ def make_plans(inputs: Sequence[Path], wishes: Wishes) -> list[Plan]:
         except InvalidInput as error:
             if not several:
                 raise
-            plans.append(Plan(path, "video", Path(f"{name}.csv"), None, None, wishes, error))
-    if wishes.plot is not None and not any(plan.timed for plan in plans):
-        kinds = {"image": "an image", "folder": "a folder"}
-        raise InvalidInput(f"--plot: expected a video, got {kinds[plans[0].kind]}")
+            plans.append(Plan(path, "video", Path(f"{name}.csv"), None, None, wishes, problem=error))
+    for option, wanted in (("--plot", wishes.plot), ("--events", wishes.events)):
+        if wanted is not None and not any(plan.timed for plan in plans):
+            kinds = {"image": "an image", "folder": "a folder"}
+            raise InvalidInput(f"{option}: expected a video, got {kinds[plans[0].kind]}")
+    if wishes.events is not None and not several:
+        check_events(wishes.events)
     _check_places([plan for plan in plans if plan.problem is None], wishes)
     return plans
 
@@ -117,7 +125,10 @@ def _plan(path: Path, name: str, wishes: Wishes, several: bool) -> Plan:
         video /= name + {"folder": "", "image": suffix}.get(kind, ".mp4")
     if several and plot is not None:
         plot = plot / f"{name}.png" if kind in ("video", "sequence") else None
-    plan = Plan(path, kind, table, video, plot, wishes)
+    events = wishes.events
+    if several and events is not None:
+        events = events / f"{name}.events.csv" if kind in ("video", "sequence") else None
+    plan = Plan(path, kind, table, video, plot, wishes, events)
     _check_record(plan.record)
     return plan
 
@@ -148,7 +159,12 @@ def _check_record(path: Path) -> None:
 def _check_folders(wishes: Wishes, count: int) -> None:
     if wishes.truth is not None:
         raise InvalidInput(f"--truth: expected one input, got {count}")
-    for option, path in (("-o", wishes.table), ("--video", wishes.video), ("--plot", wishes.plot)):
+    for option, path in (
+        ("-o", wishes.table),
+        ("--video", wishes.video),
+        ("--plot", wishes.plot),
+        ("--events", wishes.events),
+    ):
         if path is not None and not path.is_dir() and (path.exists() or path.suffix):
             raise InvalidInput(f"{option}: expected a folder for the outputs of {count} inputs, got the file {path}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AUNetError, InvalidInput, OutputLost
+from ..post.events import AUEvent, EventTracker
 from ..sinks import CsvSink, ImageSink, Sink, VideoSink
+from ..sinks.events import EventLines, EventTable, open_events
 from ..sources import Frame, ImageFile, ImageFolder, VideoFile, open_path
 from ..view import draw
 from ..view.timeline import Truth, check_plot, read_tracks, timeline
@@ -45,6 +47,8 @@ class Work:
         self._written: list[str] = []
         self._pictures: VideoSink | ImageSink | None = None
         self._drawable = True
+        self._tracker = EventTracker()
+        self._events: EventTable | EventLines | None = None
 
     def run(self, quiet: bool, debug: bool) -> Exit:
         """Raises AUNetError before the first frame where the input, an output or the model cannot be used: nothing of
@@ -64,6 +68,7 @@ class Work:
                     self._table.put(result, None, file if plan.with_file else None)
                     if result.provisional:
                         continue
+                    self._tell_events(self._tracker.update(result) if self._events is not None else ())
                     self._draw(result, image, file)
                     self._tally.add(result, None if plan.timed else file)
                     speed = self._tally.frames / (time.perf_counter() - start_s)
@@ -75,6 +80,7 @@ class Work:
             self._wall_s = time.perf_counter() - start_s
             self._end(self._table)
             self._written.append(f"{plan.table} ({self._table.rows} rows)")
+            self._end_events()
             self._end_pictures()
             self._plot()
         if self.problems and self._code is Exit.OK:
@@ -113,7 +119,7 @@ class Work:
         """The table is the last one: what cannot be used shall not cost that of an earlier run."""
         plan = self.plan
         if self._make_folders:
-            for path in (plan.table, plan.plot, plan.video):
+            for path in (plan.table, plan.plot, plan.video, plan.events):
                 if path is not None:
                     _make_folder(path.parent)
         if plan.plot is not None:
@@ -124,6 +130,8 @@ class Work:
             else:
                 self._pictures = ImageSink(plan.video, folder=plan.kind == "folder")
             stack.enter_context(self._pictures)
+        if plan.events is not None:
+            self._events = stack.enter_context(open_events(plan.events))
         detector, wishes = self._detector, plan.wishes
         self._table = stack.enter_context(
             CsvSink(
@@ -132,6 +140,7 @@ class Work:
                 wishes.landmarks,
                 plan.with_file,
                 provisional=wishes.options.look_ahead == "both" and plan.timed,
+                validity=wishes.validity,
             )
         )
         outputs: dict[str, Any] = {"table": str(plan.table)}
@@ -139,6 +148,8 @@ class Work:
             outputs["video"] = str(plan.video)
         if plan.plot is not None:
             outputs["plot"] = str(plan.plot)
+        if plan.events is not None:
+            outputs["events"] = str(plan.events)
         if isinstance(self._pictures, VideoSink):
             outputs["video_codec"] = self._pictures.codec
         height, width = first.image.shape[:2]
@@ -168,6 +179,8 @@ class Work:
                 yield result, *waiting.get(result.index, (None, None))
             else:
                 yield result, *waiting.pop(result.index, (None, None))
+                for index in [index for index in waiting if index < result.index]:
+                    del waiting[index]  # a frame that was passed over has no result
 
     def _draw(self, result: FrameResult, image: np.ndarray | None, file: str | None) -> None:
         """The annotated picture. Where its output is lost, the table goes on without it."""
@@ -177,6 +190,23 @@ class Work:
             except OutputLost as error:
                 self._drawable = False
                 self._broken(error)
+
+    def _tell_events(self, events: Sequence[AUEvent]) -> None:
+        """Where their output is lost, the table goes on without it."""
+        try:
+            for event in events:
+                if self._events is not None:
+                    self._events.event(event)
+        except OutputLost as error:
+            self._events = None
+            self._broken(error)
+
+    def _end_events(self) -> None:
+        if self._events is not None:
+            self._tell_events(self._tracker.flush())
+        if self._events is not None and self._end(self._events):
+            unit = "events" if isinstance(self._events, EventTable) else "lines"
+            self._written.append(f"{self.plan.events} ({self._events.lines} {unit})")
 
     def _broken(self, error: BaseException) -> None:
         code = code_of(error)

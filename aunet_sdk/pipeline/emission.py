@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..post.baseline import RestingFaces
+from ..post.validity import region_of
 from ..results import Face, FrameResult
 from .decisions import Ask
 from .records import Answer, FrameRecord
@@ -37,6 +38,7 @@ class Emission:
     def __init__(self, selection: Selection, resting: RestingFaces | None = None) -> None:
         self._selection = selection
         self._resting = resting
+        self._regions = [region_of(name) for name in selection.names]
 
     def final(self, record: FrameRecord, asks: Sequence[Ask]) -> FrameResult:
         """Of a frame that was due. A face whose state is gone has its early answer, or is left out."""
@@ -84,4 +86,5 @@ class Emission:
             provisional=provisional,
             logits=logits,
             thresholds=self._selection.thresholds,
+            reasons=None if record.hidden is None else tuple(record.hidden[region] for region in self._regions),
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..engines.base import Slot
+from ..post.validity import Reason, Region
 from ..results import Context, HeadPose
 
 
@@ -31,6 +32,8 @@ class FaceRecord:
     landmarks: np.ndarray
     confidences: np.ndarray
     pose: HeadPose
+    hidden: Mapping[Region, Reason | None] | None = None
+    """why the AUs of each region cannot be seen; None: nobody looked"""
     early: Answer | None = None
     """without the later frame, where that was asked for"""
 

@@ -13,6 +13,7 @@ from ..faces.scan import RegionScan
 from ..faces.tracker import Tracker
 from ..geometry.pose import head_pose
 from ..options import LookAhead
+from ..post.validity import AUValidity
 from ..results import FrameResult
 from .crop_inference import FaceNetwork
 from .decisions import DecisionScheduler
@@ -34,6 +35,7 @@ class Session:
         emission: makes the results.
         longer_side_px: for the finder's look at the whole frame.
         scan: whose turn it is of the regions that are searched for small faces; None: none of them is.
+        validity: says which AUs can be seen, a fresh one; None: nobody looks.
         states: the engine's, of an earlier session that is over, to be used again; None: new ones with the first face.
     """
 
@@ -47,6 +49,7 @@ class Session:
         longer_side_px: int = LONGER_SIDE_PX,
         states: StreamStates | None = None,
         scan: RegionScan | None = None,
+        validity: AUValidity | None = None,
     ) -> None:
         self.tracker = tracker
         self.details_ms: Mapping[str, float] = {}
@@ -57,6 +60,7 @@ class Session:
         self._faces = FaceStep(network, finder, tracker, longer_side_px, scan)
         self._decisions = DecisionScheduler(network.engine, look_ahead)
         self._emission = emission
+        self._validity = validity
 
     @property
     def kept(self) -> int:
@@ -93,7 +97,7 @@ class Session:
             views = self._faces.infer(frame, matrices, turn, states)
             turn.finish({view.track.id: view.seen.slot for view in views}, states)
             with timer.stage("points"):
-                record.faces = {view.track.id: self._record(view, timestamp_s) for view in views}
+                record.faces = {view.track.id: self._record(view, image, timestamp_s) for view in views}
             record.latency_ms = timer.stop()
             with timer.stage("buffer"):
                 results = [self._emission.final(due.item, asks) for due, asks in zip(turn.late, turn.asks, strict=True)]
@@ -125,8 +129,7 @@ class Session:
     def _undone_on_error(self) -> Iterator[None]:
         """Whatever is raised inside, also by the keyboard, leaves frames, tracks and counts as they were."""
         undo: list[Callable[[], None]] = [self._decisions.snapshot(), self.tracker.snapshot()]
-        if self._scan is not None:
-            undo.append(self._scan.snapshot())
+        undo += [each.snapshot() for each in (self._scan, self._validity) if each is not None]
         try:
             yield
         except BaseException:
@@ -139,8 +142,12 @@ class Session:
             self.states = self._network.engine.open_states()
         return self.states
 
-    def _record(self, view: View, now_s: float) -> FaceRecord:
+    def _record(self, view: View, image: np.ndarray, now_s: float) -> FaceRecord:
         track, seen = view.track, view.seen
         pose = head_pose(seen.landmarks, self._network.bundle.points3d)
+        hidden = None
+        if self._validity is not None:
+            size = image.shape[1], image.shape[0]
+            hidden = self._validity.reasons(track.id, seen.landmarks, seen.confidences, pose, size, now_s, image)
         score = track.score(now_s)
-        return FaceRecord(seen.slot, track.box, score, seen.landmarks, seen.confidences, pose, view.early)
+        return FaceRecord(seen.slot, track.box, score, seen.landmarks, seen.confidences, pose, hidden, view.early)

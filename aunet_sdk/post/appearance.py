@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InvalidInput
 
-__all__ = ["Appearance", "appearance_of", "lip_tint"]
+__all__ = ["Appearance", "appearance_of", "eyes_px", "lip_tint"]
 
 EYES_PX = 32.0
 """Larger faces are reduced to this distance of the eyes before they are looked at."""
@@ -44,11 +44,11 @@ def appearance_of(image: np.ndarray, landmarks: np.ndarray) -> Appearance | None
         return None
     patch, _ = found
     grey = patch if patch.ndim == 2 else cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY)
-    bright_share = float((grey >= 250).mean())
-    grey = _reduced(grey, min(1.0, EYES_PX / max(_eyes_px(points), 1e-6)))
-    grey = grey.astype(np.float32)
-    fine = np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1.0)).mean()
-    return Appearance(float(grey.mean()), bright_share, float(fine / (grey.std() + 1.0)))
+    bright_share = cv2.countNonZero(cv2.inRange(grey, 250, 255)) / grey.size
+    grey = _reduced(grey, min(1.0, EYES_PX / max(eyes_px(points), 1e-6))).astype(np.float32)
+    fine = cv2.mean(cv2.absdiff(grey, cv2.GaussianBlur(grey, (0, 0), 1.0)))[0]
+    mean, deviation = cv2.meanStdDev(grey)
+    return Appearance(float(mean[0, 0]), bright_share, float(fine / (deviation[0, 0] + 1.0)))
 
 
 def lip_tint(image: np.ndarray, landmarks: np.ndarray) -> float | None:
@@ -68,13 +68,13 @@ def lip_tint(image: np.ndarray, landmarks: np.ndarray) -> float | None:
     if found is None:
         return None
     patch, origin = found
-    scale = min(1.0, 2 * EYES_PX / max(_eyes_px(points), 1e-6))
+    scale = min(1.0, 2 * EYES_PX / max(eyes_px(points), 1e-6))
     small = _reduced(patch, scale)
     place = (lips - origin) * (np.array(small.shape[1::-1]) / patch.shape[1::-1])
     mouth, gap = np.zeros(small.shape[:2], np.uint8), np.zeros(small.shape[:2], np.uint8)
     cv2.fillPoly(mouth, [np.round(place[:12]).astype(np.int32)], 1)
     cv2.fillPoly(gap, [np.round(place[12:]).astype(np.int32)], 1)
-    step = max(1, round(0.05 * _eyes_px(points) * scale))
+    step = max(1, round(0.05 * eyes_px(points) * scale))
     near, far = (cv2.dilate(mouth, np.ones((2 * k + 1, 2 * k + 1), np.uint8)) for k in (step, 3 * step))
     red = cv2.cvtColor(small, cv2.COLOR_BGR2LAB)[..., 1].astype(np.float32)
     skin, lip = (far == 1) & (near == 0), (mouth == 1) & (gap == 0)
@@ -89,19 +89,25 @@ def _has_colour(patch: np.ndarray) -> bool:
     return bool(spread.mean() >= 3)
 
 
-def _eyes_px(points: np.ndarray) -> float:
-    return math.dist(points[36:42].mean(0), points[42:48].mean(0))
+def eyes_px(points: np.ndarray) -> float:
+    """Distance of the eyes' centres of landmarks (68, 2), in their own unit."""
+    right, left = np.add.reduce(points[36:48].reshape(2, 6, 2), axis=1).tolist()
+    return math.dist(right, left) / 6
 
 
 def _patch(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """The part of the image that bounds these points, and its first pixel (x, y). None below 4x4 px."""
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise InvalidInput(f"image: expected uint8 (H, W, 3) BGR or (H, W), got {image.dtype} {image.shape}")
-    low = np.maximum(np.floor(points.min(0)), 0).astype(int)
-    high = np.minimum(np.ceil(points.max(0)) + 1, image.shape[1::-1]).astype(int)
-    if (high - low).min() < 4:
+    height, width = image.shape[:2]
+    low, high = np.minimum.reduce(points).tolist(), np.maximum.reduce(points).tolist()
+    if not all(map(math.isfinite, (*low, *high))):
         return None
-    return image[low[1] : high[1], low[0] : high[0]], low
+    x0, y0 = max(math.floor(low[0]), 0), max(math.floor(low[1]), 0)
+    x1, y1 = min(math.ceil(high[0]) + 1, width), min(math.ceil(high[1]) + 1, height)
+    if min(x1 - x0, y1 - y0) < 4:
+        return None
+    return image[y0:y1, x0:x1], np.array([x0, y0])
 
 
 def _reduced(patch: np.ndarray, scale: float) -> np.ndarray:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from numbers import Real
+from typing import Any
 
 from ..errors import InvalidInput
 from ..facs import au_name, parse_au
 from ..results import FrameResult
 from .order import later_s
 
-__all__ = ["AUEvent", "EventTracker", "Phase", "RunningEvent"]
+__all__ = ["AUEvent", "EventTracker", "Phase", "RunningEvent", "events"]
 
 _ROUNDING_S = 1e-6
 """Differences of times that are equal but for this much count as equal."""
@@ -93,9 +94,8 @@ class EventTracker:
     """Turns final results into events, for any number of people.
 
     Args:
-        thresholds: the probability at which an event begins, one number for all AUs or some by AU name (the others
-            then have 0.5). For a model whose thresholds are not 0.5, give `dict(zip(detector.au_names,
-            detector.bundle.thresholds))`.
+        thresholds: the probability at which an event begins, one number for all AUs or some by AU name. Where none is
+            given it is that of the results (`Face.thresholds`, hence the detector's), or 0.5 where they have none.
         release: how far the probability has to fall below the threshold for the event to end, as a share of the
             threshold, from 0 to 1. With 0.3 and a threshold of 0.5 the lower level is 0.35.
         min_duration_s: an AU that falls below its lower level earlier than this after its onset has no event.
@@ -112,7 +112,7 @@ class EventTracker:
 
     def __init__(
         self,
-        thresholds: float | Mapping[str, float] = 0.5,
+        thresholds: float | Mapping[str, float] | None = None,
         *,
         release: float = 0.3,
         min_duration_s: float = 0.2,
@@ -120,12 +120,12 @@ class EventTracker:
         max_gap_s: float = 0.5,
         on_event: Callable[[AUEvent], object] | None = None,
     ) -> None:
+        self._threshold: float | None = None
+        self._thresholds: dict[str, float] = {}
         if isinstance(thresholds, Mapping):
-            self._threshold = 0.5
             self._thresholds = {au_name(k): _number(f"thresholds[{k!r}]", v, 1) for k, v in thresholds.items()}
-        else:
+        elif thresholds is not None:
             self._threshold = _number("thresholds", thresholds, 1)
-            self._thresholds = {}
         self._keep = 1 - _number("release", release, 1)
         self._min_duration_s = _number("min_duration_s", min_duration_s, 60) - _ROUNDING_S
         self._min_pause_s = _number("min_pause_s", min_pause_s, 60) - _ROUNDING_S
@@ -151,8 +151,8 @@ class EventTracker:
     def update(self, result: FrameResult, valid: Mapping[int, Mapping[str, bool]] | None = None) -> list[AUEvent]:
         """Takes in the next result and returns the events that are certain now. A provisional result changes nothing.
 
-        `valid`: by face id and AU name, whether the AU can be seen in this frame (`aunet_sdk.post.validity`). An AU
-        that is not named there is taken for valid.
+        `valid`: by face id and AU name, whether the AU can be seen in this frame; None: as `Face.valid` says. An AU of
+        which nobody says so is taken for valid.
 
         Raises InvalidInput where the time does not grow; call `flush` between two streams.
         """
@@ -162,10 +162,11 @@ class EventTracker:
         events: list[AUEvent] = []
         for face in result.faces:
             courses = self._people.setdefault(face.id, {})
-            seen = valid.get(face.id, {}) if valid is not None else {}
-            for au, value in zip(face.au_names, face.probabilities.tolist(), strict=True):
-                if value == value and seen.get(au, True):
-                    events += self._see(face.id, courses, au, value)
+            seen = face.valid if valid is None else valid.get(face.id, {})
+            thresholds = face.thresholds if face.thresholds is not None else face.probabilities * math.nan
+            for au, value, own in zip(face.au_names, face.probabilities.tolist(), thresholds.tolist(), strict=True):
+                if value == value and seen.get(au) is not False:
+                    events += self._see(face.id, courses, au, value, self._threshold_of(au, own))
         for face_id in list(self._people):
             courses = self._people[face_id]
             for au in list(courses):
@@ -190,19 +191,30 @@ class EventTracker:
     def events(self, results: Iterable[FrameResult]) -> Iterator[AUEvent]:
         """The events of a whole stream as they become certain, `flush` at its end included.
 
-        Where `results` raises, the events that still run are reported first, and then the error.
+        Where `results` raises, Ctrl-C included, the events that still run are reported first, and then the error.
         """
-        try:
-            for result in results:
-                yield from self.update(result)
-        except Exception:
-            yield from self.flush()
-            raise
+        error: BaseException | None = None
+        coming = iter(results)
+        while True:
+            try:
+                result = next(coming, None)
+            except BaseException as caught:
+                error, result = caught, None
+            if result is None:
+                break
+            yield from self.update(result)
         yield from self.flush()
+        if error is not None:
+            raise error
 
-    def _see(self, face_id: int, courses: dict[str, _Course], au: str, value: float) -> list[AUEvent]:
+    def _threshold_of(self, au: str, own: float) -> float:
+        """own: the face's, or NaN."""
+        given = self._thresholds.get(au, self._threshold)
+        return given if given is not None else own if own == own else 0.5
+
+    def _see(self, face_id: int, courses: dict[str, _Course], au: str, value: float, threshold: float) -> list[AUEvent]:
         """One probability of one AU at the present time."""
-        now_s, threshold = self._now_s, self._thresholds.get(au, self._threshold)
+        now_s = self._now_s
         events = self._lose(face_id, courses, au)
         course = courses.get(au)
         if course is None:
@@ -238,6 +250,14 @@ class EventTracker:
             for event in events:
                 self._on_event(event)
         return events
+
+
+def events(results: Iterable[FrameResult], **options: Any) -> Iterator[AUEvent]:
+    """The events of a stream of results, such as `detector.detect_video("clip.mp4")`, as they become certain.
+
+    `options`: those of EventTracker. Raises InvalidInput at once for a wrong one.
+    """
+    return EventTracker(**options).events(results)
 
 
 def _end(face_id: int, au: str, course: _Course) -> list[AUEvent]:

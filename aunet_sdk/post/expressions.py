@@ -22,19 +22,20 @@ from ..results import Face
 __all__ = ["expression_scores"]
 
 
-def expression_scores(face: Face, valid: Mapping[str, bool] | None = None) -> dict[str, float | None]:
+def expression_scores(face: Face, valid: Mapping[str, bool | None] | None = None) -> dict[str, float | None]:
     """How far a face shows each expression of Table II, 0 to 1, in the table's order: happiness, anger, fear, sadness,
     surprise, disgust.
 
     An expression has several combinations of AUs. A combination counts as much as the weakest of its AUs, an expression
     as much as its strongest combination. None: no combination of it can be seen, as the model has not all of its AUs,
-    their probability is NaN, or `valid` (by AU name) says no. Several expressions may be high at once: the table's
-    sadness holds AU1 alone, which fear and surprise have, too.
+    their probability is NaN, or `valid` says no (by AU name; where it is not given, `Face.valid`). Several expressions
+    may be high at once: the table's sadness holds AU1 alone, which fear and surprise have, too.
 
     The scores are no probabilities that were ever measured against coded expressions. Read the note at the head of this
     module first.
     """
-    seen = {au: p for au, p in face.au.items() if p == p and (valid is None or valid.get(au, True))}
+    known = face.valid if valid is None else valid
+    seen = {au: p for au, p in face.au.items() if p == p and known.get(au) is not False}
     scores: dict[str, float | None] = {}
     for name, combinations in EXPRESSIONS.items():
         shown = [

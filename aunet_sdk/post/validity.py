@@ -8,16 +8,17 @@ in the paper that this project follows, whose figure 7 shows such failures.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 import numpy as np
 
 from ..errors import InvalidInput
 from ..facs import parse_au
-from ..results import Face
-from .appearance import appearance_of, lip_tint
+from ..results import Face, HeadPose
+from .appearance import appearance_of, eyes_px, lip_tint
 
 __all__ = ["AUValidity", "Reason", "Region", "Validity", "region_of"]
 
@@ -82,9 +83,15 @@ LEAST_BRIGHTNESS, MOST_BRIGHT_SHARE, LEAST_SHARPNESS = 20.0, 0.5, 0.06
 """Limits of `Appearance`."""
 
 _REGIONS = tuple(Region)
+_MOUTH = _REGIONS.index(Region.MOUTH)
 _BROWS, _EYES, _NOSE = (1, 2, 3, 4), (5, 6, 7, *range(41, 47)), (9, 11, 38, 39)
+_MEANS = np.zeros((68, len(_REGIONS)))
+"""confidences (68,) @ _MEANS: the mean of each region"""
+for _column, _region in enumerate(_REGIONS):
+    _MEANS[list(LANDMARKS[_region]), _column] = 1 / len(LANDMARKS[_region])
 
 
+@lru_cache(maxsize=256)
 def region_of(au: str | int) -> Region:
     """The region in which an AU shows, after Table I; for numbers that it does not have, after FACS."""
     number = parse_au(au)
@@ -103,11 +110,17 @@ class Validity:
     """None where it is valid"""
 
 
-@dataclass(eq=False)
+VALID = Validity(True)
+_HIDDEN = {reason: Validity(False, reason) for reason in Reason}
+
+
+@dataclass(frozen=True, slots=True)
 class _Person:
     seen_s: float
     levels: np.ndarray
-    """(5,) smoothed over time: the mean confidences of the regions, and the tint of the lips or NaN"""
+    """(4,) smoothed over time: the mean confidences of the regions"""
+    tint: float | None = None
+    """of the lips, smoothed, while the confidence of the mouth leaves a doubt"""
 
 
 class AUValidity:
@@ -149,65 +162,101 @@ class AUValidity:
 
         Raises InvalidInput.
         """
-        *levels, tint = self._levels(face, float(timestamp_s), image).tolist()
-        whole_face = self._whole_face(face, image)
-        points = face.landmarks
-        outside: np.ndarray = np.any((points < -0.5) | (points >= np.array(size) - 0.5), axis=1)
+        reasons = self.reasons(face.id, face.landmarks, face.landmark_confidence, face.pose, size, timestamp_s, image)
+        found = {au: reasons[region_of(au)] for au in face.au_names}
+        return {au: VALID if reason is None else _HIDDEN[reason] for au, reason in found.items()}
+
+    def reasons(
+        self,
+        face_id: int,
+        landmarks: np.ndarray,
+        confidences: np.ndarray,
+        pose: HeadPose,
+        size: tuple[int, int],
+        timestamp_s: float,
+        image: np.ndarray | None = None,
+    ) -> dict[Region, Reason | None]:
+        """By region, why its AUs cannot be seen; None where they can.
+
+        Args:
+            landmarks: (68, 2) px of the frame; confidences: (68,) 0 to 1.
+            size, timestamp_s, image: as in `check`.
+
+        Raises InvalidInput.
+        """
+        levels, tint = self._levels(face_id, landmarks, confidences, float(timestamp_s), image)
+        whole_face, outside = _whole_face(landmarks, pose, image), _outside(landmarks, size)
         reasons: dict[Region, Reason | None] = {}
-        for region, level, limit in zip(_REGIONS, levels, self._limits.tolist(), strict=True):
-            if region is Region.MOUTH and tint < LEAST_TINT:
+        for region, level, limit in zip(_REGIONS, levels.tolist(), self._limits.tolist(), strict=True):
+            if region is Region.MOUTH and tint is not None and tint < LEAST_TINT:
                 limit += DOUBT
-            if outside[list(LANDMARKS[region])].any():
+            if outside is not None and outside[list(LANDMARKS[region])].any():
                 reasons[region] = Reason.CUT
             elif whole_face is None and level < limit:
                 reasons[region] = Reason.COVERED
             else:
                 reasons[region] = whole_face
-        found = {}
-        for au in face.au_names:
-            reason = reasons[region_of(au)]
-            found[au] = Validity(reason is None, reason)
-        return found
+        return reasons
 
     def clear(self) -> None:
         """Forgets everybody; the next call may have any time."""
         self._people.clear()
         self._now_s = -math.inf
 
-    def _levels(self, face: Face, time_s: float, image: np.ndarray | None) -> np.ndarray:
-        """(5,) mean confidences of the regions and the tint of the lips, smoothed over time."""
-        tint = None if image is None else lip_tint(image, face.landmarks)
-        means = [face.landmark_confidence[list(LANDMARKS[region])].mean() for region in _REGIONS]
-        levels = np.array([*means, math.nan if tint is None else tint])
-        person = self._people.get(face.id)
+    def snapshot(self) -> Callable[[], None]:
+        """What puts everything back to where it is now."""
+        people, now_s = self._people.copy(), self._now_s
+
+        def restore() -> None:
+            self._people, self._now_s = people, now_s
+
+        return restore
+
+    def _levels(
+        self, face_id: int, landmarks: np.ndarray, confidences: np.ndarray, time_s: float, image: np.ndarray | None
+    ) -> tuple[np.ndarray, float | None]:
+        """(4,) mean confidences of the regions and the tint of the lips, smoothed over time. The tint is looked at only
+        where the confidence of the mouth leaves a doubt: it costs more than all the rest."""
+        person = self._people.get(face_id)
         if not math.isfinite(time_s) or (person is not None and time_s < person.seen_s):
             after = "finite" if person is None else f"of {person.seen_s:g} s or later"
             raise InvalidInput(f"timestamp_s: expected a time {after}, got {time_s:g} s; clear() between two streams")
-        if person is None or time_s - person.seen_s > FORGET_S:
-            person = self._people[face.id] = _Person(time_s, levels)
-        else:
-            share = -math.expm1((person.seen_s - time_s) / SMOOTH_S)
-            known = np.where(np.isnan(person.levels), levels, person.levels)
-            person.levels = np.where(np.isnan(levels), known, known + share * (levels - known))
-            person.seen_s = time_s
+        levels, before, share = confidences @ _MEANS, None, 1.0
+        if person is not None and time_s - person.seen_s <= FORGET_S:
+            share, before = -math.expm1((person.seen_s - time_s) / SMOOTH_S), person.tint
+            levels = person.levels + share * (levels - person.levels)
+        doubt = image is not None and -DOUBT <= levels[_MOUTH] - self._limits[_MOUTH] < DOUBT
+        tint = lip_tint(image, landmarks) if image is not None and doubt else None
+        if before is not None and doubt:
+            tint = before if tint is None else before + share * (tint - before)
+        self._people[face_id] = _Person(time_s, levels, tint)
         if time_s > self._now_s:
             self._now_s = time_s
-            for face_id in [i for i, one in self._people.items() if time_s - one.seen_s > FORGET_S]:
-                del self._people[face_id]
-        return person.levels
+            for gone in [i for i, one in self._people.items() if time_s - one.seen_s > FORGET_S]:
+                del self._people[gone]
+        return levels, tint
 
-    def _whole_face(self, face: Face, image: np.ndarray | None) -> Reason | None:
-        """Why no AU of this face can be seen."""
-        points, pose = face.landmarks, face.pose
-        if math.dist(points[36:42].mean(0), points[42:48].mean(0)) < LEAST_EYES_PX:
-            return Reason.SMALL
-        if not (abs(pose.yaw_deg) <= MOST_YAW_DEG and abs(pose.pitch_deg) <= MOST_PITCH_DEG):
-            return Reason.TURNED
-        looks = None if image is None else appearance_of(image, points)
-        if looks is None:
-            return None
-        if looks.brightness < LEAST_BRIGHTNESS:
-            return Reason.DARK
-        if looks.bright_share > MOST_BRIGHT_SHARE:
-            return Reason.BRIGHT
-        return Reason.BLURRED if looks.sharpness < LEAST_SHARPNESS else None
+
+def _outside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+    """(68,) bool: landmarks beyond the frame's edge; None where there are none."""
+    (left, top), (right, bottom) = np.minimum.reduce(points).tolist(), np.maximum.reduce(points).tolist()
+    if left >= -0.5 and top >= -0.5 and right < size[0] - 0.5 and bottom < size[1] - 0.5:
+        return None
+    outside: np.ndarray = ~np.all((points >= -0.5) & (points < np.array(size) - 0.5), axis=1)
+    return outside
+
+
+def _whole_face(points: np.ndarray, pose: HeadPose, image: np.ndarray | None) -> Reason | None:
+    """Why no AU of this face can be seen."""
+    if not eyes_px(points) >= LEAST_EYES_PX:
+        return Reason.SMALL
+    if not (abs(pose.yaw_deg) <= MOST_YAW_DEG and abs(pose.pitch_deg) <= MOST_PITCH_DEG):
+        return Reason.TURNED
+    looks = None if image is None else appearance_of(image, points)
+    if looks is None:
+        return None
+    if looks.brightness < LEAST_BRIGHTNESS:
+        return Reason.DARK
+    if looks.bright_share > MOST_BRIGHT_SHARE:
+        return Reason.BRIGHT
+    return Reason.BLURRED if looks.sharpness < LEAST_SHARPNESS else None

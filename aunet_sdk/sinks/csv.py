@@ -24,16 +24,23 @@ N_POINTS = 68
 
 
 def csv_columns(
-    au_names: Sequence[str], *, landmarks: bool = False, with_file: bool = False, provisional: bool = False
+    au_names: Sequence[str],
+    *,
+    landmarks: bool = False,
+    with_file: bool = False,
+    provisional: bool = False,
+    validity: bool = False,
 ) -> list[str]:
     """The header: `file` for a folder, frame, box, context, `provisional` where it is asked for, pose, `AU..`
-    probabilities, `AU.._active`, points.
+    probabilities, `AU.._active`; where they are asked for `AU.._valid` and `AU.._why_not`, and points.
 
     `au_names`: for instance `("AU1", "AU12")`, in the order of the bundle (ascending FACS number).
     """
     columns = ["file"] if with_file else []
     columns += [*FRAME_COLUMNS, *(("provisional",) if provisional else ()), *POSE_COLUMNS]
     columns += [*au_names, *(f"{name}_active" for name in au_names)]
+    if validity:
+        columns += [f"{name}_{what}" for what in ("valid", "why_not") for name in au_names]
     if landmarks:
         columns += [f"{axis}{i}" for axis in "xy" for i in range(N_POINTS)]
     return columns
@@ -51,6 +58,8 @@ class CsvSink(Sink):
     and every face of a frame has one row. True: both are written, and a column `provisional` (1 or 0) marks the
     early ones.
 
+    validity: two columns more per AU, whether it can be seen (1 or 0) and why not; empty where nobody looked.
+
     Raises InvalidInput where the path is no `.csv` or cannot be opened, and where a face carries no such AU;
     OutputLost where the file takes no more (a full disk): the rows of earlier frames are kept whole.
     """
@@ -64,18 +73,21 @@ class CsvSink(Sink):
         landmarks: bool = False,
         with_file: bool = False,
         provisional: bool = False,
+        validity: bool = False,
     ) -> None:
         self.path = Path(path)
         self.au_names = tuple(au_names)
         self.landmarks = landmarks
         self.with_file = with_file
         self.provisional = provisional
+        self.validity = validity
         self.rows = 0
         if self.path.suffix.lower() != ".csv":
             raise InvalidInput(f"table: expected a path that ends in .csv, got {self.path.name!r}")
         self._file = WholeBlocks(self.path, "table")
         try:
-            self._append([csv_columns(au_names, landmarks=landmarks, with_file=with_file, provisional=provisional)])
+            shape = {"landmarks": landmarks, "with_file": with_file, "provisional": provisional, "validity": validity}
+            self._append([csv_columns(au_names, **shape)])
         except BaseException:
             self._file.close()
             raise
@@ -117,6 +129,10 @@ class CsvSink(Sink):
         row += [_number(value, 2) for value in (pose.yaw_deg, pose.pitch_deg, pose.roll_deg)]
         row += [_number(face.probabilities[i], 5) for i in where]
         row += [str(int(face.active[i])) for i in where]
+        if self.validity:
+            valid, why_not = face.valid, face.why_not
+            row += [None if (here := valid[name]) is None else str(int(here)) for name in self.au_names]
+            row += [why_not[name] for name in self.au_names]
         if self.landmarks:
             row += [_number(value, 2) for axis in (0, 1) for value in face.landmarks[:, axis]]
         return row

@@ -76,7 +76,7 @@ def frame_message(
         source: the source as it was given; user, password and token are left out of the message.
         captured_s: Unix time of the capture, where it is known.
         emitted_s: Unix time of the message; None: now.
-        validity: by face id and AU name, whether each AU can be seen, where somebody looked.
+        validity: by face id and AU name, whether each AU can be seen; None: as the faces say (`Face.valid`).
         intensity: by face id and AU name, 0 to 5, where the model has it.
 
     Pixels and degrees have two decimals, probabilities five, seconds six. A number that is not known (NaN, infinity)
@@ -92,7 +92,8 @@ def frame_message(
         "timestamp_s": _number(result.timestamp_s, 6),
         "provisional": bool(result.provisional),
         "faces": [
-            _face(face, (validity or {}).get(face.id, {}), (intensity or {}).get(face.id, {})) for face in result.faces
+            _face(face, None if validity is None else validity.get(face.id, {}), (intensity or {}).get(face.id, {}))
+            for face in result.faces
         ],
     }
 
@@ -150,19 +151,22 @@ def message_schema() -> dict[str, Any]:
     return schema
 
 
-def _face(face: Face, validity: Mapping[str, ValidityLike], intensity: Mapping[str, float]) -> Message:
+def _face(face: Face, validity: Mapping[str, ValidityLike] | None, intensity: Mapping[str, float]) -> Message:
     x, y, width, height = (_number(value, 2) for value in face.box.tolist())
     pose = face.pose
+    if validity is None:
+        valid, why_not = face.valid, face.why_not
+    else:
+        valid = {name: bool(seen.valid) for name, seen in validity.items()}
+        why_not = {name: str(seen.why_not) for name, seen in validity.items() if not seen.valid}
     aus: Message = {}
     for name, probability, active in zip(face.au_names, face.probabilities.tolist(), face.active.tolist(), strict=True):
-        seen = validity.get(name)
-        hidden = seen is not None and not seen.valid
         aus[name] = {
             "probability": _number(probability, 5),
             "intensity": _number(intensity.get(name), 3),
             "active": active,
-            "valid": None if seen is None else bool(seen.valid),
-            "why_not": str(seen.why_not) if seen is not None and hidden else None,
+            "valid": valid.get(name),
+            "why_not": why_not.get(name),
         }
     return {
         "id": int(face.id),

@@ -9,7 +9,7 @@ import pytest
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_native", "_util", "errors"),
-    ("bundle", "facs", "options", "results"),
+    ("bundle", "face", "facs", "options", "results"),
     ("engines", "faces", "geometry", "post", "sinks", "sources", "view"),
     ("pipeline",),
     ("stream",),
@@ -20,7 +20,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
 )
 """From the bottom to the top. A part imports what lies below it."""
-WITHIN = {("_native", "_util"), ("_util", "errors"), ("facs", "errors"), ("options", "facs"), ("results", "facs")}
+WITHIN = {("_native", "_util"), ("_util", "errors"), ("facs", "errors")} | {
+    ("options", "facs"),
+    ("face", "facs"),
+    ("results", "face"),
+}
 """what parts of one layer may import of each other"""
 CALLED = {("results", "view")}
 """`FrameResult.plot` draws by view, which it imports when it is called: the one exception"""

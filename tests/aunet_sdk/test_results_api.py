@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from aunet_sdk import BackendUnavailable, FrameResult, InvalidInput
 from aunet_sdk.facs import AU_NAMES
+from aunet_sdk.post.validity import Reason
 from aunet_sdk.sinks.csv import CsvSink, csv_columns
 from aunet_sdk.view import draw, read_tracks, timeline
 
@@ -120,3 +122,32 @@ def test_aus_beyond_the_papers_go_everywhere(tmp_path: Path) -> None:
     assert (tmp_path / "t.png").stat().st_size > 1000
     assert results[1].plot(paint()).shape == (240, 320, 3)
     assert isinstance(results[0], FrameResult) and set(results[1].to_dict()["faces"][0]["aus"]) == set(MORE)
+
+
+def test_whether_an_au_can_be_seen_by_name() -> None:
+    known = replace(face(1, probabilities=[0.2, 0.9], au_names=("AU1", "AU12")), reasons=(None, Reason.COVERED))
+    assert known.valid == {"AU1": True, "AU12": False}
+    assert known.why_not == {"AU1": None, "AU12": "covered"}
+    assert known.why_not["AU12"] == Reason.COVERED and type(known.why_not["AU12"]) is str
+    told = json.loads(json.dumps(known.to_dict()))["aus"]
+    assert told["AU12"]["valid"] is False and told["AU12"]["why_not"] == "covered" and told["AU1"]["valid"] is True
+    assert pickle.loads(pickle.dumps(known)).why_not == known.why_not
+    nobody_looked = face(1)
+    assert nobody_looked.valid["AU12"] is None and nobody_looked.why_not["AU12"] is None
+    with pytest.raises(InvalidInput, match="reasons: expected 15"):
+        replace(face(1), reasons=(None,))
+
+
+def test_the_detector_says_what_can_be_seen() -> None:
+    """Of a face that is too small nothing can, in early and in final results."""
+    with painted_detector(look_ahead="both", min_face_px=8) as detector:
+        results = [r for i in range(14) for r in detector.push(paint((160, 100, 16)), i / 25)] + detector.flush()
+    faces = [one for result in results for one in result.faces]
+    assert {one.provisional for one in faces} == {True, False}
+    assert all(one.why_not["AU12"] == "small" and one.valid["AU12"] is False for one in faces)
+    with painted_detector(aus=("AU12",)) as detector:
+        (known,) = detector.detect(paint((100, 100, 60))).faces
+        assert known.why_not["AU12"] != "small" and set(known.valid) == {"AU12"}
+    with painted_detector(validity=False) as detector:
+        (known,) = detector.detect(paint((100, 100, 60))).faces
+        assert set(known.valid.values()) == {None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -62,6 +63,34 @@ def test_the_annotated_video_shows_each_frame_with_its_own_face(painted: None, t
         edge = image[round(y + 0.2 * h) : round(y + 0.8 * h), max(0, round(x) - 1) : round(x) + 2]
         orange = (edge[..., 2] > 150) & (edge[..., 1] > 90) & (edge[..., 0] < 90)
         assert orange.any(1).mean() > 0.8  # the box is where this frame's row says
+
+
+def test_validity_and_events_on_request(painted: None, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.avi")
+    result = aunet("detect", "clip.avi", "-o", "a.csv", "--validity", "--events", "e.csv", "--plot", "a.png")
+    assert result.exit_code == 0, result.output
+    rows = rows_of(tmp_path / "a.csv")
+    assert list(rows[0])[-30:] == [f"{name}_{what}" for what in ("valid", "why_not") for name in AU_NAMES]
+    assert {(row["AU12_valid"], row["AU12_why_not"]) for row in rows} <= {("1", ""), ("0", "blurred"), ("0", "covered")}
+    events = rows_of(tmp_path / "e.csv")
+    assert events and all(float(e["offset_s"]) - float(e["onset_s"]) >= 0.2 for e in events)
+    assert f"e.csv ({len(events)} events)" in result.stdout
+    assert json.loads((tmp_path / "a.csv.json").read_text())["outputs"]["events"] == "e.csv"
+    result = aunet("detect", "clip.avi", "--events", "e.jsonl", "--quiet")
+    assert result.exit_code == 0 and len((tmp_path / "e.jsonl").read_text().splitlines()) == 3 * len(events)
+
+
+def test_events_are_of_videos_and_have_a_suffix(painted: None, tmp_path: Path) -> None:
+    cv2.imwrite("a.png", paint((100, 100, 60)))
+    write_video(tmp_path / "clip.avi", 3)
+    for arguments, text in (
+        (("a.png", "--events", "e.csv"), "--events: expected a video"),
+        (("clip.avi", "--events", "e.txt"), "ends in .csv or .jsonl"),
+        (("clip.avi", "--events", "clip.avi"), "ends in .csv or .jsonl"),
+        (("clip.avi", "--events", "a.csv", "-o", "a.csv"), "named twice"),
+    ):
+        result = aunet("detect", *arguments)
+        assert result.exit_code == 2 and text in result.stderr, result.stderr
 
 
 def test_the_default_table_stands_in_the_working_directory(painted: None, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from aunet_sdk import Detector, DetectorOptions, InvalidInput
 from aunet_sdk.post.events import AUEvent, EventTracker, Phase
+from aunet_sdk.post.events import events as events_of
 from aunet_sdk.results import Face, FrameResult
 
 from ..scripted import face, frame
@@ -51,6 +53,40 @@ def test_one_smile_has_an_onset_an_apex_and_an_offset() -> None:
     assert apex.peak == offset.peak == pytest.approx(0.95)
     assert apex.duration_s == pytest.approx(2 / FPS) and offset.duration_s == pytest.approx(7 / FPS)
     assert all(event.onset_s == pytest.approx(5 / FPS) for event in events)
+
+
+def test_thresholds_are_those_of_the_results_where_none_are_given() -> None:
+    def low(i: int) -> FrameResult:
+        seen = face(1, probabilities=[0.4 if 5 <= i < 15 else 0.1], au_names=("AU12",))
+        return frame(i, replace(seen, thresholds=np.array([0.3])), fps=FPS)
+
+    results = [low(i) for i in range(25)]
+    assert moments(list(events_of(results))) == [("onset", 5), ("apex", 5), ("offset", 15)]
+    assert list(events_of(results, thresholds=0.5)) == list(events_of(results, thresholds={"AU12": 0.5})) == []
+    with pytest.raises(InvalidInput, match="release"):
+        events_of(results, release=2)
+
+
+def test_what_the_face_says_cannot_be_seen_is_not_seen() -> None:
+    def covered(i: int, reason: str | None) -> FrameResult:
+        return frame(i, replace(one(i, 0.9).faces[0], reasons=(reason,)), fps=FPS)
+
+    assert list(events_of(covered(i, "covered") for i in range(30))) == []
+    assert len(list(events_of(covered(i, None) for i in range(30)))) == 3
+    tracker = EventTracker()
+    assert [tracker.update(covered(i, "covered"), {1: {"AU12": True}}) for i in range(8)][-3:] != [[]] * 3
+
+
+def test_ctrl_c_on_the_way_ends_what_runs_first() -> None:
+    def breaks() -> Iterator[FrameResult]:
+        yield from (one(i, 0.9) for i in range(10))
+        raise KeyboardInterrupt
+
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        for event in events_of(breaks()):
+            told.append(event)
+    assert [str(event.phase) for event in told] == ["onset", "apex", "offset"] and told[-1].cut
 
 
 def test_a_probability_that_trembles_around_the_threshold_is_one_event() -> None:
