@@ -10,6 +10,7 @@ import typer
 
 from . import __version__
 from ._util.interrupt import ctrl_c_exits
+from .commands import live as live_module
 from .commands import profile as profile_module
 from .commands.ending import ends_in_order
 from .commands.engine import app as engine_app
@@ -192,6 +193,7 @@ def info(model: ModelPath = None, debug: Debug = False) -> None:
     raise typer.Exit(int(code))
 
 
+app.command("live")(live_module.command)
 app.command("profile")(profile_module.command)
 
 
