@@ -131,17 +131,83 @@ def _udp(place: Address, *, source: str, ttl: int = 1) -> Sink:
     return UdpSink(place.host, place.port, source, ttl=ttl)
 
 
+def _parquet(
+    place: str, *, au_names: tuple[str, ...], source: str, landmarks: bool = False, flush_s: float = 10.0
+) -> Sink:
+    from .parquet import ParquetSink
+
+    return ParquetSink(_path(place), _names("parquet", au_names), source, landmarks=landmarks, flush_s=flush_s)
+
+
+def _ws(place: Address, *, source: str, token: str = "", origins: tuple[str, ...] = (), most_clients: int = 16) -> Sink:
+    from .websocket import WebSocketSink
+
+    return WebSocketSink(place.host, place.port, source, token=token, origins=origins, most_clients=most_clients)
+
+
+def _mqtt(
+    place: Address,
+    *,
+    source: str,
+    au_names: tuple[str, ...],
+    username: str = "",
+    password: str = "",
+    ca_file: str = "",
+    client_id: str = "",
+    home_assistant: bool = False,
+) -> Sink:
+    from .mqtt import MqttSink
+
+    return MqttSink(
+        place.host,
+        place.port,
+        place.path or "aunet",
+        source,
+        username=username or place.username,
+        password=password or place.password,
+        tls=place.scheme == "mqtts",
+        ca_file=ca_file,
+        client_id=client_id,
+        home_assistant=home_assistant,
+        au_names=au_names,
+    )
+
+
+def _osc(place: Address, *, source: str, ttl: int = 1) -> Sink:
+    from .osc import OscSink
+
+    return OscSink(place.host, place.port, place.path or "aunet", source, ttl=ttl)
+
+
+def _prometheus(place: Address) -> Sink:
+    from .prometheus import PrometheusSink
+
+    return PrometheusSink(place.host, place.port)
+
+
 _KINDS: dict[str, Callable[..., Sink]] = {
     "csv": _csv,
     "jsonl": _jsonl,
+    "parquet": _parquet,
     "video": _video,
     "udp": _udp,
+    "ws": _ws,
+    "mqtt": _mqtt,
+    "mqtts": _mqtt,
+    "osc": _osc,
+    "prometheus": _prometheus,
 }
 SINK_FORMS: Mapping[str, str] = {
     "csv": "csv:PATH",
     "jsonl": "jsonl:PATH (- for standard output)",
+    "parquet": "parquet:PATH",
     "video": "video:PATH",
     "udp": "udp://HOST:PORT",
+    "ws": "ws://HOST:PORT (serves)",
+    "mqtt": "mqtt://HOST:PORT/PREFIX",
+    "mqtts": "mqtts://HOST:PORT/PREFIX",
+    "osc": "osc://HOST:PORT/PREFIX",
+    "prometheus": "prometheus://HOST:PORT (serves)",
 }
 """How a URI of each kind looks."""
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
