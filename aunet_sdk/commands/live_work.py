@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..errors import InvalidInput
 from ..live.config import LiveConfig, SinkEntry, SourceEntry
 from ..live.ports import SourceOptions
 from ..live.service import LiveService
+from ..live.terminal import TerminalView
 from .exits import Exit, code_of, message_of, tell, worst
 
 __all__ = ["Wishes", "run"]
@@ -76,28 +77,33 @@ def run(wishes: Wishes) -> Exit:
     """Runs until the sources end. Raises AUNetError where something cannot be used from the start, or every sink gave
     way; KeyboardInterrupt and its children after everything that was due is written."""
     config = wishes.resolved()
-    _log_to_stderr()
-    view = _view(wishes, config)
     reload = threading.Event()
+    shows = not wishes.quiet and sys.stderr is not None and sys.stderr.isatty()
+    view = TerminalView() if shows else None
     with (
+        _log_to_stderr(),
         _reloads(wishes.config is not None, reload),
-        LiveService(config, reread=wishes.resolved, wants_reload=reload) as service,
-        view(service),
+        LiveService(
+            config,
+            extra={"terminal": view} if view is not None else None,
+            reread=wishes.resolved if wishes.config is not None else None,
+            wants_reload=reload,
+        ) as service,
     ):
-        service.run()
+        if service.page_url is not None:
+            tell(f"the page is at {service.page_url}")
+        if not service.outputs.sinks and not any(entry.per_source for entry in config.sinks):
+            tell("results go nowhere; give --sink jsonl:- or another, or --serve 127.0.0.1:8080")
+        if view is not None:
+            service.on_tick = view.tick
+        with view or nullcontext():
+            service.run()
         codes = []
         for name, error in service.runner.errors.items():
             code = code_of(error)
             codes.append(Exit.BROKEN if code is Exit.INPUT and name in service.delivered else code)
             tell(f"{name}: {message_of(error)}" if len(config.sources) > 1 else message_of(error))
     return worst(codes)
-
-
-def _view(wishes: Wishes, config: LiveConfig) -> Any:
-    """A view for the terminal, or nothing."""
-    from contextlib import nullcontext
-
-    return lambda service: nullcontext()
 
 
 @contextmanager
@@ -113,10 +119,23 @@ def _reloads(possible: bool, reload: threading.Event) -> Iterator[None]:
         signal.signal(signal.SIGHUP, before)
 
 
-def _log_to_stderr() -> None:
+@contextmanager
+def _log_to_stderr() -> Iterator[None]:
     """Warnings of the package, a line each, unless somebody has set logging up."""
     logger = logging.getLogger("aunet_sdk")
-    if not logger.handlers and not logging.getLogger().handlers and sys.stderr is not None:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("aunet: %(message)s"))
-        logger.addHandler(handler)
+    if logger.handlers or logging.getLogger().handlers:
+        yield
+        return
+    handler = _Lines()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Lines(logging.Handler):
+    """To wherever standard error goes at that moment: a view takes it over."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(" ".join(record.getMessage().split()))

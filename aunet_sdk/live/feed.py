@@ -7,14 +7,14 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._util.uris import without_credentials
 from ..errors import AUNetError, InvalidInput
-from ..post.events import EventTracker
+from ..post.events import AUEvent, EventTracker
 from .pace import Pace
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..sources import Frame, Source
     from ..stream import Stream
 
-__all__ = ["Feed", "FeedReport"]
+__all__ = ["Feed", "FeedReport", "SourceEvent"]
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,14 @@ class FeedReport:
     """faces in the last result"""
     dropped: Mapping[str, int]
     """frames that have no result, by reason"""
+
+
+@dataclass(frozen=True)
+class SourceEvent(AUEvent):
+    """An event, and where it was seen: ids are those of one source."""
+
+    source: str = ""
+    """name of the source"""
 
 
 class Feed:
@@ -87,7 +95,8 @@ class Feed:
         self.error: BaseException | None = None
         self._stream = stream
         self._label = label
-        self._live = hasattr(source, "state")
+        self._stated = hasattr(source, "state")
+        self._live = bool(getattr(source, "live", self._stated))
         self._tracker = EventTracker(**events) if events is not None else None
         self._thresholds = thresholds
         self._changed: Mapping[str, float] | None = None
@@ -163,7 +172,7 @@ class Feed:
     def _state(self) -> tuple[str, str | None]:
         if self.ended:
             return "closed", None if self.error is None else without_credentials(str(self.error))
-        if self._live:
+        if self._stated:
             state = self.source.state  # type: ignore[attr-defined]
             return str(getattr(state, "value", state)), getattr(self.source, "reason", None)
         return ("running" if self._frames else "opening"), None
@@ -227,9 +236,7 @@ class Feed:
             log.warning("%s: frames that were read have no result: %s", self.name, error)
             self.error = self.error or error
         if self._tracker is not None:
-            for event in self._tracker.flush():
-                for sink in self.outputs:
-                    sink.event(event)
+            self._send(self._tracker.flush())
 
     def _emit(self, result: FrameResult) -> None:
         image, file, came_s = self._picture_of(result)
@@ -243,9 +250,13 @@ class Feed:
         self._people = len(result.faces)
         self._pace.add(time.monotonic(), came_s)
         if self._tracker is not None and not result.provisional:
-            for event in self._tracker.update(result):
-                for sink in self.outputs:
-                    sink.event(event)
+            self._send(self._tracker.update(result))
+
+    def _send(self, events: Sequence[AUEvent]) -> None:
+        for event in events:
+            named = SourceEvent(**{each.name: getattr(event, each.name) for each in fields(event)}, source=self.name)
+            for sink in self.outputs:
+                sink.event(named)
 
     def _picture_of(self, result: FrameResult) -> tuple[np.ndarray | None, str | None, float | None]:
         """Its picture, file name and time of arrival; those of earlier frames are forgotten."""

@@ -201,23 +201,20 @@ class LiveRunner:
     def _tick(self) -> None:
         self.ticked_s = time.monotonic()
         reports = self.reports()
-        several = len(reports) > 1
         for report in reports:
-            self._send_status(report, several)
+            self._send_status(report)
         if self.on_tick is not None:
             self.on_tick(reports)
 
-    def _send_status(self, report: FeedReport, several: bool) -> None:
+    def _send_status(self, report: FeedReport) -> None:
         feed = self._feeds.get(report.name)
         message = self.status(report)
-        if several:
-            message["source"] = report.name
         for sink in self.outputs if feed is None else feed.outputs:
             sink.status(message)
 
     def status(self, report: FeedReport) -> dict[str, Any]:
-        """The message "status" (docs/messages.md) about one source, with `age_ms`, `paused` and `troubles` (of sinks,
-        by name) beside."""
+        """The message "status" (docs/messages.md) about one source, with `source`, `age_ms`, `paused` and `troubles`
+        (of sinks, by name) beside."""
         dropped, troubles = dict(report.dropped), {}
         for sink in self.outputs:
             for name, count in dict(getattr(sink, "dropped", {})).items():
@@ -228,7 +225,7 @@ class LiveRunner:
             report.state, report.reason, engine=self.detector.engine.name, fps=report.fps, dropped=dropped
         )
         message["age_ms"] = None if report.age_ms is None else round(report.age_ms, 2)
-        message["paused"], message["troubles"] = self._paused, troubles
+        message |= {"source": report.name, "paused": self._paused, "troubles": troubles}
         return message
 
     def reports(self) -> list[FeedReport]:
@@ -241,7 +238,7 @@ class LiveRunner:
             if self._feeds.get(name) is not feed:
                 return
             report = feed.report()
-            self._send_status(report, len(self._feeds) > 1)
+            self._send_status(report)
             del self._feeds[name]
             if feed.error is not None:
                 self.errors[name] = feed.error

@@ -61,6 +61,8 @@ class LiveService:
         """names of the sources, also of those that have ended, that gave at least one result"""
         self._own: dict[str, FanOut] = {}
         self._fps: dict[str, float | None] = {}
+        self.page_url: str | None = None
+        """where the page is, if there is one"""
         self._entries: dict[str, SourceEntry] = {}
         with ExitStack() as stack:
             opened: list[tuple[SourceEntry, Source]] = []
@@ -75,6 +77,8 @@ class LiveService:
             for each in config.sinks:
                 if not each.per_source:
                     sinks[self._name(each)] = stack.enter_context(self._open_sink(each, None))
+            if config.serve is not None:
+                sinks["page"] = stack.enter_context(self._open_page(config.serve, config.token))
             self.outputs = stack.enter_context(self._fan_out(sinks))
             self.runner = LiveRunner(
                 self.detector,
@@ -91,7 +95,7 @@ class LiveService:
                 self._add(entry, source)
             self.notifier = stack.enter_context(Notifier())
             self._stack = stack.pop_all()
-        self.on_tick: Callable[[Sequence[FeedReport], Health], object] | None = None
+        self.on_tick: Callable[[Sequence[FeedReport], Health, dict[str, str]], object] | None = None
         self._told_ready = False
 
     def run(self) -> None:
@@ -117,7 +121,7 @@ class LiveService:
             self.runner.pause(name == "pause")
             return {"paused": self.runner.paused}
         if name == "calibrate":
-            return {"calibrated": self.runner.calibrate(arguments.get("face"), arguments.get("source"))}
+            return {"calibrated": self.runner.calibrate(arguments.get("face"), arguments.get("source") or None)}
         raise InvalidInput(f"command: expected pause, resume or calibrate, got {name!r}")
 
     def close(self) -> None:
@@ -138,6 +142,23 @@ class LiveService:
     def _fan_out(self, sinks: Mapping[str, Sink]) -> FanOut:
         """Files wait for their sinks, so that nothing is lost; a camera does not wait for anybody."""
         return FanOut(sinks, policy="wait" if self._lossless else "drop-oldest")
+
+    def _open_page(self, address: str, token: str | None) -> Sink:
+        from .page import PageServer  # type: ignore[import-not-found, unused-ignore]
+
+        host, port = _host_and_port(address)
+        page = PageServer(
+            host,
+            port,
+            token,
+            self.command,
+            health=lambda: self.health().to_dict(),
+            sources=[entry.name for entry in self.config.sources],
+            au_names=self.detector.au_names,
+            thresholds=self.detector.thresholds,
+        )
+        self.page_url = page.url
+        return page
 
     def _name(self, entry: SinkEntry) -> str:
         return without_credentials(entry.uri)
@@ -181,7 +202,7 @@ class LiveService:
             else:
                 self.notifier.status(health.line)
         if self.on_tick is not None:
-            self.on_tick(reports, health)
+            self.on_tick(reports, health, {**self.outputs.troubles, **self.outputs.failed})
         failed = dict(self.outputs.failed)
         if failed and set(failed) >= set(self.outputs.sinks):
             raise OutputLost("; ".join(failed.values()))
@@ -253,3 +274,11 @@ class LiveService:
 def _file_name(source: str) -> str:
     """A source's name as it can stand in a path or a topic."""
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in source).strip("._") or "source"
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """HOST:PORT, [IPV6]:PORT or :PORT (this machine alone)."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise InvalidInput(f"serve: expected HOST:PORT, such as 127.0.0.1:8080, got {address!r}")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)

@@ -99,10 +99,13 @@ def frame_message(
 
 
 def event_message(event: EventLike) -> Message:
-    """The message of one moment of an event (`aunet_sdk.post.events`)."""
+    """The message of one moment of an event (`aunet_sdk.post.events`). An event that has a `source`, as those of a live
+    run do, keeps it."""
+    source = getattr(event, "source", None)
     return {
         "schema": SCHEMA,
         "type": "event",
+        **({"source": without_credentials(source)} if source else {}),
         "phase": str(event.phase),
         "au": event.au,
         "face": int(event.face),
