@@ -20,6 +20,7 @@ from train import losses, metrics
 from train.config import GeometryOptions
 from train.data.pictures import read_pictures
 from train.data.sequences import SequenceSet, load_split
+from train.data.synthetic.ict import AU_NUMBERS
 from train.data.synthetic.photos import smile_labels
 from train.data.synthetic.portraits import Portrait, read_portraits
 from train.evaluate import evenly
@@ -52,11 +53,8 @@ class GeometryTask:
         source = Path(options.source)
         torch.set_num_threads(options.threads)
         before = load_model(options.init)
-        training = load_split(options.data, "train")
-        if before.config.au_numbers != training.info.au_numbers:
-            raise ValueError(
-                f"data: expected the AUs of the model {before.config.au_numbers}, got {training.info.au_numbers}"
-            )
+        numbers = before.config.au_numbers
+        training = load_split(options.data, "train").of(numbers)
         head = landmark_head(source / "ict_facekit_light.npz")
         LOG.info("geometry: looking at the renders")
         self.rendered, self.rendered_targets, errors = _of_renders(before, training)
@@ -64,12 +62,14 @@ class GeometryTask:
         self.pictures, self.picture_labels, resting = of_pictures(before, source, set(training.info.splits["train"]))
         LOG.info("geometry: %d people at rest, %d pictures, drawing acts", len(resting), len(self.pictures))
         acts = draw_acts(head, options.acts, options.seed)
+        self.columns = columns_of(numbers)
         self.sampler = LandmarkSampler(head, fit_people(head, resting), errors, acts)
         raised = (self.picture_labels[:, :2] == 1).any(1)  # AU1 and AU2 come first
         weight = np.where(raised, RAISED, 1.0)
         self.picture_weight = weight / weight.sum()
-        held_out = evenly(load_split(options.data, "val"), options.eval_frames)
-        self.held_out, self.held_out_labels = look_at_sequences(before, held_out), held_out.labels.reshape(-1, 15)
+        held_out = evenly(load_split(options.data, "val").of(numbers), options.eval_frames)
+        self.held_out = look_at_sequences(before, held_out)
+        self.held_out_labels = held_out.labels.reshape(-1, len(numbers))
         torch.manual_seed(options.seed)
         self.model = grown(before, geometry=options.hidden)
 
@@ -98,7 +98,7 @@ class GeometryTask:
             "coordinates": torch.from_numpy(np.concatenate((drawn, seen))),
             "targets": torch.cat(
                 (
-                    graded(intensity),
+                    graded(intensity[:, self.columns]),
                     torch.from_numpy(self.rendered_targets[rows]),
                     torch.from_numpy(self.picture_labels[chosen]),
                 )
@@ -127,8 +127,13 @@ class GeometryTask:
         return model.points.get_submodule("geometry")
 
 
+def columns_of(au_numbers: tuple[int, ...]) -> list[int]:
+    """Where these AUs stand among those of the renders."""
+    return [AU_NUMBERS.index(number) for number in au_numbers]
+
+
 def graded(intensity: NDArray[np.float32]) -> Tensor:
-    """Targets (b, 15) of intensities, NaN where not known."""
+    """Targets (b, n_aus) of intensities, NaN where not known."""
     table = torch.from_numpy(intensity)
     return losses.soft_labels(table, table, torch.zeros(len(table), dtype=torch.bool))
 
@@ -136,7 +141,7 @@ def graded(intensity: NDArray[np.float32]) -> Tensor:
 def _of_renders(
     model: Model, sequences: SequenceSet
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Coordinates (n, 68, 2) and targets (n, 15) of rendered frames, and FAN's errors (k, 68, 2)."""
+    """Coordinates (n, 68, 2) and targets (n, n_aus) of rendered frames, and FAN's errors (k, 68, 2)."""
     renders = sequences.subset(np.flatnonzero(sequences.source == "render"))
     found = look_at_sequences(model, renders).coordinates
     errors = found - normalised(renders.points.reshape(-1, 68, 2))
@@ -147,8 +152,8 @@ def _of_renders(
 def of_pictures(
     model: Model, source: Path, identities: set[str], role: str = "train"
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
-    """What FAN finds on pictures of a role and on the portraits of `identities`: coordinates (n, 68, 2), labels (n, 15)
-    and the points (m, 68, 2) px of those near rest."""
+    """What FAN finds on pictures of a role and on the portraits of `identities`: coordinates (n, 68, 2), labels
+    (n, n_aus) and the points (m, 68, 2) px of those near rest."""
     described, labels, resting = looked_at(model, source, identities, role)
     return described.coordinates, labels, described.points[resting]
 
@@ -156,7 +161,7 @@ def of_pictures(
 def looked_at(
     model: Model, source: Path, identities: set[str], role: str
 ) -> tuple[Looks, NDArray[np.float32], NDArray[np.bool_]]:
-    """Looks (n), labels (n, 15) and which are near rest (n,); faces that the model does not hold for one are left out.
+    """Looks (n), labels (n, n_aus) and which are near rest (n,); what the model does not hold for a face is left out.
 
     The pictures are those of a role (train.data.pictures), the portraits those of `identities`.
     """
@@ -171,13 +176,14 @@ def looked_at(
     labels = np.concatenate([pictures.labels, *(_portrait_labels(p)[None] for p in portraits)], dtype=np.float32)
     resting = np.concatenate([pictures.rest, [not p.smiling for p in portraits]]).astype(bool)
     held = looks.confidence >= model.config.min_confidence
+    labels = labels[:, columns_of(model.config.au_numbers)]
     return Looks(looks.described[held], looks.points[held], looks.confidence[held]), labels[held], resting[held]
 
 
 def _portrait_labels(portrait: Portrait) -> NDArray[np.float32]:
-    """(15,): neutral, every AU off; smiling, what is sure and the brows down."""
+    """(n_aus,): neutral, every AU off; smiling, what is sure and the brows down."""
     if not portrait.smiling:
-        return np.zeros(15, np.float32)
+        return np.zeros(len(AU_NUMBERS), np.float32)
     labels = smile_labels(portrait.points, None)
     labels[:2] = 0  # AU1 and AU2
     return labels

@@ -90,9 +90,9 @@ def test_behind_a_hand_only_what_the_rest_of_the_face_shows_counts() -> None:
     out_of_sight = visibility.hidden_aus(hidden, AU_NUMBERS)
     assert not out_of_sight[0].any()
     assert out_of_sight[1, ROW[12]] and out_of_sight[1, ROW[26]] and not out_of_sight[1, ROW[1]]
-    doubtful = np.zeros((2, 15), bool)
+    doubtful = np.zeros((2, len(AU_NUMBERS)), bool)
     doubtful[1, ROW[24]] = True
-    intensity, labels = choreography.labels(np.full((2, 15), 0.9), doubtful, hidden, np.array([0.1, 0.1]))
+    intensity, labels = choreography.labels(np.full((2, len(AU_NUMBERS)), 0.9), doubtful, hidden, np.array([0.1, 0.1]))
     assert np.isnan(labels[1, ROW[12]]) and intensity[1, ROW[12]] == pytest.approx(0.9)
     assert np.isnan(labels[1, ROW[26]]) and intensity[1, ROW[26]] == 0 and intensity[1, ROW[25]] == 0
     assert np.isnan(intensity[1, ROW[24]]) and labels[1, ROW[1]] == 1 and labels[0, ROW[26]] == 1

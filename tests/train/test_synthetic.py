@@ -74,7 +74,8 @@ def test_acts_stay_in_range_and_do_not_contradict_themselves() -> None:
     seen = np.zeros(len(AU_NUMBERS))
     for seed in range(300):
         act = choreography.act(NAMES, matrix, 4, np.random.default_rng(seed))
-        assert act.intensity.shape == (4, 15) and act.weights.shape == (4, len(NAMES)) and act.turn.shape == (4, 3)
+        assert act.intensity.shape == (4, len(AU_NUMBERS)) and act.weights.shape == (4, len(NAMES))
+        assert act.turn.shape == (4, 3)
         assert act.intensity.min() >= 0 and act.intensity.max() <= 1 and act.weights.min() >= 0
         for a, b in choreography.CONTRADICTIONS:
             limits = [most + 1e-6 if number == 26 else 0.3 for number in (a, b)]
@@ -91,9 +92,9 @@ def test_the_same_seed_gives_the_same_act() -> None:
 
 
 def test_labels_follow_intensity_and_the_lip_gap() -> None:
-    intensity = np.zeros((3, 15))
+    intensity = np.zeros((3, len(AU_NUMBERS)))
     intensity[:, ROW[12]] = (0.1, 0.2, 0.9)
-    mask = np.zeros((3, 15), bool)
+    mask = np.zeros((3, len(AU_NUMBERS)), bool)
     mask[2, ROW[7]] = True
     graded, hard = choreography.labels(intensity, mask, np.zeros((3, 68), bool), np.array((0.01, 0.045, 0.09)))
     assert hard[0, ROW[12]] == 0 and np.isnan(hard[1, ROW[12]]) and hard[2, ROW[12]] == 1
@@ -160,6 +161,6 @@ def test_known_track_of_the_sample() -> None:
     from train.data.synthetic.clip import FPS, known_track
 
     times, track = known_track()
-    assert len(times) == 350 and track.shape == (350, 15)
+    assert len(times) == 350 and track.shape == (350, len(AU_NUMBERS))
     assert track[round(1.5 * FPS), ROW[1]] == pytest.approx(0.9) and track[round(1.5 * FPS), ROW[12]] == 0
     assert track[0].max() == 0 and track[-1].max() == 0

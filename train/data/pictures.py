@@ -1,8 +1,8 @@
 """Single pictures with one face each (folder `faces` of the source), and which of their AUs are sure.
 
 `mediapipe.npz` holds MediaPipe's reading of each: points68 (n, 68, 2) px, blendshapes (n, 52), blendshape_names, path.
-It stands in for a label where it is clear, for AU1, AU2, AU12, AU25 and AU26 alone; never for AU4: its browDown fires
-on smiles. Pictures that were coded by eye (`coded_by_eye.csv`) are test material and left out here.
+It stands in for a label where it is clear, for AU1, AU2, AU12, AU25, AU26 and AU45 alone; never for AU4: its
+browDown fires on smiles. Pictures that were coded by eye (`coded_by_eye.csv`) are test material and left out here.
 """
 
 from __future__ import annotations
@@ -29,19 +29,21 @@ CLEAR = {
     2: (("browOuterUpLeft", "browOuterUpRight"), 0.12, 0.45),
     12: (("mouthSmileLeft", "mouthSmileRight"), 0.1, 0.5),
     26: (("jawOpen",), 0.05, 0.3),
+    45: (("eyeBlinkLeft", "eyeBlinkRight"), 0.2, 0.7),
 }
 """AU -> blendshapes, whose mean is taken; up to where the AU is off, from where it is on."""
 REST = {"browInnerUp": 0.25, "mouthSmileLeft": 0.15, "mouthSmileRight": 0.15, "jawOpen": 0.05, "mouthPucker": 0.6,
         "browOuterUpLeft": 0.25, "browOuterUpRight": 0.25, "mouthLowerDownLeft": 0.1, "mouthLowerDownRight": 0.1,
         }  # fmt: skip
 """Blendshapes up to these, and shut lips: a face near rest."""
-OFF_AT_REST = (6, 9, 10, 14, 15, 17, 23, 24)
-"""AUs that are off in a face near rest. Not AU4 and AU7: MediaPipe does not tell."""
+OFF_AT_REST = (6, 9, 10, 14, 15, 17, 20, 23, 24)
+"""AUs that are off in a face near rest. Not AU4, AU5 and AU7: MediaPipe does not tell."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """n pictures: `paths`; `points` (n, 68, 2) px; `labels` (n, 15) float32 0, 1, NaN where not sure; `rest` (n,) bool:
+    """n pictures: `paths`; `points` (n, 68, 2) px; `labels` (n, n_aus) float32, 0, 1, NaN where not sure,
+    in the order of `AU_NUMBERS`; `rest` (n,) bool:
     near rest."""
 
     paths: tuple[Path, ...]
@@ -80,6 +82,14 @@ def role_of(path: str) -> str:
     return "test" if digest[0] // 16 % 2 else "fuse" if digest[0] % 16 % 3 == 0 else "train"
 
 
+def coded_by_eye(faces: Path) -> set[str]:
+    """Paths in `faces` of the pictures that were coded by eye: test material."""
+    if not (faces / "coded_by_eye.csv").is_file():
+        return set()
+    with (faces / "coded_by_eye.csv").open(newline="", encoding="utf-8") as handle:
+        return {f"{row['source']}/{row['file']}" for row in csv.DictReader(handle)}
+
+
 def read_pictures(faces: Path, role: str) -> Pictures:
     """The pictures of a role in the order of the table, without those that were coded by eye.
 
@@ -103,10 +113,7 @@ def read_pictures(faces: Path, role: str) -> Pictures:
             raise ValueError(f"{len(paths)} paths, points {points.shape}, blendshapes {shapes.shape}")
     except (KeyError, ValueError, OSError, EOFError) as error:
         raise DatasetError(f"pictures: {table} is not the table it should be: {error!r}") from error
-    coded = set()
-    if (faces / "coded_by_eye.csv").is_file():
-        with (faces / "coded_by_eye.csv").open(newline="", encoding="utf-8") as handle:
-            coded = {f"{row['source']}/{row['file']}" for row in csv.DictReader(handle)}
+    coded = coded_by_eye(faces)
     gaps = np.array([lip_gap(one) for one in points])
     rest = np.all([columns[name] <= most for name, most in REST.items()], axis=0) & (gaps < LIPS_SHUT)
     everything = Pictures(tuple(faces / path for path in paths), points, _labels(columns, gaps, rest), rest)
@@ -128,4 +135,4 @@ def _labels(
     return labels
 
 
-__all__ = ["ROLES", "Pictures", "read_pictures", "role_of"]
+__all__ = ["ROLES", "Pictures", "coded_by_eye", "read_pictures", "role_of"]

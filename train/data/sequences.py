@@ -103,6 +103,9 @@ class SequenceSet:
     identity: NDArray[np.str_]
     source: NDArray[np.str_]
     """(N,): render, photo or negative."""
+    rest: NDArray[np.float32] | None = None
+    """(N, F, 68, 2): the same face at rest, from the front in the first row and turned otherwise in the others, in
+    tenths of the eye distance as PointsHead normalises points; NaN where not known. None: built without."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -117,6 +120,26 @@ class SequenceSet:
             chosen = np.where(photo, rng.choice(photos, count), rng.choice(others, count) if len(others) else 0)
         return chosen
 
+    def of(self, au_numbers: Sequence[int]) -> SequenceSet:
+        """The same with the columns of `au_numbers`, NaN for AUs that the set does not have.
+
+        Raises:
+            DatasetError: it has none of them.
+        """
+        if tuple(au_numbers) == self.info.au_numbers:
+            return self
+        if not set(au_numbers) & set(self.info.au_numbers):
+            raise DatasetError(f"data: expected some of the AUs {tuple(au_numbers)}, got {self.info.au_numbers}")
+        info = dataclasses.replace(self.info, au_numbers=tuple(au_numbers))
+        columns: dict[str, Any] = {}
+        for name in ("intensity", "labels"):
+            values = getattr(self, name)
+            columns[name] = np.full((*values.shape[:-1], len(au_numbers)), np.nan, np.float32)
+            for i, number in enumerate(au_numbers):
+                if number in self.info.au_numbers:
+                    columns[name][..., i] = values[..., self.info.au_numbers.index(number)]
+        return dataclasses.replace(self, info=info, **columns)
+
     def subset(self, indices: NDArray[np.int64]) -> SequenceSet:
         """The sequences at `indices`, in that order."""
         return SequenceSet(
@@ -127,6 +150,7 @@ class SequenceSet:
             self.labels[indices],
             self.identity[indices],
             self.source[indices],
+            None if self.rest is None else self.rest[indices],
         )
 
 
@@ -147,7 +171,7 @@ def load_split(folder: str | Path, split: str) -> SequenceSet:
     wanted = set(info.splits[split])
     images: list[NDArray[np.uint8]] = []
     columns: dict[str, list[NDArray[Any]]] = {
-        name: [] for name in ("points", "intensity", "labels", "identity", "source")
+        name: [] for name in ("points", "rest", "intensity", "labels", "identity", "source")
     }
     for shard in shards:
         arrays = read_shard(shard, info)
@@ -177,6 +201,7 @@ def read_shard(path: Path, info: DatasetInfo) -> dict[str, NDArray[Any]]:
         images = _map_images(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("points", "intensity", "labels", "identity", "source")}
+            arrays["rest"] = file["rest"] if "rest" in file else np.full(arrays["points"].shape, np.nan, np.float32)
             arrays["images"] = file["images"] if images is None else images
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(f"data: {path} is not a shard of the documented format: {error!r}; make it again") from error
@@ -184,6 +209,7 @@ def read_shard(path: Path, info: DatasetInfo) -> dict[str, NDArray[Any]]:
     expected = {
         "images": (count, info.frames, info.size, info.size, 3),
         "points": (count, info.frames, POINTS, 2),
+        "rest": (count, info.frames, POINTS, 2),
         "intensity": (count, info.frames, n_aus),
         "labels": (count, info.frames, n_aus),
         "identity": (count,),

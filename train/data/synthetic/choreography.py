@@ -1,5 +1,5 @@
 """What the face does: which AUs, how strongly, over the frames of a short sequence; the head's turn; everything that
-is no AU (blink, gaze, pucker, jaw).
+is no AU (gaze, drowsy lids, pucker, jaw).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ TEMPLATES = (
     (1,),
     (2,),
     (4,),
+    (5,),
     (6,),
     (7,),
     (9,),
@@ -26,6 +27,7 @@ TEMPLATES = (
     (14,),
     (15,),
     (17,),
+    (20,),
     (23,),
     (24,),
     (25,),
@@ -80,16 +82,29 @@ TEMPLATES = (
     (4, 7, 12, 25),
     (1, 4, 12),
     (6, 7, 12, 25, 26),
+    (1, 2, 5),
+    (1, 2, 5, 25, 26),
+    (4, 5),
+    (5, 25, 26),
+    (1, 4, 20),
+    (1, 2, 4, 5, 20, 25),
+    (20, 25),
+    (15, 20),
 )
-RARE = (14, 15, 23, 24, 26)
+RARE = (5, 14, 15, 20, 23, 24, 26)
 JAW_AT_FULL_AU26 = dict(AU_SHAPES[26])["jawOpen"]
-CONTRADICTIONS = ((23, 25), (23, 26), (24, 25), (24, 26), (12, 15), (10, 24), (17, 26))
+CONTRADICTIONS = (
+    *((23, 25), (23, 26), (24, 25), (24, 26), (12, 15), (10, 24), (17, 26)),
+    *((5, 45), (12, 20), (20, 23), (20, 24)),
+)
+DROWSY, SHUT = 0.35, 0.95
+"""How far lids come down, 1 being shut, before it is a blink at all (AU45), and where it is one in full."""
 
 
 @dataclass(frozen=True)
 class Act:
-    """``intensity`` (frames, 15) in [0, 1]; ``weights`` (frames, 57) blendshape weights; ``turn`` (frames, 3)
-    radians; ``mask`` (frames, 15) True where the label is not to be trusted.
+    """``intensity`` (frames, n) in [0, 1]; ``weights`` (frames, 57) blendshape weights; ``turn`` (frames, 3)
+    radians; ``mask`` (frames, n) True where the label is not to be trusted.
     """
 
     intensity: np.ndarray
@@ -170,17 +185,20 @@ def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: n
         both("mouthLowerDown", rng.uniform(-0.4, 0.8) * bared)
         mask[:, ROW[10]] |= raised > 0.1
 
-    if rng.random() < 0.35:  # a blink on one frame, or drowsy lids throughout
-        blink = (
-            np.where(frame == rng.integers(frames), rng.uniform(0.2, 1), 0.0)
-            if rng.random() < 0.75
-            else np.full(frames, rng.uniform(0.1, 0.6))
-        )
+    closed = intensity[:, ROW[45]].copy()
+    if rng.random() < 0.5:  # a blink on a frame or two, eyes closed throughout, or drowsy lids
+        kind = rng.choice(3, p=(0.65, 0.15, 0.2))
+        blink = np.where(np.isin(frame, rng.integers(frames, size=2)), rng.uniform(0.2, 1) ** 0.5, 0.0)
+        if kind > 0:
+            blink = np.full(frames, rng.uniform(0.85, 1) if kind == 1 else rng.uniform(0.1, 0.5))
         both("eyeBlink", blink)
-        doubtful((6, 7), blink > 0.15)
-    if rng.random() < 0.15:
-        both("eyeWide", rng.uniform(0.2, 1))
-        doubtful((7,), np.ones(frames, bool))
+        closed = np.clip(closed + blink, 0, 1)
+    doubtful((6, 7), closed > 0.15)
+    opened = np.clip(1 - 2 * closed, 0, 1)  # a lid that comes down is raised no more
+    intensity[:, ROW[5]] *= opened
+    weights[:, [name["eyeWide_L"], name["eyeWide_R"]]] *= opened[:, None]
+    intensity[:, ROW[45]] = np.clip((closed - DROWSY) / (SHUT - DROWSY), 0, 1)
+    doubtful((7,), intensity[:, ROW[5]] > 0.2)
     gaze = rng.normal(0, 0.3, 2) + rng.normal(0, 0.1, (frames, 2))
     weights[:, name["eyeLookIn_L"]] += np.clip(gaze[:, 0], 0, 1)
     weights[:, name["eyeLookOut_R"]] += np.clip(gaze[:, 0], 0, 1)
@@ -208,10 +226,38 @@ def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: n
     if rng.random() < 0.3:  # lopsided
         weights *= np.where(np.char.endswith(np.array(shape_names), "_L"), rng.uniform(0.75, 1), 1)
     weights = np.clip(weights, 0, 1.8)
+    lids = [name["eyeBlink_L"], name["eyeBlink_R"]]
+    weights[:, lids] = np.minimum(weights[:, lids], 1.0)  # beyond 1 they would go through each other
 
     yaw = np.clip(rng.normal(0, 0.29), -0.8, 0.8) + np.cumsum(rng.normal(0, 0.05, frames))
     pitch = np.clip(rng.normal(0, 0.14), -0.4, 0.4) + np.cumsum(rng.normal(0, 0.03, frames))
     return Act(intensity, weights, np.stack([pitch, yaw, rng.normal(0, 0.04, frames)], axis=1), mask)
+
+
+def at_rest(shape_names: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
+    """(57,) blendshape weights that are the person's own and no AU: brows that lie low or arched, lids, lips that part
+    a little, corners of the mouth that turn up or down by themselves. Some are below 0.
+    """
+    weights = np.zeros(len(shape_names))
+
+    def both(shape: str, value: float) -> None:
+        for i, name in enumerate(shape_names):
+            if name in (shape, f"{shape}_L", f"{shape}_R"):
+                weights[i] += value
+
+    if rng.random() < 0.5:
+        both("browInnerUp", np.clip(rng.normal(0, 0.22), -0.5, 0.5))
+        both("browOuterUp", np.clip(rng.normal(0, 0.18), -0.4, 0.4))
+        both("browDown", np.clip(rng.normal(0, 0.18), -0.3, 0.45))
+    if rng.random() < 0.35:
+        both("eyeSquint", rng.uniform(0, 0.4))
+        both(str(rng.choice(("eyeBlink", "eyeWide"))), rng.uniform(0, 0.22))
+    if rng.random() < 0.3:
+        both(str(rng.choice(("mouthFrown", "mouthSmile"))), rng.uniform(0.03, 0.3) * rng.uniform(0.3, 1))
+    if rng.random() < 0.2:
+        both("mouthLowerDown", rng.uniform(0.05, 0.3))
+        both("mouthUpperUp", rng.uniform(0, 0.15))
+    return weights
 
 
 def labels(
@@ -223,7 +269,7 @@ def labels(
     Others: on from .3, off up to .15, between them masked (NaN).
     Where an AU is out of sight, ``hidden`` (frames, 68) being the points behind something, it has no hard label, and
     no intensity if nothing else shows it (`train.data.visibility`).
-    Returns intensity (frames, 15) float32, NaN where ``mask`` says that nobody can know, and labels (frames, 15)
+    Returns intensity (frames, n) float32, NaN where ``mask`` says that nobody can know, and labels (frames, n)
     float32 of 0, 1, NaN.
     """
     intensity = intensity.copy()

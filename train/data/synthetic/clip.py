@@ -32,13 +32,15 @@ BLINKS_S = (0.4, 4.75, 9.75, 13.8)
 
 
 def known_track() -> tuple[np.ndarray, np.ndarray]:
-    """Times (n,) s and scripted intensities (n, 15)."""
+    """Times (n,) s and scripted intensities (n, n_aus)."""
     times = np.arange(round(DURATION_S * FPS)) / FPS
     track = np.zeros((len(times), len(AU_NUMBERS)))
     for numbers, onset, apex, offset, end, strength in SCRIPT:
         course = strength * np.interp(times, (onset, apex, offset, end), (0, 1, 1, 0))
         for number in numbers:
             track[:, ROW[number]] = np.maximum(track[:, ROW[number]], course)
+    for blink in BLINKS_S:
+        track[:, ROW[45]] += np.clip(1 - np.abs(times - blink) / 0.12, 0, 1)
     return times, track
 
 
@@ -76,11 +78,7 @@ def render_clip(source: Path, out: Path, seed: int = 7) -> None:
     pixels_per_cm = 60 / 6.5
     camera = Camera(WIDTH, HEIGHT, fixed=np.array(((pixels_per_cm, 0, WIDTH / 2), (0, pixels_per_cm, HEIGHT / 2 + 24))))
     times, track = known_track()
-    name = {n: i for i, n in enumerate(head.shape_names)}
     weights = track @ head.au_matrix()
-    for blink in BLINKS_S:
-        for side in "LR":
-            weights[:, name[f"eyeBlink_{side}"]] += np.clip(1 - np.abs(times - blink) / 0.12, 0, 1)
     out.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(out), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
     if not writer.isOpened():

@@ -26,11 +26,15 @@ class _Pen:
         knots = np.linspace(0, 1, len(curve))
         smooth = np.stack([np.interp(t, knots, curve[:, i]) for i in (0, 1)], axis=1)
         smooth += np.cumsum(self.rng.normal(0, 0.0025 * self.eye, smooth.shape), axis=0)
+        place = self._window(smooth, (6 * width + 0.06) * self.eye)
+        corner = np.array((place[1].start, place[0].start))
         for shift, value, size in ((0.0, -depth, width), (1.4 * width, depth * ridge, 1.3 * width)):
-            layer = np.zeros_like(self.map)
+            layer = np.zeros_like(self.map[place])
+            if layer.size == 0:
+                return
             for i in range(len(t) - 1):
                 taper = np.sin(np.pi * (t[i] + 0.0125)) ** 0.6
-                a, b = smooth[i] + (0, shift * self.eye), smooth[i + 1] + (0, shift * self.eye)
+                a, b = (end + (0, shift * self.eye) - corner for end in smooth[i : i + 2])
                 cv2.line(
                     layer,
                     tuple((a * 16).astype(int).tolist()),
@@ -41,20 +45,26 @@ class _Pen:
                     4,
                 )
             blurred = cv2.GaussianBlur(layer, (0, 0), size * self.eye)
-            self.map += value * blurred / max(float(blurred.max()), 1e-6)
+            self.map[place] += value * blurred / max(float(blurred.max()), 1e-6)
+
+    def _window(self, around: np.ndarray, margin: float) -> tuple[slice, slice]:
+        """Rows and columns of the map within ``margin`` px of the points ``around`` (k, 2)."""
+        h, w = self.map.shape
+        (x0, y0), (x1, y1) = around.min(0) - margin, around.max(0) + margin + 1
+        return slice(max(0, int(y0)), max(0, min(h, int(y1)))), slice(max(0, int(x0)), max(0, min(w, int(x1))))
 
     def blob(self, centre: np.ndarray, size: tuple[float, float], value: float, angle: float = 0.0) -> None:
         """A soft spot of standard deviations ``size`` (along, across)."""
-        h, w = self.map.shape
-        y, x = np.mgrid[0:h, 0:w].astype(np.float32)
+        place = self._window(np.asarray(centre)[None], 4.5 * max(size) * self.eye)
+        y, x = np.mgrid[place].astype(np.float32)
         c, s = np.cos(angle), np.sin(angle)
         dx, dy = (x - centre[0]) / self.eye, (y - centre[1]) / self.eye
         u, v = c * dx + s * dy, -s * dx + c * dy
-        self.map += value * np.exp(-0.5 * ((u / size[0]) ** 2 + (v / size[1]) ** 2))
+        self.map[place] += value * np.exp(-0.5 * ((u / size[0]) ** 2 + (v / size[1]) ** 2))
 
 
 def furrow_maps(shape: tuple[int, int], points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(15, h, w) float16: natural logarithm of the brightness factor at AU intensity 1; ``points`` (68, 2) in the
+    """(n, h, w) float16: natural logarithm of the brightness factor at AU intensity 1; ``points`` (68, 2) in the
     photo's pixels.
     """
     p = points.astype(np.float64)
@@ -178,6 +188,15 @@ def furrow_maps(shape: tuple[int, int], points: np.ndarray, rng: np.random.Gener
             )
             for _ in range(16):
                 pen.blob(chin + rng.normal(0, (0.12, 0.08)) * eye, (0.018, 0.018), float(rng.choice((-0.22, 0.1))))
+        elif number == 20:  # the cheeks are drawn out beside the mouth
+            for side, corner in ((-1, p[48]), (1, p[54])):
+                for x in (0.08, 0.16, 0.25):
+                    spot = corner + np.array((side * x, -0.02)) * eye
+                    bow = side * 0.03 * eye
+                    pen.crease(np.array([spot + (-bow, -0.16 * eye), spot + (bow, 0), spot + (-bow, 0.16 * eye)]), 0.2)
+        elif number == 45:  # the lashes of a lid that comes down
+            for lid in (p[36:40], p[42:46]):
+                pen.crease(lid, 0.45, 0.016, 0.0)
         elif number == 23:
             for x in np.linspace(-0.22, 0.22, 7):
                 for lip in (p[51] * 0.6 + p[62] * 0.4, p[57] * 0.6 + p[66] * 0.4):

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from train.data.synthetic import choreography, scene
+from train.data.synthetic import choreography, makeup, scene, taking
 from train.data.synthetic.accessories import HANDS, draw_extras
 from train.data.synthetic.crop import CROP, CROP_SCALE, FRAMES, INTERVAL_S, MARGIN, SIZE, TEMPLATE
 from train.data.synthetic.hand_mesh import HandMesh, load_hand_mesh
-from train.data.synthetic.ict import AU_NUMBERS, Head, load_head
+from train.data.synthetic.ict import AU_NUMBERS, Head
+from train.data.synthetic.material import SPLITS, Crowd, Material, frequencies, read_material
 from train.data.synthetic.morph import MORPHS, morph_rows
 from train.data.synthetic.native import load_raster
 from train.data.synthetic.photos import photo_rows
-from train.data.synthetic.portraits import CREDITS, Portrait, read_groups, read_portraits, split_identities
 from train.data.synthetic.record import begin, renderer_key, source_key
-from train.data.synthetic.render import Person, prepare_person, render
+from train.data.synthetic.render import Person, landmarks, render
 
 SEQUENCES_PER_SHARD = 64
-SPLITS = ("train", "val", "test")
+MADE_UP = 0.25
+"""Share of sequences with make-up."""
 
 
 @dataclass(frozen=True)
@@ -49,70 +52,52 @@ class Settings:
 _state: dict = {}
 
 
-@dataclass(frozen=True)
-class Material:
-    """What is read of the source. ``of``: identity -> split; ``splits``: the other way round."""
-
-    head: Head
-    portraits: list[Portrait]
-    groups: dict[str, dict[str, str]]
-    splits: dict[str, list[str]]
-    of: dict[str, str]
-
-    def people(self, cache: Path) -> dict[str, Person]:
-        """Everybody with a neutral portrait, fitted."""
-        return {p.identity: prepare_person(self.head, p, cache) for p in self.portraits if not p.smiling}
-
-    def training(self) -> list[Portrait]:
-        """The photos of those who are trained on."""
-        return [p for p in self.portraits if self.of[p.identity] == "train"]
-
-
-def _read(source: Path) -> Material:
-    head, portraits = load_head(source / "ict_facekit_light.npz"), read_portraits(source / "portraits")
-    groups = read_groups(source / "portraits")
-    splits = split_identities([p.identity for p in portraits], groups)
-    if empty := [name for name in SPLITS if not splits[name]]:
-        raise ValueError(
-            f"{source}: expected people enough for train, val and test, got {len({p.identity for p in portraits})}, "
-            f"none for {', '.join(empty)}; six of one ethnic group are the fewest"
-        )
-    return Material(head, portraits, groups, splits, {n: name for name in SPLITS for n in splits[name]})
-
-
 def _start(settings: Settings) -> None:
     cv2.setNumThreads(1)
-    material = _read(settings.source)
+    material = read_material(settings.source)
     mesh = load_hand_mesh(settings.hand_mesh) if settings.hand_mesh else None
     people, matrix = material.people(settings.out / "people"), material.head.au_matrix()
+    names = sorted(people)
+    often = frequencies(names, material.of, people.tones())
     _state.update(settings=settings, head=material.head, people=people, of=material.of, matrix=matrix, mesh=mesh)
+    _state.update(names=names, often=often)
 
 
 def render_sequence(
     head: Head,
     person: Person,
-    mates: list[Person],
+    mates: Sequence[Person],
     matrix: np.ndarray,
     rng: np.random.Generator,
     hands: float = HANDS,
     mesh: HandMesh | None = None,
 ) -> dict[str, np.ndarray]:
-    """One sequence of F = FRAMES: images (F, 160, 160, 3) uint8 RGB, points (F, 68, 2), intensity and labels (F, 15),
-    NaN where not known.
+    """One sequence of F = FRAMES: images (F, 160, 160, 3) uint8 RGB, points (F, 68, 2), intensity and labels (F, n),
+    NaN where not known; rest (F, 68, 2): the points of the same face at rest, from the front in the first row and
+    turned otherwise in the others, y down, in tenths of the eye distance about the middle between the eye centres.
+
+    ``mates``: whose skin may be mixed in.
     """
     look = scene.draw_look(head, mates, rng, SIZE)
     played = choreography.act(head.shape_names, matrix, FRAMES, rng)
+    own = choreography.at_rest(head.shape_names, rng)
     extras = draw_extras(rng, FRAMES, hands, mesh)
+    if rng.random() < MADE_UP:
+        made = makeup.draw_make_up(rng)
+        person = dataclasses.replace(person, photo=makeup.put_on(person.photo, person.uv[head.landmarks], made))
+    how = taking.draw_taking(rng)
     shots = [
-        render(head, person, look, played.weights[i], played.intensity[i], played.turn[i], CROP, extras, i)
+        render(head, person, look, own + played.weights[i], played.intensity[i], played.turn[i], CROP, extras, i)
         for i in range(FRAMES)
     ]
+    turns = np.concatenate((np.zeros((1, 3)), rng.normal(0, (0.14, 0.29, 0.04), (FRAMES - 1, 3))))
     hidden = np.stack([shot.hidden for shot in shots])
     gaps = np.array([shot.lip_gap for shot in shots])
     intensity, hard = choreography.labels(played.intensity, played.mask, hidden, gaps)
     return {
-        "images": np.stack([s.image[..., ::-1] for s in shots]),
+        "images": np.stack([taking.taken(s.image, how, i)[..., ::-1] for i, s in enumerate(shots)]),
         "points": np.stack([s.points for s in shots]),
+        "rest": np.stack([landmarks(head, person, look, own, turn) for turn in turns]),
         "intensity": intensity,
         "labels": hard,
     }
@@ -120,10 +105,29 @@ def render_sequence(
 
 def _write(path: Path, rows: list[dict[str, np.ndarray]], identity: list[str], source: str) -> None:
     partial = path.with_suffix(".partial.npz")
-    stacked = {name: np.stack([row[name] for row in rows]) for name in ("images", "points", "intensity", "labels")}
+    stacked = {
+        name: np.stack([row[name] for row in rows]) for name in ("images", "points", "rest", "intensity", "labels")
+    }
     names = {"identity": np.array(identity), "source": np.array([source] * len(rows))}
-    np.savez(partial, allow_pickle=False, **stacked, **names)
-    os.replace(partial, path)
+    try:
+        np.savez(partial, allow_pickle=False, **stacked, **names)
+        os.replace(partial, path)
+    except OSError:  # a full disk: half a shard would take up more of it
+        partial.unlink(missing_ok=True)
+        raise
+
+
+class _Mates(Sequence[Person]):
+    """Some of a crowd, by number."""
+
+    def __init__(self, people: Crowd, names: list[str]) -> None:
+        self._people, self._names = people, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._people[self._names[index]]
 
 
 def _render_shard(job: tuple[int, int]) -> int:
@@ -131,12 +135,12 @@ def _render_shard(job: tuple[int, int]) -> int:
     number, count = job
     settings: Settings = _state["settings"]
     rng = np.random.default_rng((settings.seed, number))
-    people: dict[str, Person] = _state["people"]
-    names = sorted(people)
-    mates = {split: [people[n] for n in names if _state["of"][n] == split] for split in SPLITS}
+    people: Crowd = _state["people"]
+    names: list[str] = _state["names"]
+    mates = {split: _Mates(people, [n for n in names if _state["of"][n] == split]) for split in SPLITS}
     rows, identity = [], []
     for _ in range(count):
-        name = names[rng.integers(len(names))]
+        name = names[rng.choice(len(names), p=_state["often"])]
         others = mates[_state["of"][name]]
         more = (rng, settings.hands, _state["mesh"])
         rows.append(render_sequence(_state["head"], people[name], others, _state["matrix"], *more))
@@ -145,15 +149,16 @@ def _render_shard(job: tuple[int, int]) -> int:
     return len(rows)
 
 
-def _no_face_rows(people: dict[str, Person], count: int, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
+def _no_face_rows(people: Sequence[Person], count: int, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
     rows = []
     nothing = {
         "points": np.full((FRAMES, 68, 2), np.nan, np.float32),
+        "rest": np.full((FRAMES, 68, 2), np.nan, np.float32),
         "intensity": np.full((FRAMES, len(AU_NUMBERS)), np.nan, np.float32),
         "labels": np.full((FRAMES, len(AU_NUMBERS)), np.nan, np.float32),
     }
     for _ in range(count):
-        image = scene.no_face(list(people.values()), SIZE, rng)[..., ::-1]
+        image = scene.no_face(people, SIZE, rng)[..., ::-1]
         rows.append({"images": np.repeat(image[None], FRAMES, axis=0), **nothing})
     return rows
 
@@ -179,9 +184,10 @@ def _missing(shards: Path, sequences: int) -> list[tuple[int, int]]:
     return [(number, count) for number, count in wanted.items() if rows.get(number) != count]
 
 
-def _about(settings: Settings, material: Material, people: dict[str, Person]) -> dict:
+def _about(settings: Settings, material: Material, people: Crowd) -> dict:
     """What dataset.json says."""
     neutral = np.mean([p.fit.vertices[material.head.landmarks] for p in people.values()], axis=0)
+    groups = {name: {**material.groups.get(name, {}), "tone": tone} for name, tone in people.tones().items()}
     return {
         "version": 1,
         "seed": settings.seed,
@@ -193,13 +199,13 @@ def _about(settings: Settings, material: Material, people: dict[str, Person]) ->
         "template": TEMPLATE.tolist(),
         "crop_scale": CROP_SCALE,
         "splits": {name: sorted(material.splits[name]) for name in SPLITS},
-        "groups": material.groups,
+        "groups": groups,
         "points3d": (neutral - neutral.mean(0)).round(4).tolist(),
-        "credits": list(CREDITS),
+        "credits": material.credits,
     }
 
 
-def _write_stills(settings: Settings, material: Material, people: dict[str, Person], mesh: HandMesh | None) -> None:
+def _write_stills(settings: Settings, material: Material, people: Crowd, mesh: HandMesh | None) -> None:
     """Photos, morphs and pictures without a face, as far as they are missing."""
     shards, seed = settings.out / "shards", settings.seed
     if not (shards / "photos.npz").is_file():
@@ -214,9 +220,10 @@ def _write_stills(settings: Settings, material: Material, people: dict[str, Pers
     if not (shards / "no_face.npz").is_file():
         rows, identity = [], []
         for number, (name, share) in enumerate((("train", 192), ("val", 32), ("test", 64))):
-            members = {n: people[n] for n in sorted(material.splits[name])}
-            rows += _no_face_rows(members, share, np.random.default_rng((seed, 10**6 + number)))
-            identity += [list(members)[i % len(members)] for i in range(share)]
+            members = sorted(set(material.splits[name]) & set(people))
+            rng = np.random.default_rng((seed, 10**6 + number))
+            rows += _no_face_rows(_Mates(people, members), share, rng)
+            identity += [members[i % len(members)] for i in range(share)]
         _write(shards / "no_face.npz", rows, identity, "negative")
 
 
@@ -230,7 +237,7 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
         BackendUnavailable: the compiled raster is missing.
     """
     load_raster()
-    material = _read(settings.source)
+    material = read_material(settings.source)
     mesh = load_hand_mesh(settings.hand_mesh) if settings.hand_mesh else None
     wanted = {
         "seed": settings.seed,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-AU_NUMBERS = (1, 2, 4, 6, 7, 9, 10, 12, 14, 15, 17, 23, 24, 25, 26)
+AU_NUMBERS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26, 45)
+"""The paper's 15, and AU5 (upper lid raiser), AU20 (lip stretcher) and AU45 (blink)."""
 
 SKIN, TEETH, GUMS, SOCKET = 0, 1, 2, 3
 _SOCKET_VERTICES = (11248, 13294)  # inner wall of the mouth
@@ -31,6 +32,7 @@ AU_SHAPES: dict[int, tuple[tuple[str, float], ...]] = {
     1: (("browInnerUp", 1.05),),
     2: (("browOuterUp", 0.95),),
     4: (("browDown", 1.15),),
+    5: (("eyeWide", 1.2),),
     6: (("cheekSquint", 0.9), ("cheekRaiser", 0.5), ("eyeSquint", 0.3)),
     7: (("eyeSquint", 1.7), ("eyeBlink", 0.2)),
     9: (("noseSneer", 1.0), ("browDown", 0.25)),
@@ -39,6 +41,7 @@ AU_SHAPES: dict[int, tuple[tuple[str, float], ...]] = {
     14: (("mouthDimple", 1.1),),
     15: (("mouthFrown", 1.2),),
     17: (("mouthShrugLower", 1.0), ("mouthShrugUpper", 0.6)),
+    20: (("mouthStretch", 0.9),),
     23: (
         ("mouthPress", 0.9),
         ("mouthRollLower", 0.4),
@@ -49,6 +52,7 @@ AU_SHAPES: dict[int, tuple[tuple[str, float], ...]] = {
     24: (("mouthPress", 1.6), ("mouthRollLower", 0.2), ("mouthRollUpper", 0.2), ("mouthShrugLower", 0.2)),
     25: (("mouthLowerDown", 0.7), ("mouthUpperUp", 0.3), ("jawOpen", 0.06)),
     26: (("jawOpen", 0.5), ("mouthLowerDown", 0.2)),
+    45: (("eyeBlink", 1.0),),
 }
 
 
@@ -76,7 +80,7 @@ class Head:
         return [self.shape_names.index(f"{name}_L"), self.shape_names.index(f"{name}_R")]
 
     def au_matrix(self) -> np.ndarray:
-        """(15, 57) float32: blendshape weights of each AU at intensity 1."""
+        """(n, 57) float32: blendshape weights of each AU at intensity 1."""
         matrix = np.zeros((len(AU_NUMBERS), len(self.shape_names)), np.float32)
         for row, number in enumerate(AU_NUMBERS):
             for name, weight in AU_SHAPES[number]:

@@ -160,7 +160,7 @@ def draw_morph(people: People, rng: np.random.Generator) -> tuple[dict[str, np.n
     if not smiles:
         textures = [first.neutral, second.neutral] if both else [first.neutral]
         crop, marks = _mixed(textures, at_rest, share)
-        return still(crop, marks, np.zeros(len(AU_NUMBERS), np.float32)), first.identity
+        return still(crop, marks, np.zeros(len(AU_NUMBERS), np.float32), at_rest), first.identity
     assert first.smiling is not None and second.smiling is not None
     way = (1 - share) * (first.smiling.upright - first.neutral.upright)
     way += share * (second.smiling.upright - second.neutral.upright)
@@ -170,11 +170,11 @@ def draw_morph(people: People, rng: np.random.Generator) -> tuple[dict[str, np.n
         crop, marks = _mixed([first.neutral, second.neutral] if both else [first.neutral], shape, share)
         hard = smile_labels(shape, chin_height(at_rest))
         hard[ROW[25]] = 0 if lip_gap(at_rest) < LIPS_SHUT else np.nan  # the photo's lips, not the shape's
-        return still(crop, marks, hard), first.identity
+        return still(crop, marks, hard, at_rest), first.identity
     least = min(FAINT_FROM * people.reach / max(reach(way), 1e-6), 1.0)
     shape = at_rest + max(rng.uniform(0.6, 1.1), least) * way
     crop, marks = _mixed([first.smiling, second.smiling] if both else [first.smiling], shape, share)
-    return still(crop, marks, smile_labels(shape, chin_height(at_rest))), first.identity
+    return still(crop, marks, smile_labels(shape, chin_height(at_rest)), at_rest), first.identity
 
 
 def morph_rows(

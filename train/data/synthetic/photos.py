@@ -11,7 +11,7 @@ from train.data.synthetic.accessories import cheek_tone, hand_on_photo
 from train.data.synthetic.crop import FRAMES, SIZE, STORED
 from train.data.synthetic.hand_mesh import HandMesh, lay_mesh_hand
 from train.data.synthetic.ict import AU_NUMBERS
-from train.data.synthetic.portraits import Portrait
+from train.data.synthetic.portraits import Portrait, tenths
 from train.data.visibility import not_shown
 
 JAW_SHUT = 0.031
@@ -38,7 +38,7 @@ def lip_gap(points: np.ndarray) -> float:
 
 
 def smile_labels(points: np.ndarray, chin_at_rest: float | None) -> np.ndarray:
-    """(15,) float32 of a smiling photo: AU12 on and only what is sure besides, NaN for the others.
+    """(n,) float32 of a smiling photo: AU12 on and only what is sure besides, NaN for the others.
 
     Args:
         points: (68, 2), any unit.
@@ -55,11 +55,15 @@ def smile_labels(points: np.ndarray, chin_at_rest: float | None) -> np.ndarray:
     return hard
 
 
-def still(crop: np.ndarray, marks: np.ndarray, hard: np.ndarray) -> dict[str, np.ndarray]:
-    """A sequence that does not move, of a crop (2 * SIZE, 2 * SIZE, 3) uint8 BGR; ``marks`` (68, 2) in its pixels."""
+def still(
+    crop: np.ndarray, marks: np.ndarray, hard: np.ndarray, rest: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """A sequence that does not move, of a crop (2 * SIZE, 2 * SIZE, 3) uint8 BGR; ``marks`` (68, 2) in its pixels;
+    ``rest`` (68, 2): the same face at rest, in any unit."""
     small = cv2.resize(crop, (SIZE, SIZE), interpolation=cv2.INTER_AREA)[..., ::-1]
     points = ((marks + 0.5) / (2 * SIZE)).astype(np.float32)
-    one = {"images": small, "points": points, "intensity": np.nan_to_num(hard), "labels": hard}
+    own = np.full((68, 2), np.nan, np.float32) if rest is None else tenths(rest)
+    one = {"images": small, "points": points, "rest": own, "intensity": np.nan_to_num(hard), "labels": hard}
     return {k: np.repeat(v[None], FRAMES, axis=0) for k, v in one.items()}
 
 
@@ -70,7 +74,7 @@ def photo_rows(
     With ``mesh`` and ``rng`` a hand lies over each, and AUs that only the hidden mouth would show are off.
     """
     rows, identity = [], []
-    at_rest = {p.identity: chin_height(p.points) for p in portraits if not p.smiling}
+    at_rest = {p.identity: p.points for p in portraits if not p.smiling}
     for portrait in portraits:
         image, points = portrait.load()
         matrix = alignment.similarity(alignment.five_points(points), STORED * SIZE * 2 - 0.5)
@@ -81,11 +85,11 @@ def photo_rows(
         hidden = np.zeros(len(points), bool)
         if mesh is not None and rng is not None:
             hidden = _lay_on_photo(crop, marks, mesh, rng)
-        hard = np.zeros(len(AU_NUMBERS), np.float32)
+        hard, calm = np.zeros(len(AU_NUMBERS), np.float32), at_rest.get(portrait.identity)
         if portrait.smiling:
-            hard = smile_labels(portrait.points, at_rest.get(portrait.identity))
+            hard = smile_labels(portrait.points, None if calm is None else chin_height(calm))
         hard[not_shown(hidden, AU_NUMBERS)] = 0
-        rows.append(still(crop, marks, hard))
+        rows.append(still(crop, marks, hard, calm))
         identity.append(portrait.identity)
     return rows, identity
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from train.data.synthetic.portraits import read_portraits
+from train.data.synthetic.strangers import read_strangers
 
 _HERE = Path(__file__).resolve().parent
 _NOT_DRAWING = ("__init__", "cli", "clip", "native", "record", "sheet")
@@ -28,8 +29,9 @@ def source_key(source: Path) -> str:
     for path in (source / "ict_facekit_light.npz", *tables):
         of_file = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "none"
         digest.update(f"{path.name} {of_file}\n".encode())
-    for portrait in read_portraits(portraits):
-        name = portrait.path.relative_to(portraits).as_posix()
+    strangers = read_strangers(source / "faces")[0]
+    for portrait in (*read_portraits(portraits), *strangers):
+        name = portrait.path.relative_to(source if portrait in strangers else portraits).as_posix()
         digest.update(f"{name} {portrait.path.stat().st_size}\n".encode())
     return digest.hexdigest()[:12]
 

@@ -17,7 +17,7 @@ from train.data.synthetic.furrows import furrow_maps
 from train.data.synthetic.hand_mesh import MeshHand, lay_mesh_hand
 from train.data.synthetic.ict import GUMS, SKIN, SOCKET, TEETH, Head
 from train.data.synthetic.native import load_raster
-from train.data.synthetic.portraits import Portrait, cut_out
+from train.data.synthetic.portraits import Portrait, cut_out, cut_out_anywhere, skin_tone, tenths
 
 # The cut-out (hair, ears, neck) stands this far in front of the head's origin, turned with the head.
 PLANE_DEPTH_CM = 1.5
@@ -27,7 +27,7 @@ SUPERSAMPLING = 2
 @dataclass(frozen=True)
 class Person:
     """A fitted portrait, ready to render: photo (h, w, 3) uint8 BGR, alpha (h, w) uint8, uv (n, 2) photo pixels per
-    vertex, normals (n, 3) in the photo's pose, furrows (15, h/2, w/2) float16.
+    vertex, normals (n, 3) in the photo's pose, furrows (n, h/2, w/2) float16, tone as `portraits.skin_tone` says.
     """
 
     identity: str
@@ -37,6 +37,7 @@ class Person:
     uv: np.ndarray
     normals: np.ndarray
     furrows: np.ndarray
+    tone: str
 
 
 def prepare_person(head: Head, portrait: Portrait, cache: Path | None = None) -> Person:
@@ -45,7 +46,9 @@ def prepare_person(head: Head, portrait: Portrait, cache: Path | None = None) ->
     if file and file.is_file():
         with np.load(file) as d:
             fit = Fit(d["vertices"], d["rotation"], float(d["scale"]), d["shift"], float(d["error"]))
-            return Person(portrait.identity, d["photo"], d["alpha"], fit, d["uv"], d["normals"], d["furrows"])
+            return Person(
+                portrait.identity, d["photo"], d["alpha"], fit, d["uv"], d["normals"], d["furrows"], str(d["tone"])
+            )
     photo, points = portrait.load()
     fit = fit_head(head, points)
     # The photo further than the person's own head reaches is never sampled: keep a window around the face.
@@ -59,7 +62,8 @@ def prepare_person(head: Head, portrait: Portrait, cache: Path | None = None) ->
     normals = load_raster().vertex_normals(fit.vertices, head.triangles) @ fit.rotation.T.astype(np.float32)
     rng = np.random.default_rng(hash_name(portrait.identity))
     furrows = furrow_maps((photo.shape[0] // 2, photo.shape[1] // 2), (points + 0.5) / 2 - 0.5, rng)
-    alpha = cut_out(photo, points)
+    tone = skin_tone(photo, points)[0]
+    alpha = cut_out(photo, points) if portrait.plain else cut_out_anywhere(photo, points)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial.npz")
@@ -70,6 +74,7 @@ def prepare_person(head: Head, portrait: Portrait, cache: Path | None = None) ->
             uv=uv,
             normals=normals,
             furrows=furrows,
+            tone=tone,
             vertices=fit.vertices,
             rotation=fit.rotation,
             scale=fit.scale,
@@ -77,7 +82,7 @@ def prepare_person(head: Head, portrait: Portrait, cache: Path | None = None) ->
             error=fit.error,
         )
         partial.replace(file)
-    return Person(portrait.identity, photo, alpha, fit, uv, normals, furrows)
+    return Person(portrait.identity, photo, alpha, fit, uv, normals, furrows, tone)
 
 
 def hash_name(name: str) -> int:
@@ -96,11 +101,12 @@ class Look:
     light_gain: float  # of the ratio of normals
     key_gain: float  # of a directional light on top
     tint: np.ndarray  # (3,) BGR factor of the light
-    furrow_gain: np.ndarray  # (15,)
+    furrow_gain: np.ndarray  # (n,); 0: the AU moves without its furrows
     teeth_bgr: np.ndarray
     gums_bgr: np.ndarray
     background: np.ndarray  # (h, w, 3) uint8 of the output size
     camera_cm: float  # distance of the camera
+    lines: np.ndarray | None = None  # (n,) furrows that are there without any movement
 
 
 @dataclass(frozen=True)
@@ -164,6 +170,15 @@ def _plane_matrix(person: Person, rotation: np.ndarray, camera_cm: float, to_pic
     return cv2.getPerspectiveTransform(corners, (points @ to_picture[:, :2].T + to_picture[:, 2]).astype(np.float32))
 
 
+def landmarks(head: Head, person: Person, look: Look, weights: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """(68, 2) float32: where the points fall, y down, in tenths of the eye distance about the middle between the eye
+    centres, which lie at (-5, 0) and (5, 0); arguments as those of `render`."""
+    shape = person.fit.vertices[head.landmarks] + look.offset[head.landmarks]
+    shape = shape + np.tensordot(weights.astype(np.float32), head.shapes[:, head.landmarks], 1)
+    rotation = cv2.Rodrigues(np.asarray(turn, float))[0] @ person.fit.rotation
+    return tenths(_project(shape, rotation, look.camera_cm)[:, :2])
+
+
 def render(
     head: Head,
     person: Person,
@@ -178,7 +193,7 @@ def render(
     """Render one frame.
 
     Args:
-        weights: (57,) blendshape weights.  intensity: (15,) AU intensities for the furrows.  turn: (3,) rotation
+        weights: (57,) blendshape weights.  intensity: (n,) AU intensities for the furrows.  turn: (3,) rotation
             vector added to the photo's pose (x nods, y turns, z tilts; radians).
         extras: what is worn or held before the face.  frame: of the sequence, for the hand.
     """
@@ -220,6 +235,8 @@ def render(
         hair = cv2.remap(grown, drawn[..., 0], drawn[..., 1], cv2.INTER_LINEAR)[..., None]
         skin += hair * (extras.beard.hair_bgr.astype(np.float32) - skin)
     strength = intensity * look.furrow_gain
+    if look.lines is not None:
+        strength = np.maximum(strength, look.lines)
     active = np.flatnonzero(strength > 0.02)
     shade = drawn[..., 4] * drawn[..., 5]
     if len(active):
@@ -272,4 +289,4 @@ def render(
     return Rendered(np.clip(image, 0, 255).astype(np.uint8), points.astype(np.float32), gap, hidden)
 
 
-__all__ = ["Camera", "Look", "Person", "Rendered", "prepare_person", "render"]
+__all__ = ["Camera", "Look", "Person", "Rendered", "landmarks", "prepare_person", "render"]
