@@ -11,6 +11,7 @@ from train.model import HEADS, Model
 EVALUATED = "python -m train evaluate --model train/checkpoints/{checkpoint} --data SET --json report.json"
 AGREED = "python benchmarks/agreement.py {clips} --task face_landmarker.task{model} --json agreement.json"
 COMMANDS = {
+    "recipe": "all of it, from the sources to the files that are shipped",
     "calibration": "calibration of the logits, so that .5 decides, and of the face check, on the val identities",
     "fusion": "fusion of the appearance and the geometry path, so that .5 decides, on the val identities and pictures",
 }

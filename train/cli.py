@@ -19,6 +19,7 @@ from aunet_sdk.errors import BackendUnavailable
 from train.config import AUNetOptions, FanOptions, GeometryOptions, PointsOptions, RunOptions
 from train.data.cli import register as register_data
 from train.models_cli import register as register_models
+from train.recipe.cli import app as recipe_app
 from train.results_cli import register as register_results
 from train.run_cli import register as register_run
 
@@ -28,6 +29,7 @@ if importlib.util.find_spec("train.data.synthetic.cli") is not None:
 
     app.add_typer(synthetic_app, name="synthetic")
 register_data(app)
+app.add_typer(recipe_app, name="recipe")
 
 
 def _register(name: str, kind: type[RunOptions], run: Callable[[Any, bool], None]) -> None:
@@ -134,6 +136,16 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the whole report.")] = None,
     frames: Annotated[int, typer.Option(help="Look at about this many frames, evenly spaced; 0: all.")] = 0,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="File .html or .md for one page on the head points, with pictures of people: not to be shared."
+        ),
+    ] = None,
+    source: Annotated[Path | None, typer.Option(help="For --page: folder with faces/coded_by_eye.csv.")] = None,
+    agreement: Annotated[
+        Path | None, typer.Option(help="For --page: what benchmarks/agreement.py --json wrote.")
+    ] = None,
     threads: ThreadsArgument = 2,
 ) -> None:
     """Measure a model, or the network of a run of the paper, on one split: per AU, head, context, group; thresholds are
@@ -146,14 +158,20 @@ def evaluate(
 
     torch.set_num_threads(threads)
     sequences = load_split(data, split)
+    sequences = evenly(sequences, frames) if frames else sequences
     report = {
         "model": model,
         "split": split,
-        **report_of(model, evenly(sequences, frames) if frames else sequences),
+        **report_of(model, sequences),
     }
     show(report)
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if page is not None:
+        from train.fan import load_model
+        from train.page import write_page
+
+        write_page(load_model(model), sequences, page, source, agreement)
 
 
 @app.command("card")
@@ -188,7 +206,8 @@ def calibrate(
     torch.set_num_threads(threads)
     place = Path(model)
     target = out or (place / MODEL if place.is_dir() else place)
-    calibrated = run(load_model(model), load_split(data, "val"))
+    trained = load_model(model)
+    calibrated = run(trained, load_split(data, "val").of(trained.config.au_numbers))
     command = f"python -m train calibrate --model {model} --data {data}{' --half' if half else ''} --out {target}"
     calibrated.config.provenance["calibration"] = {"command": command, "split": "val"}
     calibrated.save(target, torch.float16 if half else torch.float32)
@@ -216,7 +235,8 @@ def fuse(
     from train.fan import load_model
 
     torch.set_num_threads(threads)
-    validation, trained = load_split(data, "val"), load_model(model)
+    trained = load_model(model)
+    validation = load_split(data, "val").of(trained.config.au_numbers)
     evidence = [
         fusion.rendered_evidence(trained, validation),
         fusion.pictured_evidence(trained, source, set(validation.info.splits["val"])),

@@ -1,0 +1,243 @@
+"""The stages of a recipe: what each needs, what decides about its outcome, and which commands it is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from train.recipe.index import source_facts, write_index
+from train.recipe.options import RecipeOptions
+from train.rundir import RunError, replacing
+
+MODEL = "model.safetensors"
+CARDS = Path(__file__).resolve().parents[2] / "aunet_sdk" / "models"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a stage runs: ``folder`` is its own."""
+
+    options: RecipeOptions
+    folder: Path
+
+    def of(self, stage: str) -> Path:
+        """The folder of another stage."""
+        return self.folder.parent / stage
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """Options that every training shares."""
+        options = self.options
+        return {"seed": options.seed, "device": options.device, "threads": options.threads}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """``settings``: of the options, those that decide about the outcome; ``run`` returns the files that count as it;
+    ``minutes`` that it takes at the size default on two cores, for the time left (an estimate until it is measured).
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    settings: Callable[[RecipeOptions], dict[str, Any]]
+    run: Callable[[Place], list[Path]]
+    minutes: float
+
+
+def _amounts(*names: str) -> Callable[[RecipeOptions], dict[str, Any]]:
+    return lambda options: {"seed": options.seed, **{name: getattr(options.amounts, name) for name in names}}
+
+
+def _index(place: Place) -> list[Path]:
+    return [write_index(place.options.source, place.folder)]
+
+
+def _render(place: Place) -> list[Path]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from train.data.synthetic.generate import Settings, generate
+
+    options, size = place.options, place.options.amounts
+    settings = Settings(
+        options.source, place.folder, size.sequences, options.seed, options.workers, size.hands, options.hand_mesh,
+        size.morphs,
+    )  # fmt: skip
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), transient=True) as bar:
+        task = bar.add_task("fitting heads", total=None)
+        for done, total in generate(settings):
+            bar.update(task, description="rendering", completed=done, total=total)
+    return [place.folder / "dataset.json", *sorted((place.folder / "shards").glob("*.npz"))]
+
+
+def _fan(place: Place) -> list[Path]:
+    target = place.folder / MODEL
+    if place.options.fan != "train":
+        with replacing(target) as partial:
+            shutil.copyfile(place.options.fan, partial)
+        return [target]
+    from train.aunet import AUNetTask
+    from train.config import AUNetOptions, FanOptions
+    from train.fan import FanTask
+    from train.loop import train
+
+    size, data = place.options.amounts, str(place.of("render"))
+    shared: dict[str, Any] = {**place.model, "data": data, "batch": size.batch, "eval_frames": size.eval_frames}
+    fan = FanOptions(
+        run=str(place.folder / "fan"), samples=size.fan_samples, width=size.width, resolution=size.resolution, **shared
+    )
+    train(FanTask(fan), fan, resume=True)
+    head = AUNetOptions(run=str(place.folder / "aunet"), init=fan.run, samples=size.aunet_samples, **shared)
+    train(AUNetTask(head), head, resume=True)
+    with replacing(target) as partial:
+        shutil.copyfile(Path(head.run) / MODEL, partial)
+    return [target]
+
+
+def _heads(place: Place) -> list[Path]:
+    from train.config import PointsOptions
+    from train.data.sequences import DatasetInfo
+    from train.fan import load_model
+    from train.loop import train
+    from train.model import grown
+    from train.points import PointsTask
+
+    size, first = place.options.amounts, place.folder / "start.safetensors"
+    model = load_model(str(place.of("fan") / MODEL))
+    numbers = DatasetInfo.read(place.of("render")).au_numbers
+    place.folder.mkdir(parents=True, exist_ok=True)
+    grown(model, numbers).save(first)
+    options = PointsOptions(
+        data=str(place.of("render")), run=str(place.folder / "run"), init=str(first), passes=size.head_passes,
+        samples=size.head_samples, batch=size.batch, eval_frames=size.eval_frames, **place.model,
+    )  # fmt: skip
+    train(PointsTask(options), options, resume=True)
+    return [place.folder / "run" / MODEL]
+
+
+def _geometry(place: Place) -> list[Path]:
+    from train.config import GeometryOptions
+    from train.geometry import GeometryTask
+    from train.loop import train
+
+    size = place.options.amounts
+    options = GeometryOptions(
+        source=str(place.options.source), data=str(place.of("render")), run=str(place.folder / "run"),
+        init=str(place.of("calibrate") / MODEL), samples=size.geometry_samples, hidden=size.geometry_hidden,
+        acts=size.acts, batch=16 * size.batch, eval_frames=size.eval_frames, **place.model,
+    )  # fmt: skip
+    train(GeometryTask(options), options, resume=True)
+    return [place.folder / "run" / MODEL]
+
+
+def _calibrate(place: Place) -> list[Path]:
+    from train.cli import calibrate
+
+    target = place.folder / MODEL
+    with replacing(target) as partial:
+        calibrate(str(place.of("heads") / "run"), str(place.of("render")), out=partial, threads=place.options.threads)
+    return [target]
+
+
+def _fuse(place: Place) -> list[Path]:
+    from train.cli import fuse
+
+    target, options = place.folder / MODEL, place.options
+    with replacing(target) as partial:
+        fuse(
+            str(place.of("geometry") / "run"), str(place.of("render")), source=options.source, out=partial, half=True,
+            threads=options.threads,
+        )  # fmt: skip
+        _sign(partial, options)
+    return [target]
+
+
+def _sign(path: Path, options: RecipeOptions) -> None:
+    """Write the command that makes it into a model file."""
+    import torch
+
+    from train.model import Model
+
+    model = Model.load(path)
+    fan = "train" if options.fan == "train" else f"FILE of SHA-256 {options.fixed()['fan'][:12]}"
+    given = f" --fan {fan}" if options.fan == "train" or Path(options.fan).parent.name != "checkpoints" else ""
+    hand = " --hand-mesh FILE" if options.hand_mesh else ""
+    command = (
+        f"python -m train recipe default --source FOLDER --out FOLDER --size {options.size} --seed {options.seed}"
+        f"{given}{hand}"
+    )
+    model.config.provenance["recipe"] = {"command": command}
+    model.save(path, torch.float16)
+
+
+def _evaluate(place: Place) -> list[Path]:
+    from train.cli import evaluate
+
+    target = place.folder / "report.json"
+    with replacing(target) as partial:
+        model = str(place.of("fuse") / MODEL)
+        evaluate(model, str(place.of("render")), split="test", json_file=partial, threads=place.options.threads)
+    return [target]
+
+
+def _export(place: Place) -> list[Path]:
+    options, size = place.options, place.options.amounts
+    command = [
+        sys.executable, "-m", "export", str(place.of("fuse") / MODEL), "--head", "points", "--kind", size.kinds,
+        "--precision", "fp16", "--storage", "--out", str(place.folder), "--name", options.size,
+        "--crops", str(place.of("render")), "--limit", str(size.triplets),
+    ]  # fmt: skip
+    ended = subprocess.run(command, cwd=CARDS.parents[1], check=False)
+    if ended.returncode:
+        raise RunError(f"export: {' '.join(command[1:])} ended with {ended.returncode}; its report says why")
+    return sorted(place.folder.glob("*.onnx"))
+
+
+def _card(place: Place) -> list[Path]:
+    from train.card import write_card
+
+    target = place.folder / ("MODEL_CARD_NANO.md" if place.options.size == "nano" else "MODEL_CARD.md")
+    with replacing(target) as partial:
+        shutil.copyfile(CARDS / target.name, partial)
+        write_card(partial, place.of("fuse") / MODEL, place.of("evaluate") / "report.json", None)
+    return [target]
+
+
+STAGES = (
+    Stage("index", (), lambda options: {"source": source_facts(options.source)}, _index, 1),
+    Stage("render", ("index",), lambda options: {**_amounts("sequences", "hands", "morphs")(options),
+          "hand_mesh": options.fixed()["hand_mesh"]}, _render, 60),
+    Stage("fan", (), lambda options: {"fan": options.fixed()["fan"]}, _fan, 1),
+    Stage("heads", ("render", "fan"), _amounts("head_passes", "head_samples", "batch"), _heads, 90),
+    Stage("calibrate", ("render", "heads"), lambda options: {}, _calibrate, 5),
+    Stage("geometry", ("index", "render", "calibrate"),
+          _amounts("geometry_samples", "geometry_hidden", "acts", "batch"), _geometry, 60),
+    Stage("fuse", ("index", "render", "geometry"), lambda options: {}, _fuse, 10),
+    Stage("evaluate", ("render", "fuse"), lambda options: {}, _evaluate, 10),
+    Stage("export", ("render", "fuse"), _amounts("kinds", "triplets"), _export, 5),
+    Stage("card", ("fuse", "evaluate"), lambda options: {}, _card, 1),
+)  # fmt: skip
+"""In their order. `calibrate` comes before `geometry` and `fuse`: it sets `min_confidence`, by which they leave out
+pictures without a face, and `fuse` decides last where .5 lies.
+"""
+NAMES = tuple(stage.name for stage in STAGES)
+
+
+def stages_of(options: RecipeOptions) -> tuple[Stage, ...]:
+    """Those of a recipe: FAN needs renders only where it is trained."""
+    if options.fan != "train":
+        return STAGES
+    trained = Stage(
+        "fan", ("render",), _amounts("fan_samples", "aunet_samples", "width", "resolution", "batch"), _fan, 600
+    )
+    return tuple(trained if stage.name == "fan" else stage for stage in STAGES)
+
+
+__all__ = ["MODEL", "NAMES", "STAGES", "Place", "Stage", "stages_of"]
