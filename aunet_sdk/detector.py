@@ -13,8 +13,9 @@ import numpy as np
 
 from .bundle import Bundle
 from .engines import StreamEngine, StreamStates, open_engine
+from .engines.joint import JointEngine
 from .errors import AUNetError, InvalidInput
-from .faces.finders.base import LONGER_SIDE_PX, FaceFinder
+from .faces.finders.base import LONGER_SIDE_PX, FaceFinder, FoundFace
 from .faces.finders.choice import open_finder
 from .faces.scan import RegionScan, TwoLooks, search_px
 from .faces.tracker import Tracker
@@ -74,12 +75,14 @@ class Detector:
         self.finder = (finder or _named_finder)(self.options)
         self.engine = (engine or _named_engine)(bundle, self.options)
         try:
+            self._make_network = network
             self._network = network(self.engine)
         except BaseException:
             self.engine.close()
             raise
         self._lock = threading.RLock()
         self._closed = False
+        self._joint: JointEngine | None = None
         self._still_states: StreamStates | None = None
         self._stream = self.open_stream()
 
@@ -109,19 +112,29 @@ class Detector:
         """How often a face is missing from a final result of the stream of `push`, see `Stream.faces_unanswered`."""
         return self._stream.faces_unanswered
 
-    def open_stream(self, look_ahead: LookAhead | None = None) -> Stream:
+    def open_stream(self, look_ahead: LookAhead | None = None, *, joint: bool = False) -> Stream:
         """One more stream over this detector's engine, for another camera or video: with `push`, `flush` and `close`
         as here, and faces, ids and neighbours in time of its own. `Detector.push` is the detector's first stream.
 
         Args:
             look_ahead: as in DetectorOptions; None: that of the options.
+            joint: for several cameras, each pushed to by a thread of its own: frames that are pushed at the same time
+                go through the network in one batch. False: they take turns.
 
         A stream takes memory for its states with its first frame (docs/api.md says how much) and gives it back with
         `close`, or when nobody holds it any more. Raises InvalidInput for an unknown look_ahead.
         """
         self._check_open()
         chosen = self.options.look_ahead if look_ahead is None else look_ahead
-        return Stream(lambda states: self._new_session(chosen, states), self._lock, self._check_open)
+        if not joint:
+            return Stream(lambda states: self._new_session(chosen, states), self._lock, self._check_open)
+        with self._lock:
+            self._joint = self._joint or JointEngine(self.engine, self._lock)
+        port = self._joint.port()
+        network, finder = self._make_network(port), _OneAtATime(self.finder, self._lock)
+        return Stream(
+            lambda states: self._new_session(chosen, states, finder=finder, network=network), port, self._check_open
+        )
 
     def detect(self, image: np.ndarray) -> FrameResult:
         """The faces of one picture, without a memory: index 0, time 0, context "none", ids from 1, largest faces
@@ -212,21 +225,38 @@ class Detector:
         self.close()
 
     def _new_session(
-        self, look_ahead: LookAhead, states: StreamStates | None = None, still: FaceFinder | None = None
+        self,
+        look_ahead: LookAhead,
+        states: StreamStates | None = None,
+        still: FaceFinder | None = None,
+        *,
+        finder: FaceFinder | None = None,
+        network: FaceNetwork | None = None,
     ) -> Session:
         """still: the finder of a single picture."""
         options = self.options
         tracker = Tracker(self.bundle.min_confidence, options.detect_interval_s, options.max_faces, options.min_face_px)
         resting = RestingFaces(self._selection.thresholds) if options.baseline == "person" else None
         emission = Emission(self._selection, resting)
-        finder = self.finder if still is None else still
+        finder = still or finder or self.finder
         side_px, scan = (STILL_LONGER_SIDE_PX, None) if still else (LONGER_SIDE_PX, RegionScan(options.min_face_px))
         validity = AUValidity(self.bundle.min_confidence) if options.validity else None
-        return Session(self._network, finder, tracker, look_ahead, emission, side_px, states, scan, validity)
+        return Session(network or self._network, finder, tracker, look_ahead, emission, side_px, states, scan, validity)
 
     def _check_open(self) -> None:
         if self._closed:
             raise AUNetError("this Detector is closed; make a new one")
+
+
+class _OneAtATime:
+    """A finder that several threads share."""
+
+    def __init__(self, finder: FaceFinder, lock: threading.RLock) -> None:
+        self.name, self._finder, self._lock = finder.name, finder, lock
+
+    def find(self, image: np.ndarray, longer_side_px: int = LONGER_SIDE_PX) -> list[FoundFace]:
+        with self._lock:
+            return self._finder.find(image, longer_side_px)
 
 
 def _named_finder(options: DetectorOptions) -> FaceFinder:

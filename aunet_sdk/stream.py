@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from numbers import Real
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -29,12 +30,15 @@ class Stream:
     """One stream of frames with faces, ids and neighbours in time of its own: `Detector.open_stream` makes it.
 
     Streams of one detector take turns: every call holds the detector's lock for as long as it computes, and the others
-    wait, from whatever thread they come. The frames of one stream have to come in order, so that one thread at a time
-    should push to it.
+    wait, from whatever thread they come; joint streams share their steps instead. The frames of one stream have to come
+    in order, so that one thread at a time should push to it.
     """
 
     def __init__(
-        self, begin: Callable[[StreamStates | None], Session], lock: threading.RLock, check_open: Callable[[], None]
+        self,
+        begin: Callable[[StreamStates | None], Session],
+        lock: AbstractContextManager[Any],
+        check_open: Callable[[], None],
     ) -> None:
         self._begin = begin
         self._lock = lock

@@ -32,7 +32,8 @@ class LiveRunner:
     """Sources in, results, events and statuses out, until the sources end or `stop`.
 
     Args:
-        detector: belongs to the caller. Every source has a stream of its own on it, with ids of its own.
+        detector: belongs to the caller. Every source has a stream of its own on it, with ids of its own; frames that
+            come at the same time go through the network in one batch.
         outputs: get the results of every source, such as one FanOut; they belong to the caller. They have to stand
             `put` from several threads, and shall not wait for anybody: a slow one slows its source down.
         look_ahead: of every stream; None: that of the detector's options.
@@ -93,7 +94,7 @@ class LiveRunner:
                 raise AUNetError("this LiveRunner was stopped; make a new one")
             if name in self._feeds:
                 raise InvalidInput(f"source: expected a name that is not in use, got {name!r}; remove it first")
-            stream = self.detector.open_stream(self._look_ahead)
+            stream = self.detector.open_stream(self._look_ahead, joint=True)
             feed = Feed(
                 name,
                 source,

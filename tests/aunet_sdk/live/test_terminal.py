@@ -33,7 +33,7 @@ def test_it_shows_sources_people_events_and_troubles() -> None:
     for words in ("door", "reconnecting ([no] route)", "30.0", "31", "4 superseded", "mqtt: refused", "ort (CPU)"):
         assert words in text, text
     assert "door, face 2: AU12 offset, peak 0.90, 0.70 s" in text and "door  face 1" in text
-    assert "and 2 more people" in text and "secret" not in text and "26" in text
+    assert "and 3 more people" in text and "secret" not in text and "26" in text
     assert all(len(line) <= 60 for line in shown(view, 60).splitlines())
 
 
