@@ -107,10 +107,11 @@ def _csv(
     provisional: bool,
     landmarks: bool = False,
     with_file: bool = False,
+    validity: bool = False,
 ) -> Sink:
     from .csv import CsvSink
 
-    return CsvSink(_path(place), _names("csv", au_names), landmarks, with_file, provisional)
+    return CsvSink(_path(place), _names("csv", au_names), landmarks, with_file, provisional, validity)
 
 
 def _jsonl(place: str, *, source: str) -> Sink:
@@ -185,6 +186,18 @@ def _prometheus(place: Address) -> Sink:
     return PrometheusSink(place.host, place.port)
 
 
+def _ros2(place: str, *, source: str, frame_id: str = "camera", cropped: bool = True, stamp: str = "now") -> Sink:
+    from .ros2 import Ros2Sink
+
+    return Ros2Sink(place, source, frame_id=frame_id, cropped=cropped, stamp=stamp)
+
+
+def _rosbag(place: str, *, source: str, frame_id: str = "camera", cropped: bool = False) -> Sink:
+    from .rosbag import RosbagSink
+
+    return RosbagSink(_path(place), source, frame_id=frame_id, cropped=cropped)
+
+
 _KINDS: dict[str, Callable[..., Sink]] = {
     "csv": _csv,
     "jsonl": _jsonl,
@@ -196,6 +209,8 @@ _KINDS: dict[str, Callable[..., Sink]] = {
     "mqtts": _mqtt,
     "osc": _osc,
     "prometheus": _prometheus,
+    "ros2": _ros2,
+    "rosbag": _rosbag,
 }
 SINK_FORMS: Mapping[str, str] = {
     "csv": "csv:PATH",
@@ -208,6 +223,8 @@ SINK_FORMS: Mapping[str, str] = {
     "mqtts": "mqtts://HOST:PORT/PREFIX",
     "osc": "osc://HOST:PORT/PREFIX",
     "prometheus": "prometheus://HOST:PORT (serves)",
+    "ros2": "ros2:NAMESPACE (/ for none)",
+    "rosbag": "rosbag:PATH",
 }
 """How a URI of each kind looks."""
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
