@@ -410,3 +410,13 @@ def test_random_faults_leave_right_results_and_nothing_behind(repository: Path) 
 
 def test_small_faces_wants_portraits(repository: Path, tmp_path: Path) -> None:
     assert run(repository, "small_faces.py", tmp_path)[0] == 2
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device here")
+def test_sinks_prints_a_ratio_for_every_case(repository: Path) -> None:
+    code, output, figures = run(repository, "sinks.py", "--seconds", 1, "--case", "full_disk")
+    assert code in (0, 1), output  # a ratio of one second on a busy machine is no finding
+    assert set(figures["cases"]) == {"none", "full_disk"} and figures["ratio"] > 0
+    row = figures["cases"]["full_disk"]
+    assert row["dropped"] > 0 and row["file_complete"] and "No space left" in row["said"]
+    assert run(repository, "sinks.py", "--case", "nonsense")[0] == 2
