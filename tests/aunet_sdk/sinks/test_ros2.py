@@ -23,6 +23,8 @@ from ..scripted import face, frame
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2)")
 pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not built")
 
+pytestmark = pytest.mark.filterwarnings("ignore:module 'sre:DeprecationWarning")  # of rclpy's own parser
+
 LISTENER = """
 import json, sys, time
 import rclpy
@@ -80,6 +82,7 @@ def test_another_process_reads_every_topic(namespace: str) -> None:
             index += 1
             ended.wait(0.05)
     got = json.loads(listener.stdout.readline())
+    listener.stdout.close()
     assert got["humans/faces/tracked"] == ["f00001"]
     assert got["humans/faces/f00001/roi"] == pytest.approx([0.125, 0.125, 0.3125, 110 / 240, 0.9])
     assert got["humans/faces/f00001/landmarks"] == pytest.approx([320, 240, (face().landmarks[0, 0] + 0.5) / 320])
