@@ -6,17 +6,17 @@ numpy alone, builds no session, and takes well under a millisecond for a file of
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ._util.onnx_file import read_metadata
-from .errors import BundleMismatch, InvalidInput, ModelError
+from ._util.shipped import MANIFEST, check_manifest, default_path, sha256_of, shipped_names, shipped_path
+from .errors import BundleMismatch, InvalidInput
 
 __all__ = [
     "KEY",
@@ -31,9 +31,9 @@ __all__ = [
     "shipped_path",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
+"""the newest that is read; a bundle is written as the oldest that can say it"""
 KEY = "aunet_sdk"
-MANIFEST = "MANIFEST.json"
 ROLES = ("former", "due", "later")
 _EXPORT_HINT = "write it with `python -m export`"
 
@@ -66,6 +66,8 @@ class Bundle:
     crop_scale, template (5, 2) float64 normalised: the crop geometry
     points3d (68, 3) float64: mean face, any unit, y up, z towards the camera
     min_confidence landmark confidence in [0, 1] under which a face counts as lost
+    reference: the graph reads the person's points at rest: one more input `reference` (queries, 68, 2); since schema 2
+    intensity: behind the n logits of a query come n intensities in [0, 1]; since schema 2
     path, sha256: where the file lies and its hash (the hash only where a MANIFEST.json beside it names it)
     """
 
@@ -89,9 +91,21 @@ class Bundle:
     created: str = ""
     checkpoint_sha256: str = ""
     arithmetic: str = "fp32"
+    reference: bool = False
+    intensity: bool = False
     path: Path | None = None
     sha256: str | None = None
-    schema: int = field(default=SCHEMA)
+    schema: int = 0
+    """of the file; 0: of a new one, the oldest that can say it"""
+
+    def __post_init__(self) -> None:
+        if not self.schema:
+            object.__setattr__(self, "schema", 2 if self.reference or self.intensity else 1)
+
+    @property
+    def answers(self) -> int:
+        """Numbers per query in the graph's output `logits`: one per AU, or two with intensities."""
+        return len(self.au_numbers) * (2 if self.intensity else 1)
 
     @property
     def au_names(self) -> tuple[str, ...]:
@@ -113,7 +127,7 @@ class Bundle:
                 f"expected a bundle (.onnx file) or a shipped model ({', '.join(shipped_names())}), got {str(file)!r}, "
                 f"which is not a file; {_EXPORT_HINT}"
             )
-        digest = _check_manifest(file)
+        digest = check_manifest(file)
         metadata = read_metadata(file)
         if KEY not in metadata:
             raise BundleMismatch(
@@ -181,55 +195,9 @@ class Bundle:
             "created": self.created,
             "checkpoint_sha256": self.checkpoint_sha256,
         }
+        if self.schema >= 2:
+            data |= {"reference": self.reference, "intensity": self.intensity}
         return json.dumps(data)
-
-
-def default_path() -> Path:
-    """Where the default bundle of the installed package lies."""
-    return shipped_path("default")
-
-
-def shipped_path(name: str) -> Path:
-    """Where the bundle lies that comes with the package under this name."""
-    return Path(__file__).parent / "models" / f"{name}.onnx"
-
-
-def shipped_names() -> tuple[str, ...]:
-    """The models that come with the package, the default one first."""
-    names = sorted(path.stem for path in default_path().parent.glob("*.onnx"))
-    return tuple(sorted(names, key=lambda name: name != "default"))
-
-
-def sha256_of(path: str | Path) -> str:
-    """Hex SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _check_manifest(file: Path) -> str | None:
-    """The hash of `file` if a MANIFEST.json beside it names it. Raises ModelError where the two differ."""
-    manifest = file.parent / MANIFEST
-    if not manifest.is_file():
-        return None
-    try:
-        entry = json.loads(manifest.read_text(encoding="utf-8"))["files"].get(file.name)
-        expected = None if entry is None else str(entry["sha256"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ModelError(
-            f"expected {{'files': {{name: {{'sha256': hex}}}}}} in {manifest}, got {error!r}; reinstall aunet_sdk"
-        ) from error
-    if expected is None:
-        return None
-    got = sha256_of(file)
-    if got != expected:
-        raise ModelError(
-            f"expected {file} with SHA-256 {expected} ({MANIFEST}), got {got}: the file is damaged or was replaced; "
-            "reinstall aunet_sdk"
-        )
-    return got
 
 
 def _parse(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,6 +205,11 @@ def _parse(data: Mapping[str, Any]) -> dict[str, Any]:
     text = ("kind", "name", "precision", "head", "producer", "training_data", "licence", "created", "checkpoint_sha256")
     fields: dict[str, Any] = {key: str(data[key]) for key in text}
     fields["arithmetic"] = str(data.get("arithmetic", "fp32"))  # files from before there was another
+    if data["schema"] >= 2:
+        for key in ("reference", "intensity"):
+            if not isinstance(data[key], bool):
+                raise TypeError(f"{key} {data[key]!r} (true or false)")
+            fields[key] = data[key]
     fields["au_numbers"] = tuple(int(number) for number in data["au_numbers"])
     fields["thresholds"] = tuple(float(value) for value in data["thresholds"])
     for key in ("interval_s", "crop_scale", "min_confidence"):
@@ -287,6 +260,14 @@ def _check(bundle: Bundle) -> None:
     need(
         (bundle.kind == "stream") == (len(bundle.state) > 0),
         f"{len(bundle.state)} state tensors in a {bundle.kind} bundle",
+    )
+    need(
+        bundle.schema >= 2 or not (bundle.reference or bundle.intensity),
+        f"reference or intensity in schema {bundle.schema} (2)",
+    )
+    need(
+        bundle.head == "points" or not (bundle.reference or bundle.intensity),
+        f"reference or intensity with the head {bundle.head!r} (points)",
     )
     need(len({s.name for s in bundle.state}) == len(bundle.state), "state tensors with the same name")
     for s in bundle.state:

@@ -45,6 +45,13 @@ class BaselineChoice(str, Enum):
     person = "person"
 
 
+class NeutralChoice(str, Enum):
+    """--neutral"""
+
+    auto = "auto"
+    off = "off"
+
+
 class FinderChoice(str, Enum):
     """--finder"""
 
@@ -83,6 +90,7 @@ EventsPath = Annotated[
     Path | None,
     _output("--events", help="Onset, apex and offset of every AU (.csv: a row per event; .jsonl), videos only."),
 ]
+IntensityFlag = Annotated[bool, _output("--intensity", help="Add how strong each AU is, 0 to 1, to the table.")]
 ValidityFlag = Annotated[
     bool, _output("--validity", help="Add whether each AU can be seen, and why not, to the table.")
 ]
@@ -103,6 +111,9 @@ AsVideo = Annotated[bool, typer.Option("--as-video", help="The images of a folde
 Fps = Annotated[float | None, typer.Option("--fps", help="Of --as-video [default: 25].")]
 Baseline = Annotated[
     BaselineChoice, _choice("--baseline", help="person: lower what a face reads at rest, learned as the video goes on.")
+]
+Neutral = Annotated[
+    NeutralChoice, _choice("--neutral", help="auto: learn each person's points at rest, for models that read them.")
 ]
 Engine = Annotated[str, _choice("--engine", help="What runs the network, as `aunet info` lists them.")]
 MaxFaces = Annotated[int, _choice("--max-faces", help="Faces to follow at once.")]
@@ -133,6 +144,7 @@ def detect(
     truth: TruthPath = None,
     events: EventsPath = None,
     validity: ValidityFlag = False,
+    intensity: IntensityFlag = False,
     landmarks: Landmarks = False,
     quiet: Quiet = False,
     as_video: AsVideo = False,
@@ -145,6 +157,7 @@ def detect(
     finder_model: FinderModel = None,
     look_ahead: LookAhead = LookAheadChoice.full,
     baseline: Baseline = BaselineChoice.none,
+    neutral: Neutral = NeutralChoice.auto,
     max_faces: MaxFaces = 8,
     debug: Debug = False,
 ) -> None:
@@ -171,6 +184,7 @@ def detect(
             model=model,
             look_ahead=look_ahead.value,
             baseline=baseline.value,
+            neutral=neutral.value,
             max_faces=max_faces,
             finder=finder.value,
             finder_model=finder_model,
@@ -178,7 +192,9 @@ def detect(
             threads=threads,
             aus=parse_aus(au) if au is not None else None,
         )
-        wishes = Wishes(options, output, video, plot, truth, landmarks, as_video, fps, validity, events)
+        wishes = Wishes(
+            options, output, video, plot, truth, landmarks, as_video, fps, validity, intensity, events=events
+        )
         code = run(make_plans(expand(inputs), wishes), quiet, debug)
     raise typer.Exit(int(code))
 

@@ -24,6 +24,7 @@ from .pipeline.crop_inference import FaceNetwork
 from .pipeline.emission import Emission, Selection
 from .pipeline.session import Session
 from .post.baseline import RestingFaces
+from .post.neutral import NeutralFaces
 from .post.validity import AUValidity
 from .results import FrameResult
 from .sources import Frame, VideoFile, as_bgr, open_source
@@ -190,6 +191,10 @@ class Detector:
         """
         return self._stream.flush()
 
+    def calibrate(self, face_id: int) -> None:
+        """Take how this face of the stream of `push` looks now for the face at rest, see `Stream.calibrate`."""
+        self._stream.calibrate(face_id)
+
     def stream(self, source: SupportsIndex | str | PathLike[str] | Iterable[Frame]) -> Iterator[FrameResult]:
         """Results from a camera (its number), a file, a folder of pictures, or any iterable of Frame, as they become
         ready with `options.look_ahead`, and those that are left when the source ends. The pictures of a folder are
@@ -237,11 +242,13 @@ class Detector:
         options = self.options
         tracker = Tracker(self.bundle.min_confidence, options.detect_interval_s, options.max_faces, options.min_face_px)
         resting = RestingFaces(self._selection.thresholds) if options.baseline == "person" else None
-        emission = Emission(self._selection, resting)
+        neutral = NeutralFaces(options.neutral == "auto") if self.bundle.reference and still is None else None
+        emission = Emission(self._selection, resting, neutral, len(self.bundle.au_numbers))
         finder = still or finder or self.finder
         side_px, scan = (STILL_LONGER_SIDE_PX, None) if still else (LONGER_SIDE_PX, RegionScan(options.min_face_px))
         validity = AUValidity(self.bundle.min_confidence) if options.validity else None
-        return Session(network or self._network, finder, tracker, look_ahead, emission, side_px, states, scan, validity)
+        network = network or self._network
+        return Session(network, finder, tracker, look_ahead, emission, side_px, states, scan, validity, neutral)
 
     def _check_open(self) -> None:
         if self._closed:

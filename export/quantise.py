@@ -260,9 +260,10 @@ class _Quantiser:
 def _feed(bundle: Bundle, crops: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Inputs of one call on a triplet (3 frames, 3, R, R): one decision over three new crops."""
     scaled = crops.astype(np.float32) / np.float32(255) if crops.dtype == np.uint8 else crops
+    given = {"reference": np.zeros((1, 68, 2), np.float32)} if bundle.reference else {}
     if bundle.kind == "clip":
-        return {"crops": scaled[None]}
-    feed: dict[str, NDArray[Any]] = {"crop": scaled}
+        return {"crops": scaled[None], **given}
+    feed: dict[str, NDArray[Any]] = {"crop": scaled, **given}
     for state in bundle.state:
         feed[f"ring_{state.name}"] = np.zeros((1, *state.shape), state.dtype)
         feed |= {f"{state.name}_{role}": np.array([_INDEX[role]], np.int64) for role in state.roles}
@@ -282,7 +283,8 @@ def _run(proto: onnx.ModelProto, bundle: Bundle, sample: Sample) -> tuple[NDArra
         maps.append(heat[0 if bundle.kind == "clip" else 1])
         logits.append(decided[0])
     points, confidence = heatmap.decode(np.stack(maps))
-    return 1 / (1 + np.exp(-np.stack(logits).astype(np.float64))), points, confidence
+    decisions = np.stack(logits)[:, : len(bundle.au_numbers)].astype(np.float64)
+    return 1 / (1 + np.exp(-decisions)), points, confidence
 
 
 def _run_openvino(proto: onnx.ModelProto, bundle: Bundle, sample: Sample) -> tuple[NDArray[Any], ...]:
@@ -291,7 +293,9 @@ def _run_openvino(proto: onnx.ModelProto, bundle: Bundle, sample: Sample) -> tup
     whole.CopyFrom(proto)
     stamp(whole, bundle)
     with tempfile.TemporaryDirectory() as folder:
-        answers = by_openvino(Bundle.load(save(whole, Path(folder) / "try.onnx")), sample.crops)
+        file = save(whole, Path(folder) / "try.onnx")
+        unknown = np.zeros((len(sample) if bundle.reference else 0, 68, 2), np.float32)
+        answers = by_openvino(Bundle.load(file), sample.crops, unknown)
     return answers.probabilities, answers.points, answers.confidence
 
 

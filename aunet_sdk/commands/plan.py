@@ -30,6 +30,7 @@ class Wishes:
     as_video: bool = False
     fps: float | None = None
     validity: bool = False
+    intensity: bool = False
     events: Path | None = None
 
 

@@ -141,6 +141,7 @@ class Work:
                 plan.with_file,
                 provisional=wishes.options.look_ahead == "both" and plan.timed,
                 validity=wishes.validity,
+                intensity=wishes.intensity,
             )
         )
         outputs: dict[str, Any] = {"table": str(plan.table)}

@@ -57,18 +57,23 @@ class Query:
     """Which three frames decide about the due one; NEW is the frame of the crop in the query's own row.
 
     Where a neighbour is missing the due frame stands in: `Query(former=due, due=due, later=later)`.
+
+    reference: (68, 2) float32, the person's points at rest in tenths of the eye distance (post/neutral.py), for a
+    bundle that reads them; None: not known
     """
 
     former: Frame
     due: Frame
     later: Frame
+    reference: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class StepResult:
     """heatmaps (n_new, 68, R/4, R/4) float32, raw, a view of the engine's buffer: good until the next `step`
-    logits (len(queries), n) float32, NaN in the rows of queries that are None
-    logits_causal (n_new, n) float32, or None where not asked for
+    logits (len(queries), bundle.answers) float32, NaN in the rows of queries that are None; a bundle with intensities
+    has them in [0, 1] behind the logits
+    logits_causal (n_new, bundle.answers) float32, or None where not asked for
     slots: one per crop
     """
 
@@ -138,6 +143,7 @@ class StreamEngine(Protocol):
         queries: Sequence[Query | None] = (),
         causal: Sequence[Slot | None] | None = None,
         states: StreamStates | None = None,
+        references: Sequence[np.ndarray | None] | None = None,
     ) -> StepResult:
         """Run the network on `crops[:n_new]`, keep the states of these faces, and answer queries.
 
@@ -148,12 +154,15 @@ class StreamEngine(Protocol):
         it has what it wanted; where a step fails, it may be repeated. None: one set that the engine keeps for callers
         with a single stream; there the engine settles the due slots of every query by itself
 
+        references: one per crop, as in Query, for the decisions about the new frame itself; None: none is known
+
         Raises InvalidInput (counts, NEW in a row without a crop) and EngineMismatch (a slot whose state is gone).
         """
         ...
 
     def query(self, queries: Sequence[Query], states: StreamStates | None = None) -> np.ndarray:
-        """Logits (len(queries), n) float32 of frames that are already here (end of a video or a track), without NEW."""
+        """Logits (len(queries), bundle.answers) float32 of frames that are already here (end of a video or a track),
+        without NEW."""
         ...
 
     def close(self) -> None:

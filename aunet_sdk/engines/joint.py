@@ -23,12 +23,17 @@ __all__ = ["JointEngine", "JointPort"]
 class _Asked:
     """One port's step, until it is done."""
 
-    __slots__ = ("causal", "done", "error", "n_new", "port", "queries", "result")
+    __slots__ = ("causal", "done", "error", "n_new", "port", "queries", "references", "result")
 
     def __init__(
-        self, port: JointPort, n_new: int, queries: Sequence[Query | None], causal: Sequence[Slot | None] | None
+        self,
+        port: JointPort,
+        n_new: int,
+        queries: Sequence[Query | None],
+        causal: Sequence[Slot | None] | None,
+        references: Sequence[np.ndarray | None] | None,
     ) -> None:
-        self.port, self.n_new, self.causal = port, n_new, causal
+        self.port, self.n_new, self.causal, self.references = port, n_new, causal, references
         self.queries = list(queries) + [None] * max(0, n_new - len(queries))
         self.done = False
         self.result: StepResult | None = None
@@ -130,15 +135,18 @@ class JointEngine:
         head: list[Query | None] = []
         tail: list[Query | None] = []
         former: list[Slot | None] = []
+        rest: list[np.ndarray | None] = []
         for asked in part:
             crops[first : first + asked.n_new] = asked.port.crops[: asked.n_new]
             first += asked.n_new
             head += asked.queries[: asked.n_new]
             tail += asked.queries[asked.n_new :]
             former += asked.causal if asked.causal is not None else [None] * asked.n_new
+            rest += asked.references if asked.references is not None else [None] * asked.n_new
         wants_causal = any(asked.causal is not None for asked in part)
         self.batches += 1
-        result = self.engine.step(first, head + tail, former if wants_causal else None, self.states)
+        given = {"references": rest} if any(each is not None for each in rest) else {}
+        result = self.engine.step(first, head + tail, former if wants_causal else None, self.states, **given)
         row, extra = 0, first
         for asked in part:
             rows, extras = slice(row, row + asked.n_new), slice(extra, extra + len(asked.queries) - asked.n_new)
@@ -180,8 +188,9 @@ class JointPort:
         queries: Sequence[Query | None] = (),
         causal: Sequence[Slot | None] | None = None,
         states: StreamStates | None = None,
+        references: Sequence[np.ndarray | None] | None = None,
     ) -> StepResult:
-        return self._joint.step(_Asked(self, n_new, queries, causal))
+        return self._joint.step(_Asked(self, n_new, queries, causal, references))
 
     def query(self, queries: Sequence[Query], states: StreamStates | None = None) -> np.ndarray:
         with self._joint.lock:

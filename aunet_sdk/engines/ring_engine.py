@@ -24,6 +24,7 @@ from .states import RingStates
 __all__ = ["RingEngine", "check_faces", "check_fps", "index_names", "load_bundle"]
 
 E = TypeVar("E", bound="RingEngine")
+POINTS = 68
 
 
 def load_bundle(bundle: Bundle | str | Path | None, kind: str) -> tuple[Bundle, Path]:
@@ -60,7 +61,8 @@ class RingEngine(ABC):
 
     What a deriving class sets:
         bundle, max_faces; _fps: that rings are first laid out for; _max_queries: rows of one run, at least 2 max_faces
-        crops; _indices int64 (index inputs, >= _max_queries), _logits float32 (>= _max_queries, n): one row per query;
+        crops; _indices int64 (index inputs, >= _max_queries), _logits float32 (>= _max_queries, bundle.answers),
+        _references float32 (>= _max_queries, 68, 2; without rows where the bundle reads none): one row per query;
         _heatmaps float32 (max_faces, 68, R/4, R/4): by `_lay_out`, or elsewhere in memory by itself
 
     timed: whether `copy_ms` is to be measured where that costs something
@@ -76,6 +78,7 @@ class RingEngine(ABC):
     _max_queries: int
     _indices: np.ndarray
     _logits: np.ndarray
+    _references: np.ndarray
     _heatmaps: np.ndarray
     _no_crop: np.ndarray
     _no_heatmaps: np.ndarray
@@ -117,11 +120,12 @@ class RingEngine(ABC):
 
     def _lay_out(self) -> None:
         """Buffers in ordinary memory, and an empty crop with its heatmaps for runs of queries alone."""
-        side, n = self.bundle.resolution, len(self.bundle.au_numbers)
+        side, n = self.bundle.resolution, self.bundle.answers
         self.crops = np.zeros((self.max_faces, 3, side, side), np.float32)
         self._heatmaps = np.zeros((self.max_faces, 68, side // 4, side // 4), np.float32)
         self._logits = np.zeros((self._max_queries, n), np.float32)
         self._indices = np.zeros((len(index_names(self.bundle)), self._max_queries), np.int64)
+        self._references = np.zeros((self._max_queries if self.bundle.reference else 0, POINTS, 2), np.float32)
         self._no_crop, self._no_heatmaps = np.zeros_like(self.crops[:1]), np.zeros_like(self._heatmaps[:1])
 
     @abstractmethod
@@ -169,6 +173,7 @@ class RingEngine(ABC):
         queries: Sequence[Query | None] = (),
         causal: Sequence[Slot | None] | None = None,
         states: StreamStates | None = None,
+        references: Sequence[np.ndarray | None] | None = None,
     ) -> StepResult:
         """See StreamEngine."""
         self._check_open()
@@ -178,9 +183,14 @@ class RingEngine(ABC):
             raise InvalidInput(f"n_new: expected 0 to {self.max_faces} (max_faces), got {n_new}")
         if causal is not None and len(causal) != n_new:
             raise InvalidInput(f"causal: expected {n_new} entries, one per crop, got {len(causal)}")
-        logits = np.full((len(queries), len(self.bundle.au_numbers)), np.nan, np.float32)
+        if references is not None and len(references) != n_new:
+            raise InvalidInput(f"references: expected {n_new} entries, one per crop, got {len(references)}")
+        known = references or [None] * n_new
+        logits = np.full((len(queries), self.bundle.answers), np.nan, np.float32)
         final = [(i, query) for i, query in enumerate(queries) if query is not None]
-        ahead = [(i, Query(NEW if former is None else former, NEW, NEW)) for i, former in enumerate(causal or ())]
+        ahead = [
+            (i, Query(NEW if former is None else former, NEW, NEW, known[i])) for i, former in enumerate(causal or ())
+        ]
         if len(final) + len(ahead) > self._max_queries:  # those of kept frames alone are answered before
             early = [(i, query) for i, query in final if i >= n_new]
             final = final[: len(final) - len(early)]
@@ -203,7 +213,7 @@ class RingEngine(ABC):
         self.copy_ms = self.copy_ms[0] + in_ms, self.copy_ms[1] + out_ms
 
     def _answer(self, asked: Sequence[tuple[int, Query]], states: RingStates) -> np.ndarray:
-        logits = np.empty((len(asked), len(self.bundle.au_numbers)), np.float32)
+        logits = np.empty((len(asked), self.bundle.answers), np.float32)
         for start in range(0, len(asked), self._max_queries):
             part = asked[start : start + self._max_queries]
             self._run(0, part, states.rings)
@@ -233,6 +243,8 @@ class RingEngine(ABC):
         reading: list[set[int]] = [set() for _ in rings]
         names = index_names(self.bundle)
         for j, (crop, query) in enumerate(asked):
+            if len(self._references):
+                self._references[j] = 0.0 if query.reference is None else query.reference
             frames: dict[str, Frame] = {"former": query.former, "due": query.due, "later": query.later}
             if crop >= n_new and NEW in frames.values():
                 raise InvalidInput(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import _native
 from ..errors import InvalidInput
 
-__all__ = ["CELL_PX", "NATIVE", "decode", "decode_reference"]
+__all__ = ["CELL_PX", "NATIVE", "decode", "decode_reference", "pooled_points"]
 
 _kernel = _native.load("heatmap")
 
@@ -90,3 +90,23 @@ def decode_reference(heatmaps: NDArray[np.float32], out: Decoded | None = None) 
     points[..., 0] = CELL_PX * (column + (near * window).sum(axis=(2, 3)) / total) + 1.5
     points[..., 1] = CELL_PX * (row + (near * window[:, None]).sum(axis=(2, 3)) / total) + 1.5
     return points, confidence
+
+
+def pooled_points(heatmaps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Points as the head "points" sees them: the centroid of all that lies above a quarter of the maximum, squared
+    (`train.heads.PointsHead`). Other than `decode` it knows no window, so that a reference for that head has to be
+    taken from here.
+
+    Args:
+        heatmaps: float32 (68, h, w) of one face, raw.
+
+    Returns:
+        float32 (68, 2): x, y in cells.
+    """
+    height, width = heatmaps.shape[1:]
+    peak = heatmaps.max(axis=(1, 2), keepdims=True).clip(min=0.0)
+    mask = np.maximum(heatmaps - 0.25 * peak, 0.0) ** 2
+    total = mask.sum(axis=(1, 2)) + 1e-6
+    x = mask.sum(axis=1) @ np.arange(width, dtype=np.float32) / total
+    y = mask.sum(axis=2) @ np.arange(height, dtype=np.float32) / total
+    return np.stack((x, y), 1)

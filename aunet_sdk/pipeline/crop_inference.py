@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..faces.finders.base import FoundFace
 from ..faces.plausibility import Drift, drift_of
 from ..geometry import crop as alignment
 from ..geometry import heatmap
+from ..post.neutral import normalised
 from .stage_timer import StageTimer
 
 _kernel = _native.load("geometry")
@@ -33,6 +34,8 @@ class Seen:
     """of the five points in this crop"""
     slot: Slot
     """where the engine keeps this face's state"""
+    normal: np.ndarray | None = None
+    """(68, 2) float32: the points in tenths of the eye distance (post/neutral.py), where they were asked for"""
 
 
 class FaceNetwork:
@@ -68,20 +71,25 @@ class FaceNetwork:
         queries: Sequence[Query | None] = (),
         causal: Sequence[Slot | None] | None = None,
         states: StreamStates | None = None,
+        references: Sequence[np.ndarray | None] | None = None,
+        sampled: Sequence[bool] = (),
     ) -> tuple[list[Seen], StepResult]:
         """Cut one crop per matrix out of the frame (uint8 (H, W, 3) BGR), run one step of the engine, decode the
-        points."""
+        points; of the crops that are `sampled` the normalised ones, too."""
         with timer.stage("align"):
             side = self.bundle.resolution
             for crop, matrix in zip(self.engine.crops, matrices, strict=False):
                 alignment.warp_crop(*alignment.reduce_for_crop(image, matrix, side, self._reduced), crop)
         with timer.stage("network"):
-            result = self.engine.step(len(matrices), queries, causal, states)
+            given = {} if references is None else {"references": references}  # engines of one's own may know none
+            result = self.engine.step(len(matrices), queries, causal, states, **given)
         copies = getattr(self.engine, "copy_ms", None)  # (in, out) of the last step, where the engine can tell
         if copies is not None:
             timer.add_copies(*copies)
         with timer.stage("points"):
             seen = self._decode(matrices, result)
+            for i in np.flatnonzero(sampled):
+                seen[i] = replace(seen[i], normal=normalised(heatmap.pooled_points(result.heatmaps[i])))
         return seen, result
 
     def _decode(self, matrices: Sequence[np.ndarray], result: StepResult) -> list[Seen]:

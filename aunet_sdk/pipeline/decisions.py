@@ -12,6 +12,8 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..engines.base import NEW, Frame, Query, Slot, StepResult, StreamEngine, StreamStates
 from ..engines.ring import MOST_FPS
 from ..options import LookAhead
@@ -22,6 +24,8 @@ from .temporal import Due, TemporalBuffer
 __all__ = ["Ask", "DecisionScheduler", "Turn"]
 
 log = logging.getLogger(__name__)
+
+ReferenceOf = Callable[[int], "np.ndarray | None"]
 
 _CONTEXTS = {
     (True, True): Context.FULL,
@@ -46,7 +50,7 @@ class Ask:
     lost: bool = False
     """the face's own state is gone: nothing can be said any more"""
 
-    def query(self, states: StreamStates) -> tuple[Query, Context] | None:
+    def query(self, states: StreamStates, reference: np.ndarray | None = None) -> tuple[Query, Context] | None:
         """With whatever neighbours there are, and which; the due frame stands in for one that is missing, or whose
         state is gone. None: the due frame's own state is gone."""
         former = self._usable(self.former, "former", states)
@@ -55,7 +59,7 @@ class Ask:
         if not all(states.holds(self.due, role) for role in stands_in):
             self.lost = True
             return None
-        query = Query(self.due if former is None else former, self.due, self.due if later is None else later)
+        query = Query(self.due if former is None else former, self.due, self.due if later is None else later, reference)
         return query, _CONTEXTS[former is not None, later is not None]
 
     @staticmethod
@@ -67,13 +71,20 @@ class Turn:
     """The questions of one new frame: about the faces of all frames that are due with it, and the early ones about the
     frame itself. From DecisionScheduler.begin."""
 
-    __slots__ = ("_engine", "_formers", "_new", "_riding", "asks", "early", "late")
+    __slots__ = ("_engine", "_formers", "_new", "_reference_of", "_riding", "asks", "early", "late")
 
-    def __init__(self, dues: Sequence[Due[FrameRecord]], new: FrameRecord | None, engine: StreamEngine) -> None:
+    def __init__(
+        self,
+        dues: Sequence[Due[FrameRecord]],
+        new: FrameRecord | None,
+        engine: StreamEngine,
+        reference_of: ReferenceOf,
+    ) -> None:
         self.late = [due for due in dues if due.item is not new]
         self.early = next((due for due in dues if due.item is new), None)
         self._engine = engine
         self._new = new
+        self._reference_of = reference_of
         self._formers = {} if self.early is None or self.early.former is None else self.early.former.slots()
         self.asks = [self._asks_of(due) for due in self.late]
         self._riding: list[tuple[int, Ask, Context]] = []
@@ -108,7 +119,7 @@ class Turn:
             row = rows.get(ask.face_id) if ask.later_is_new else len(queries)
             if row is None or (row < len(queries) and queries[row] is not None):
                 continue
-            asked = ask.query(states)
+            asked = ask.query(states, self._reference_of(ask.face_id))
             if asked is None:
                 continue
             if row == len(queries):
@@ -142,7 +153,7 @@ class Turn:
         for ask in self._open():
             if ask.later_is_new:
                 ask.later, ask.later_is_new = slots.get(ask.face_id), False
-            asked = ask.query(states)
+            asked = ask.query(states, self._reference_of(ask.face_id))
             if asked is not None:
                 left.append((ask, *asked))
         if left:
@@ -168,11 +179,16 @@ class DecisionScheduler:
     as `MOST_FPS` (240) frames a second make in the bundle's interval. Where frames come faster, the oldest has its turn
     early, without a later neighbour, and the neighbours that are gone are missing from its context; a warning says so
     once.
+
+    reference_of: the points at rest of a face, by its id; None where they are not known.
     """
 
-    def __init__(self, engine: StreamEngine, look_ahead: LookAhead) -> None:
+    def __init__(
+        self, engine: StreamEngine, look_ahead: LookAhead, reference_of: ReferenceOf = lambda face_id: None
+    ) -> None:
         interval_s = engine.bundle.interval_s
         self._engine = engine
+        self._reference_of = reference_of
         self._settles_at_once = look_ahead == "none"
         self._buffer: TemporalBuffer[FrameRecord] = TemporalBuffer(interval_s, look_ahead, most_fps=MOST_FPS)
         self._warned: set[str] = set()
@@ -194,11 +210,11 @@ class DecisionScheduler:
 
     def begin(self, record: FrameRecord) -> Turn:
         """Take in a frame: the questions that are to be asked with it. Raises InvalidInput for a wrong time."""
-        return Turn(self._buffer.add(record.timestamp_s, record), record, self._engine)
+        return Turn(self._buffer.add(record.timestamp_s, record), record, self._engine, self._reference_of)
 
     def end(self) -> Turn:
         """The questions of all frames that still wait; no frame is kept afterwards."""
-        return Turn(self._buffer.flush(), None, self._engine)
+        return Turn(self._buffer.flush(), None, self._engine, self._reference_of)
 
     def done(self, turn: Turn, new_slots: Sequence[Slot], states: StreamStates) -> None:
         """The results of this turn are made: the states that nobody asks about any more may go."""

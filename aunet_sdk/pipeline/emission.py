@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..post.baseline import RestingFaces
+from ..post.neutral import NeutralFaces
 from ..post.validity import region_of
 from ..results import Face, FrameResult
 from .decisions import Ask
@@ -33,11 +34,21 @@ class Emission:
     Args:
         selection: AUs to report.
         resting: learns the faces at rest; None: probabilities are as the network says.
+        neutral: learns the points at rest; None: the network does not ask for them.
+        count: AUs of the bundle; behind them come their intensities, where it has them.
     """
 
-    def __init__(self, selection: Selection, resting: RestingFaces | None = None) -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        resting: RestingFaces | None = None,
+        neutral: NeutralFaces | None = None,
+        count: int | None = None,
+    ) -> None:
         self._selection = selection
         self._resting = resting
+        self._neutral = neutral
+        self._count = count
         self._regions = [region_of(name) for name in selection.names]
 
     def final(self, record: FrameRecord, asks: Sequence[Ask]) -> FrameResult:
@@ -72,6 +83,12 @@ class Emission:
         if self._resting is not None:
             logits = logits - self._resting.lowering(face_id, logits, frame.timestamp_s, learn=not provisional)
         probabilities = 1 / (1 + np.exp(-logits))
+        intensities = None
+        if self._count is not None and len(answer.logits) > self._count:
+            intensities = answer.logits[self._count + self._selection.columns]
+        if self._neutral is not None and record.normal is not None and not provisional:
+            activity = float((1 / (1 + np.exp(-answer.logits[: self._count].astype(np.float64)))).sum())
+            self._neutral.see(face_id, record.normal, activity, record.pose, frame.timestamp_s)
         return Face(
             id=face_id,
             box=record.box,
@@ -86,5 +103,6 @@ class Emission:
             provisional=provisional,
             logits=logits,
             thresholds=self._selection.thresholds,
+            intensities=intensities,
             reasons=None if record.hidden is None else tuple(record.hidden[region] for region in self._regions),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ..faces.finders.base import FaceFinder, FoundFace
 from ..faces.scan import FINDER_NEEDS_PX, Region, RegionScan
 from ..faces.track_policy import TrackPolicy
 from ..faces.tracker import Track, Tracker
+from ..post.neutral import NeutralFaces
 from .crop_inference import FaceNetwork, Seen
 from .decisions import Turn
 from .records import Answer
@@ -66,6 +68,7 @@ class FaceStep:
         tracker: Tracker,
         longer_side_px: int,
         scan: RegionScan | None = None,
+        neutral: NeutralFaces | None = None,
     ) -> None:
         self._network = network
         self._finder = finder
@@ -73,6 +76,7 @@ class FaceStep:
         self._policy = TrackPolicy(tracker)
         self._longer_side_px = longer_side_px
         self._scan = scan
+        self._neutral = neutral
 
     def find(self, frame: NewFrame) -> NewFrame:
         """The frame with the tracks to look for; the finder is asked where it is due."""
@@ -185,8 +189,13 @@ class FaceStep:
         """One step of the engine with one crop per face id; what it answers goes to `turn`."""
         ids = list(matrices)
         queries, causal = turn.ride(ids, states)
+        more: dict[str, Any] = {}
+        if self._neutral is not None:
+            more["sampled"] = [self._neutral.wants(face_id, frame.timestamp_s) for face_id in ids]
+            if causal is not None:
+                more["references"] = [self._neutral.reference(face_id) for face_id in ids]
         seen, step = self._network.look(
-            frame.image, list(matrices.values()), frame.timer, queries, causal, states=states
+            frame.image, list(matrices.values()), frame.timer, queries, causal, states, **more
         )
         early = turn.take(step, ids, causal)
         tracks = {track.id: track for track in frame.tracks}

@@ -17,7 +17,7 @@ class Answer:
     """What the network said about one face of one frame."""
 
     logits: np.ndarray
-    """(n,) float32, of all AUs of the bundle"""
+    """(bundle.answers,) float32: of all AUs of the bundle, and behind them their intensities where it has them"""
     context: Context
     """the neighbours that it has seen"""
 
@@ -36,6 +36,8 @@ class FaceRecord:
     """why the AUs of each region cannot be seen; None: nobody looked"""
     early: Answer | None = None
     """without the later frame, where that was asked for"""
+    normal: np.ndarray | None = None
+    """(68, 2) float32 normalised points, where this frame is a sample for the face at rest"""
 
 
 @dataclass(eq=False, slots=True)

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..engines.base import StreamStates
+from ..errors import InvalidInput
 from ..faces.finders.base import LONGER_SIDE_PX, FaceFinder
 from ..faces.scan import RegionScan
 from ..faces.tracker import Tracker
 from ..geometry.pose import head_pose
 from ..options import LookAhead
+from ..post.neutral import NeutralFaces
 from ..post.validity import AUValidity
 from ..results import FrameResult
 from .crop_inference import FaceNetwork
@@ -36,6 +38,7 @@ class Session:
         longer_side_px: for the finder's look at the whole frame.
         scan: whose turn it is of the regions that are searched for small faces; None: none of them is.
         validity: says which AUs can be seen, a fresh one; None: nobody looks.
+        neutral: learns the points at rest, the emission's; None: the network does not ask for them.
         states: the engine's, of an earlier session that is over, to be used again; None: new ones with the first face.
     """
 
@@ -50,6 +53,7 @@ class Session:
         states: StreamStates | None = None,
         scan: RegionScan | None = None,
         validity: AUValidity | None = None,
+        neutral: NeutralFaces | None = None,
     ) -> None:
         self.tracker = tracker
         self.details_ms: Mapping[str, float] = {}
@@ -57,8 +61,10 @@ class Session:
         self.states = states
         self._network = network
         self._scan = scan
-        self._faces = FaceStep(network, finder, tracker, longer_side_px, scan)
-        self._decisions = DecisionScheduler(network.engine, look_ahead)
+        self._faces = FaceStep(network, finder, tracker, longer_side_px, scan, neutral)
+        self._neutral = neutral
+        reference_of = (lambda face_id: None) if neutral is None else neutral.reference
+        self._decisions = DecisionScheduler(network.engine, look_ahead, reference_of)
         self._emission = emission
         self._validity = validity
 
@@ -119,6 +125,16 @@ class Session:
             self._decisions.done(turn, (), states)
         return results
 
+    def calibrate(self, face_id: int) -> None:
+        """See Stream.calibrate."""
+        if self._neutral is None:
+            bundle = self._network.bundle
+            raise InvalidInput(
+                f"calibrate: expected a model that reads the person's points at rest, got {bundle.name} (schema "
+                f"{bundle.schema}), which does not; baseline='person' lowers what such a model reads at rest"
+            )
+        self._neutral.calibrate(face_id)
+
     def close(self) -> None:
         """Give the engine's memory back. Results that still waited are lost."""
         if self.states is not None:
@@ -130,12 +146,16 @@ class Session:
         """Whatever is raised inside, also by the keyboard, leaves frames, tracks and counts as they were."""
         undo: list[Callable[[], None]] = [self._decisions.snapshot(), self.tracker.snapshot()]
         undo += [each.snapshot() for each in (self._scan, self._validity) if each is not None]
+        if self._neutral is not None:
+            undo.append(self._neutral.discard)
         try:
             yield
         except BaseException:
             for each in undo:
                 each()
             raise
+        if self._neutral is not None:
+            self._neutral.commit()
 
     def _open_states(self) -> StreamStates:
         if self.states is None:
@@ -150,4 +170,6 @@ class Session:
             size = image.shape[1], image.shape[0]
             hidden = self._validity.reasons(track.id, seen.landmarks, seen.confidences, pose, size, now_s, image)
         score = track.score(now_s)
-        return FaceRecord(seen.slot, track.box, score, seen.landmarks, seen.confidences, pose, hidden, view.early)
+        return FaceRecord(
+            seen.slot, track.box, score, seen.landmarks, seen.confidences, pose, hidden, view.early, seen.normal
+        )

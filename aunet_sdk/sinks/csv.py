@@ -30,15 +30,18 @@ def csv_columns(
     with_file: bool = False,
     provisional: bool = False,
     validity: bool = False,
+    intensity: bool = False,
 ) -> list[str]:
     """The header: `file` for a folder, frame, box, context, `provisional` where it is asked for, pose, `AU..`
-    probabilities, `AU.._active`; where they are asked for `AU.._valid` and `AU.._why_not`, and points.
+    probabilities, `AU.._active`; where they are asked for `AU.._intensity`, `AU.._valid`, `AU.._why_not`, and points.
 
     `au_names`: for instance `("AU1", "AU12")`, in the order of the bundle (ascending FACS number).
     """
     columns = ["file"] if with_file else []
     columns += [*FRAME_COLUMNS, *(("provisional",) if provisional else ()), *POSE_COLUMNS]
     columns += [*au_names, *(f"{name}_active" for name in au_names)]
+    if intensity:
+        columns += [f"{name}_intensity" for name in au_names]
     if validity:
         columns += [f"{name}_{what}" for what in ("valid", "why_not") for name in au_names]
     if landmarks:
@@ -58,6 +61,9 @@ class CsvSink(Sink):
     and every face of a frame has one row. True: both are written, and a column `provisional` (1 or 0) marks the
     early ones.
 
+    intensity: one column more per AU, how strong it is, in [0, 1] with three decimals; empty where the model does not
+    tell.
+
     validity: two columns more per AU, whether it can be seen (1 or 0) and why not; empty where nobody looked.
 
     Raises InvalidInput where the path is no `.csv` or cannot be opened, and where a face carries no such AU;
@@ -74,6 +80,7 @@ class CsvSink(Sink):
         with_file: bool = False,
         provisional: bool = False,
         validity: bool = False,
+        intensity: bool = False,
     ) -> None:
         self.path = Path(path)
         self.au_names = tuple(au_names)
@@ -81,13 +88,14 @@ class CsvSink(Sink):
         self.with_file = with_file
         self.provisional = provisional
         self.validity = validity
+        self.intensity = intensity
         self.rows = 0
         if self.path.suffix.lower() != ".csv":
             raise InvalidInput(f"table: expected a path that ends in .csv, got {self.path.name!r}")
         self._file = WholeBlocks(self.path, "table")
         try:
-            shape = {"landmarks": landmarks, "with_file": with_file, "provisional": provisional, "validity": validity}
-            self._append([csv_columns(au_names, **shape)])
+            wanted = {"landmarks": landmarks, "with_file": with_file, "provisional": provisional}
+            self._append([csv_columns(au_names, **wanted, validity=validity, intensity=intensity)])
         except BaseException:
             self._file.close()
             raise
@@ -129,6 +137,9 @@ class CsvSink(Sink):
         row += [_number(value, 2) for value in (pose.yaw_deg, pose.pitch_deg, pose.roll_deg)]
         row += [_number(face.probabilities[i], 5) for i in where]
         row += [str(int(face.active[i])) for i in where]
+        if self.intensity:
+            strength = face.intensity
+            row += ["" if (here := strength[name]) is None else _number(here, 3) for name in self.au_names]
         if self.validity:
             valid, why_not = face.valid, face.why_not
             row += [None if (here := valid[name]) is None else str(int(here)) for name in self.au_names]

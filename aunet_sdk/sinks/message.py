@@ -77,7 +77,7 @@ def frame_message(
         captured_s: Unix time of the capture, where it is known.
         emitted_s: Unix time of the message; None: now.
         validity: by face id and AU name, whether each AU can be seen; None: as the faces say (`Face.valid`).
-        intensity: by face id and AU name, 0 to 5, where the model has it.
+        intensity: by face id and AU name, 0 to 1; None: as the faces say (`Face.intensity`).
 
     Pixels and degrees have two decimals, probabilities five, seconds six. A number that is not known (NaN, infinity)
     is null.
@@ -92,7 +92,11 @@ def frame_message(
         "timestamp_s": _number(result.timestamp_s, 6),
         "provisional": bool(result.provisional),
         "faces": [
-            _face(face, None if validity is None else validity.get(face.id, {}), (intensity or {}).get(face.id, {}))
+            _face(
+                face,
+                None if validity is None else validity.get(face.id, {}),
+                face.intensity if intensity is None else intensity.get(face.id, {}),
+            )
             for face in result.faces
         ],
     }
@@ -154,7 +158,7 @@ def message_schema() -> dict[str, Any]:
     return schema
 
 
-def _face(face: Face, validity: Mapping[str, ValidityLike] | None, intensity: Mapping[str, float]) -> Message:
+def _face(face: Face, validity: Mapping[str, ValidityLike] | None, intensity: Mapping[str, float | None]) -> Message:
     x, y, width, height = (_number(value, 2) for value in face.box.tolist())
     pose = face.pose
     if validity is None:

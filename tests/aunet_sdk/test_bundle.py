@@ -15,7 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from aunet_sdk.bundle import KEY, Bundle, StateSpec, default_path, read_metadata, sha256_of, shipped_names, shipped_path
+from aunet_sdk.bundle import (
+    KEY,
+    SCHEMA,
+    Bundle,
+    StateSpec,
+    default_path,
+    read_metadata,
+    sha256_of,
+    shipped_names,
+    shipped_path,
+)
 from aunet_sdk.errors import BundleMismatch, InvalidInput, ModelError
 from aunet_sdk.facs import parse_aus
 from aunet_sdk.options import DetectorOptions
@@ -94,8 +104,25 @@ def test_onnx_file_without_metadata(tmp_path: Path) -> None:
         Bundle.load(write(tmp_path / "a.onnx", {"other": "x"}))
 
 
+def test_a_bundle_is_of_the_oldest_schema_that_can_say_it() -> None:
+    old, new = make(), make(reference=True, intensity=True)
+    assert (old.schema, old.answers) == (1, 3) and "reference" not in json.loads(old.to_json())
+    assert (new.schema, new.answers) == (2, 6)
+    again = Bundle.from_json(new.to_json())
+    assert again.reference and again.intensity and again.schema == 2
+    for wrong in ({"schema": 1, "reference": True}, {"reference": True, "head": "aunet"}):
+        with pytest.raises(BundleMismatch, match="reference or intensity"):
+            make(**wrong).to_json()
+    text = json.loads(new.to_json())
+    for missing in ("reference", "intensity"):
+        with pytest.raises(BundleMismatch, match=missing):
+            Bundle.from_json(json.dumps({k: v for k, v in text.items() if k != missing}))
+    with pytest.raises(BundleMismatch, match="true or false"):
+        Bundle.from_json(json.dumps(text | {"intensity": 1}))
+
+
 def test_newer_schema(tmp_path: Path) -> None:
-    text = json.dumps(json.loads(make().to_json()) | {"schema": 2, "something": "new"})
+    text = json.dumps(json.loads(make().to_json()) | {"schema": SCHEMA + 1, "something": "new"})
     with pytest.raises(BundleMismatch, match="newer; update aunet_sdk"):
         Bundle.load(write(tmp_path / "a.onnx", {KEY: text}))
 

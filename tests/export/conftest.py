@@ -64,7 +64,7 @@ def sample_part(repository: Path, tmp_path: Path) -> Callable[[int], Path]:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Width 16, 64 px, both heads, a geometry path, in half precision as training stores it."""
+    """Width 16, 64 px, both heads, a geometry path, intensities, in half precision as training stores it."""
     torch.manual_seed(0)
     config = ModelConfig(
         width=16,
@@ -72,6 +72,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         points3d=tuple((float(i % 9) - 4, float(i // 9) - 4, float(i % 5)) for i in range(68)),
         thresholds={"aunet": (0.3,) * 15},
         geometry=24,
+        intensity=True,
         provenance={"training_data": "none", "licence": "MIT"},
     )
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"

@@ -21,14 +21,32 @@ def test_folded_model_equals_the_model(model: Model, head: str) -> None:
     with torch.inference_mode():
         maps, logits = model(*crops.unbind(1))
         got_maps, got = Clip(model, head)(crops)
-    torch.testing.assert_close(got, logits[head], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(got[:, :15], logits[head], rtol=1e-4, atol=1e-5)
+    assert got.shape[1] == (30 if head == "points" else 15)
     torch.testing.assert_close(got_maps, maps, rtol=1e-4, atol=1e-5)
     assert logits[head].std() > 0.05, "random weights that decide nothing would prove nothing"
 
 
+def test_the_reference_decides_and_zeros_are_none(model: Model) -> None:
+    crops = torch.rand(3, 3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    reference = 3 * torch.randn(3, 68, 2, generator=torch.Generator().manual_seed(2))
+    reference[1] = 0
+    with torch.inference_mode():
+        looks = [model.fan(crop) for crop in crops.unbind(1)]
+        frames = [model.points.describe(features, heatmaps[-1]) for heatmaps, features in looks]
+        logits, intensity = model.points.decide(*frames, reference)
+        assert intensity is not None
+        clip = Clip(model, "points")
+        got, without = clip(crops, reference)[1], clip(crops)[1]
+    torch.testing.assert_close(got, torch.cat((logits, intensity), 1), rtol=1e-4, atol=1e-5)
+    apart = (got - without).abs().amax(1)
+    assert apart[1] == 0 and apart[0] > 0.01 and apart[2] > 0.01
+    assert ((0 <= got[:, 15:]) & (got[:, 15:] <= 1)).all()
+
+
 def test_a_model_without_a_geometry_path_is_exported_as_before(model: Model) -> None:
     """The fixture has one; checkpoints of before do not."""
-    plain = Model(dataclasses.replace(model.config, geometry=0)).eval()
+    plain = Model(dataclasses.replace(model.config, geometry=0, intensity=False)).eval()
     plain.load_state_dict({k: v for k, v in model.state_dict().items() if k in plain.state_dict()})
     crops = torch.rand(2, 3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():

@@ -22,11 +22,21 @@ GAP = 4
 Exported = Callable[[str, str], Path]
 
 
-def plain(model: Model, head: str, frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """torch on former, due, later: each (F, 3, R, R)."""
+def plain(
+    model: Model, head: str, frames: Sequence[np.ndarray], reference: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """torch on former, due, later: each (F, 3, R, R); logits, and behind them intensities where the head has them."""
+    given = None if reference is None else torch.from_numpy(reference)
     with torch.inference_mode():
-        maps, logits = model(*(torch.from_numpy(frame) for frame in frames))
-    return maps.numpy(), logits[head].numpy()
+        crops = [torch.from_numpy(frame) for frame in frames]
+        maps, logits = model(*crops)
+        if head == "aunet":
+            return maps.numpy(), logits[head].numpy()
+        looks = [model.fan(crop) for crop in crops]
+        parts = [model.points.describe(features, heatmaps[-1]) for heatmaps, features in looks]
+        decided, intensity = model.points.decide(*parts, given)
+        assert intensity is not None
+    return maps.numpy(), torch.cat((decided, intensity), 1).numpy()
 
 
 def video(faces: int, length: int, seed: int = 0) -> np.ndarray:
@@ -64,6 +74,36 @@ def test_stream_equals_torch(model: Model, exported: Exported, head: str, faces:
             _, logits = plain(model, head, [frames[due - GAP], frames[due], frames[due]])
             np.testing.assert_allclose(engine.query(queries), logits, atol=1e-4)
         assert any(ring.rows > rows for ring, rows in zip(engine._rings, grown, strict=True))
+
+
+def test_references_go_with_their_queries(model: Model, exported: Exported) -> None:
+    """Final and causal decisions, in one step and later; a face without one beside others."""
+    frames = video(3, 3, seed=2)
+    rest = 4 * np.random.default_rng(3).standard_normal((3, 68, 2), np.float32)
+    known: list[np.ndarray | None] = [rest[0], None, rest[2]]
+    rest[1] = 0
+    with OrtStreamEngine(exported("stream", "points"), max_faces=3, threads=1) as engine:
+        slots = []
+        for frame in frames[:2]:
+            engine.crops[:] = frame
+            slots.append(engine.step(3).slots)
+        engine.crops[:] = frames[2]
+        queries = [Query(f, d, NEW, r) for f, d, r in zip(*slots, known, strict=True)]
+        result = engine.step(3, queries, slots[1], references=known)
+        _, expected = plain(model, "points", list(frames), rest)
+        np.testing.assert_allclose(result.logits, expected, atol=1e-4)
+        _, ahead = plain(model, "points", [frames[1], frames[2], frames[2]], rest)
+        np.testing.assert_allclose(result.logits_causal, ahead, atol=1e-4)
+        again = [Query(f, d, n, r) for f, d, n, r in zip(*slots, result.slots, known, strict=True)]
+        np.testing.assert_allclose(engine.query(again), expected, atol=1e-4)
+        assert (
+            np.abs(engine.query([Query(f, d, n) for f, d, n in zip(*slots, result.slots, strict=True)]) - expected)[
+                [0, 2]
+            ].max()
+            > 0.01
+        )
+        with pytest.raises(InvalidInput, match="references: expected 3"):
+            engine.step(3, references=[None])
 
 
 def test_a_crop_has_its_answer_whatever_else_is_in_the_batch(exported: Exported) -> None:

@@ -136,6 +136,7 @@ class OpenVinoStreamEngine(RingEngine):
         self._fps = fps
         self._asked = np.zeros_like(self._indices)
         self._answers = np.zeros_like(self._logits)
+        self._resting = np.zeros_like(self._references)
         self._no_state = tuple(np.zeros((1, *s.shape), s.dtype) for s in self.bundle.state)
         self._bound: dict[str, tuple[int, int]] = {}
 
@@ -179,6 +180,7 @@ class OpenVinoStreamEngine(RingEngine):
         """BundleMismatch where inputs and outputs are not those of the metadata."""
         inputs = {"crop", *(name for *_, name in index_names(self.bundle))}
         inputs |= {f"ring_{s.name}" for s in self.bundle.state}
+        inputs |= {"reference"} if self.bundle.reference else set()
         outputs = {"heatmaps", "logits", *(s.name for s in self.bundle.state)}
         for where, expected, ports in (("inputs", inputs, model.inputs), ("outputs", outputs, model.outputs)):
             got = {port.any_name for port in ports}
@@ -200,7 +202,7 @@ class OpenVinoStreamEngine(RingEngine):
         """See RingEngine."""
         if n_new <= 1:
             row = None if n_new == 0 else 0
-            self._infer(row, starts, self._indices, self._logits, count, rings)
+            self._infer(row, starts, self._indices, self._references, self._logits, count, rings)
             return
         # A query belongs to the run of the crop that it calls new, as the first and only crop of that run.
         asked = self._indices[:, :count]
@@ -208,7 +210,9 @@ class OpenVinoStreamEngine(RingEngine):
         for row in range(n_new):
             columns = np.flatnonzero(crops == row)
             np.maximum(asked[:, columns], -1, out=self._asked[:, : len(columns)])
-            self._infer(row, starts, self._asked, self._answers, len(columns), rings)
+            if self.bundle.reference:
+                self._resting[: len(columns)] = self._references[columns]
+            self._infer(row, starts, self._asked, self._resting, self._answers, len(columns), rings)
             self._logits[columns] = self._answers[: len(columns)]
 
     def _infer(
@@ -216,6 +220,7 @@ class OpenVinoStreamEngine(RingEngine):
         row: int | None,
         starts: Sequence[int],
         indices: np.ndarray,
+        references: np.ndarray,
         logits: np.ndarray,
         count: int,
         rings: Sequence[Ring],
@@ -230,6 +235,8 @@ class OpenVinoStreamEngine(RingEngine):
         self._bind("heatmaps", heatmaps[at : at + 1])
         for (*_, name), index in zip(index_names(self.bundle), indices, strict=True):
             self._bind(name, index[:count])
+        if self.bundle.reference:
+            self._bind("reference", references[:count])
         self._bind("logits", logits[:count])
         for i, ring in enumerate(rings):
             target = self._no_state[i] if row is None else ring.tensor[starts[i] + at : starts[i] + at + 1]

@@ -118,10 +118,12 @@ class OrtStreamEngine(RingEngine):
         self._bound: dict[str, tuple[int, int]] = {}
 
     def _check_graph(self) -> None:
-        b, side, n = self.bundle, self.bundle.resolution // 4, len(self.bundle.au_numbers)
+        b, side, n = self.bundle, self.bundle.resolution // 4, self.bundle.answers
         inputs: dict[str, tuple[str, tuple[int | None, ...]]] = {
             "crop": ("float32", (None, 3, b.resolution, b.resolution))
         }
+        if b.reference:
+            inputs["reference"] = ("float32", (None, 68, 2))
         outputs: dict[str, tuple[str, tuple[int | None, ...]]] = {
             "heatmaps": ("float32", (None, 68, side, side)), "logits": ("float32", (None, n)),
         }  # fmt: skip
@@ -148,6 +150,8 @@ class OrtStreamEngine(RingEngine):
         self._bind("output", "heatmaps", heatmaps.ctypes.data, np.float32, (batch, *heatmaps.shape[1:]))
         for index, (*_, name) in zip(self._indices, index_names(self.bundle), strict=True):
             self._bind("input", name, index.ctypes.data, np.int64, (count,))
+        if self.bundle.reference:
+            self._bind("input", "reference", self._references.ctypes.data, np.float32, (count, 68, 2))
         self._bind("output", "logits", self._logits.ctypes.data, np.float32, (count, self._logits.shape[1]))
         for i, ring in enumerate(rings):
             target, start = (ring, starts[i]) if n_new else (self._no_state[i], 0)
@@ -169,25 +173,33 @@ class OrtClip:
     def __init__(self, bundle: Bundle | str | Path, *, threads: int | None = None) -> None:
         self.bundle, path = load_bundle(bundle, "clip")
         self._session = _session(path, threads, spinning=False)
-        side, n = self.bundle.resolution, len(self.bundle.au_numbers)
-        _require("input", {"crops": ("float32", (None, 3, 3, side, side))}, self._session.get_inputs())
+        side, n = self.bundle.resolution, self.bundle.answers
+        inputs: dict[str, tuple[str, tuple[int | None, ...]]] = {"crops": ("float32", (None, 3, 3, side, side))}
+        if self.bundle.reference:
+            inputs["reference"] = ("float32", (None, 68, 2))
+        _require("input", inputs, self._session.get_inputs())
         outputs: dict[str, tuple[str, tuple[int | None, ...]]] = {
             "heatmaps": ("float32", (None, 68, side // 4, side // 4)), "logits": ("float32", (None, n)),
         }  # fmt: skip
         _require("output", outputs, self._session.get_outputs())
 
-    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """crops (B, 3 frames, 3, R, R) float32 RGB in [0, 1], order former, due, later.
+    def __call__(self, crops: np.ndarray, reference: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """crops (B, 3 frames, 3, R, R) float32 RGB in [0, 1], order former, due, later; reference (B, 68, 2) float32 as
+        in Query, for a bundle that reads it, None: not known.
 
-        Returns heatmaps (B, 68, R/4, R/4) of the due frame and logits (B, n), both float32. Raises InvalidInput.
+        Returns heatmaps (B, 68, R/4, R/4) of the due frame and logits (B, bundle.answers), both float32. Raises
+        InvalidInput.
         """
         side = self.bundle.resolution
         if crops.ndim != 5 or crops.shape[1:] != (3, 3, side, side) or crops.dtype != np.float32 or len(crops) == 0:
             raise InvalidInput(
                 f"crops: expected float32 (B, 3, 3, {side}, {side}), B > 0, got {crops.dtype} {crops.shape}"
             )
+        feed = {"crops": crops}
+        if self.bundle.reference:
+            feed["reference"] = np.zeros((len(crops), 68, 2), np.float32) if reference is None else reference
         try:
-            heatmaps, logits = self._session.run(["heatmaps", "logits"], {"crops": crops})
+            heatmaps, logits = self._session.run(["heatmaps", "logits"], feed)
         except Exception as error:  # ONNX Runtime's errors share no other base class
             raise foreign_failure("ONNX Runtime to run a clip graph", error, "use fewer crops at once") from error
         return heatmaps, logits

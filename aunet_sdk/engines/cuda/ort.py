@@ -199,6 +199,9 @@ class OrtGpuStreamEngine(RingEngine):
         bind.bind_input("crop", "cpu", 0, np.float32, (batch, *crops.shape[1:]), crops.ctypes.data)
         for index, (_, _, name) in zip(self._indices, index_names(self.bundle), strict=True):
             bind.bind_input(name, "cpu", 0, np.int64, (queries,), index.ctypes.data)
+        if self.bundle.reference:
+            self._references[count:queries] = 0.0
+            bind.bind_input("reference", "cpu", 0, np.float32, (queries, 68, 2), self._references.ctypes.data)
         if self._device[0] != "cpu":
             self._add_copies(1e3 * (time.perf_counter() - start_s), 0.0)
         bind.bind_output("heatmaps", "cpu", 0, np.float32, (batch, *heatmaps.shape[1:]), heatmaps.ctypes.data)
@@ -217,13 +220,14 @@ class OrtGpuStreamEngine(RingEngine):
 
 def _check_graph(bundle: Bundle, session: Any) -> None:
     """Inputs and outputs by the bundle's metadata. Raises BundleMismatch with the first that differs."""
-    side, n = bundle.resolution // 4, len(bundle.au_numbers)
+    side, n = bundle.resolution // 4, bundle.answers
     expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
         "crop": ("float32", (None, 3, bundle.resolution, bundle.resolution)),
         "heatmaps": ("float32", (None, 68, side, side)),
         "logits": ("float32", (None, n)),
     }
     expected |= {name: ("int64", (None,)) for _, _, name in index_names(bundle)}
+    expected |= {"reference": ("float32", (None, 68, 2))} if bundle.reference else {}
     for s in bundle.state:
         expected[f"ring_{s.name}"] = expected[s.name] = (s.dtype, (None, *s.shape))
     got = {

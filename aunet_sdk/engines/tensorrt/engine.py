@@ -190,21 +190,23 @@ class TrtStreamEngine(TrtSteps):
                 f"expected memory for {self._library}'s context, got {trt_api.last_errors(self._trt)}; lower max_faces "
                 "or the workspace, or end other users of the GPU"
             )
-        side, n, names = b.resolution // 4, len(b.au_numbers), index_names(b)
+        side, n, names = b.resolution // 4, b.answers, index_names(b)
         self.crops = cuda.host_array((faces, 3, b.resolution, b.resolution), np.float32)
         self._heatmaps = cuda.host_array((faces, 68, side, side), np.float32)
         self._logits = cuda.host_array((rows, n), np.float32)
         pitch = -(-rows * 8 // _ALIGNMENT) * _ALIGNMENT  # bytes of one index input
         self._indices = cuda.host_array((len(names), pitch // 8), np.int64)
-        self._on_device = {
-            array: self._malloc(host.nbytes)
-            for array, host in (
-                ("crop", self.crops), ("heatmaps", self._heatmaps), ("logits", self._logits), ("indices", self._indices)
-            )
+        self._references = np.zeros((0, 68, 2), np.float32)
+        pinned = {
+            "crop": self.crops, "heatmaps": self._heatmaps, "logits": self._logits, "indices": self._indices
         }  # fmt: skip
+        if b.reference:
+            self._references = pinned["reference"] = cuda.host_array((rows, 68, 2), np.float32)
+        self._on_device = {array: self._malloc(host.nbytes) for array, host in pinned.items()}
         for state in b.state:
             self._on_device[state.name] = self._malloc(faces * state_bytes(state))
-        for name in ("crop", "heatmaps", "logits", *(state.name for state in b.state)):
+        given = ("reference",) if b.reference else ()
+        for name in ("crop", *given, "heatmaps", "logits", *(state.name for state in b.state)):
             self._set_address(name, self._on_device[name])
         for k, (_, _, name) in enumerate(names):
             self._set_address(name, self._on_device["indices"] + k * pitch)

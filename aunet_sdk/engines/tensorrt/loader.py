@@ -204,7 +204,7 @@ def _advice(kin: Mapping[PlanKey, Profile], path: Path, key: PlanKey, options: B
 
 def check_tensors(trt: Any, engine: Any, bundle: Bundle, profile: Profile) -> str | None:
     """Names, directions, types and shapes of the plan against the bundle; the first difference, or None."""
-    side, n = bundle.resolution // 4, len(bundle.au_numbers)
+    side, n = bundle.resolution // 4, bundle.answers
     types = {getattr(trt.DataType, name): numpy for name, numpy in _TYPES.items()}
     expected: dict[str, tuple[bool, str, tuple[int, ...]]] = {
         "crop": (True, "float32", (-1, 3, bundle.resolution, bundle.resolution)),
@@ -215,6 +215,7 @@ def check_tensors(trt: Any, engine: Any, bundle: Bundle, profile: Profile) -> st
         expected[f"ring_{state.name}"] = (True, state.dtype, (-1, *state.shape))
         expected[state.name] = (False, state.dtype, (-1, *state.shape))
     expected |= {name: (True, "int64", (-1,)) for _, _, name in index_names(bundle)}
+    expected |= {"reference": (True, "float32", (-1, 68, 2))} if bundle.reference else {}
     got = {}
     for i in range(engine.num_io_tensors):
         name = engine.get_tensor_name(i)

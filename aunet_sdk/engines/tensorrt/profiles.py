@@ -48,11 +48,16 @@ def profile_of(bundle: Bundle, max_faces: int, typical_faces: int = 1) -> dict[s
     side = bundle.resolution
     if bundle.kind == "clip":
         rest: tuple[int, ...] = (3, 3, side, side)
-        return {"crops": Shapes((1, *rest), (typical_faces, *rest), (max_faces, *rest))}
+        profile = {"crops": Shapes((1, *rest), (typical_faces, *rest), (max_faces, *rest))}
+        if bundle.reference:
+            profile["reference"] = Shapes((1, 68, 2), (typical_faces, 68, 2), (max_faces, 68, 2))
+        return profile
     rest = (3, side, side)
     profile = {"crop": Shapes((1, *rest), (typical_faces, *rest), (max_faces, *rest))}
     for _, _, name in index_names(bundle):
         profile[name] = Shapes((1,), (typical_faces,), (max_queries(max_faces),))
+    if bundle.reference:
+        profile["reference"] = Shapes((1, 68, 2), (typical_faces, 68, 2), (max_queries(max_faces), 68, 2))
     for state, most in zip(bundle.state, max_rows(bundle, max_faces), strict=True):
         usual = min(most, typical_faces * initial_rows(state, bundle.interval_s, 30))
         last = most + max_faces  # the step that makes a ring grow to its largest may go beyond by its own faces

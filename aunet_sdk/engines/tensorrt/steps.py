@@ -45,6 +45,7 @@ class TrtSteps(RingEngine):
         """Shapes and addresses that are not yet as wanted; a captured graph holds the old ones and must go first."""
         shapes = {"crop": (batch, *self.crops.shape[1:])}
         shapes |= {name: (queries,) for _, _, name in index_names(self.bundle)}
+        shapes |= {"reference": (queries, *self._references.shape[1:])} if self.bundle.reference else {}
         shapes |= {f"ring_{ring.spec.name}": (ring.rows, *ring.spec.shape) for ring in rings}
         addresses = {f"ring_{ring.spec.name}": ring.pointer for ring in rings}
         if shapes == self._shapes and addresses == self._addresses:
@@ -72,6 +73,7 @@ class TrtSteps(RingEngine):
         batch = max(n_new, 1)
         queries = min(-(-max(count, 1) // batch) * batch, self._max_queries)
         self._indices[:, count:queries] = -1  # crop 0 of this call, which is always there
+        self._references[count:queries] = 0.0
         self._set_clock()
         self._arrange(batch, queries, rings)
         if n_new == 0:
@@ -124,6 +126,9 @@ class TrtSteps(RingEngine):
         if n_new:
             cuda.copy_to_device(place["crop"], self.crops.ctypes.data, n_new * self.crops[0].nbytes, stream)
         cuda.copy_to_device(place["indices"], self._indices.ctypes.data, self._indices.nbytes, stream)
+        if self.bundle.reference:
+            size = queries * self._references[0].nbytes
+            cuda.copy_to_device(place["reference"], self._references.ctypes.data, size, stream)
         self._mark(1)
         if not self._context.execute_async_v3(stream):
             reason = trt_api.last_errors(self._trt)

@@ -1,0 +1,190 @@
+"""The person's points at rest: the reference that tells a raised brow from brows that are set high.
+
+Resting brow heights differ between people by as much as AU1 moves them. So the points of every face are sampled while
+it is watched, and the median of those samples in which it is most at rest stands for the person (a bundle's input
+`reference`, docs/architecture.md, "Bundle"). Faces are compared after a similarity on the eyes has been taken off, so
+that distance and roll do not count; samples at unusual yaw or pitch count as less at rest.
+
+What is kept is bounded: `MOST_SAMPLES` a face, taken five times a second at first and, when that place is full, more
+seldom and over a longer time, down to one a second; then the oldest go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidInput
+from ..results import HeadPose
+
+__all__ = ["SAMPLE_S", "NeutralFaces", "normalised"]
+
+SAMPLE_S = 0.2
+"""A face is sampled this often at first."""
+SLOWEST_S = 1.0
+"""And never more seldom than this."""
+MOST_SAMPLES = 96
+READY_S = 1.6
+"""A face is known after so long: with its first samples, and the frames that wait for their later neighbour, 2 s."""
+READY_SAMPLES = 8
+RENEW_S = 0.5
+"""The median is taken anew this often."""
+CALIBRATION_SAMPLES = 5
+"""`calibrate` takes the median of so many of the newest samples, about a second."""
+FORGET_S = 300.0
+"""A face that is away for longer is forgotten."""
+MOST_FACES = 64
+_YAW_DEG, _PITCH_DEG = 12.0, 8.0
+"""A turn of the head by so much from the usual one counts as one AU."""
+_EYE_DISTANCE = 10.0
+
+
+def normalised(points: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(68, 2) in any unit, y down -> float32 (68, 2) in tenths of the eye distance: the means of the points 36-41 and
+    42-47 lie at (-5, 0) and (5, 0). As the network normalises them (train.heads.PointsHead)."""
+    right, left = points[36:42].mean(0), points[42:48].mean(0)
+    eye, moved = left - right, points - 0.5 * (left + right)
+    scale = _EYE_DISTANCE / max(float(eye @ eye), 1e-12)
+    u = (moved[:, 0] * eye[0] + moved[:, 1] * eye[1]) * scale
+    v = (moved[:, 1] * eye[0] - moved[:, 0] * eye[1]) * scale
+    return np.clip(np.stack((u, v), 1), -100.0, 100.0).astype(np.float32)
+
+
+@dataclass(eq=False)
+class _Person:
+    first_s: float
+    points: NDArray[np.float32] = field(default_factory=lambda: np.empty((MOST_SAMPLES, 68, 2), np.float32))
+    facts: NDArray[np.float32] = field(default_factory=lambda: np.empty((MOST_SAMPLES, 4), np.float32))
+    """time since `first_s`, activity, yaw, pitch of each sample"""
+    count: int = 0
+    oldest: int = 0
+    """place of the oldest sample, where all are taken and the period is the slowest"""
+    period_s: float = SAMPLE_S
+    last_s: float = -np.inf
+    renewed_s: float = -np.inf
+    reference: NDArray[np.float32] | None = None
+    calibrated: bool = False
+
+    def add(self, points: NDArray[np.float32], activity: float, pose: HeadPose, time_s: float) -> None:
+        if self.count == MOST_SAMPLES and self.period_s < SLOWEST_S:
+            kept = slice(None, None, 2)
+            self.count = len(self.facts[kept])
+            self.points[: self.count], self.facts[: self.count] = self.points[kept].copy(), self.facts[kept].copy()
+            self.period_s = min(2 * self.period_s, SLOWEST_S)
+        place = self.count
+        if place == MOST_SAMPLES:
+            place, self.oldest = self.oldest, (self.oldest + 1) % MOST_SAMPLES
+        else:
+            self.count += 1
+        self.points[place] = points
+        self.facts[place] = time_s - self.first_s, activity, pose.yaw_deg, pose.pitch_deg
+        self.last_s = time_s
+
+    def at_rest(self) -> NDArray[np.float32]:
+        """Median of the half of the samples that is most at rest."""
+        facts = self.facts[: self.count]
+        turn = np.abs(facts[:, 2:] - np.median(facts[:, 2:], axis=0)) / (_YAW_DEG, _PITCH_DEG)
+        chosen = np.argsort(facts[:, 1] + turn.sum(1), kind="stable")[: max(READY_SAMPLES, self.count // 2)]
+        return _frozen(np.median(self.points[chosen], axis=0))
+
+    def newest(self) -> NDArray[np.float32]:
+        order = np.argsort(self.facts[: self.count, 0], kind="stable")[-CALIBRATION_SAMPLES:]
+        return _frozen(np.median(self.points[order], axis=0))
+
+
+class NeutralFaces:
+    """Of one stream, by face id. What is seen counts from `commit` on, so that a frame which fails leaves no trace.
+
+    automatic: False: only faces that were calibrated have a reference.
+    """
+
+    def __init__(self, automatic: bool = True) -> None:
+        self._automatic = automatic
+        self._people: dict[int, _Person] = {}
+        self._asked: dict[int, float] = {}
+        self._undo: dict[int, float | None] = {}
+        self._seen: list[tuple[int, NDArray[np.float32], float, HeadPose, float]] = []
+
+    def __len__(self) -> int:
+        """Faces that are remembered."""
+        return len(self._people)
+
+    def wants(self, face_id: int, time_s: float) -> bool:
+        """Whether a sample of this face is due in the frame of this time; then the next one is due a period later."""
+        person, asked_s = self._people.get(face_id), self._asked.get(face_id)
+        period_s = SAMPLE_S if person is None else person.period_s
+        if asked_s is not None and time_s - asked_s < period_s - 1e-6:
+            return False
+        self._undo.setdefault(face_id, asked_s)
+        self._asked[face_id] = time_s
+        return True
+
+    def reference(self, face_id: int) -> NDArray[np.float32] | None:
+        """(68, 2) float32, read-only, as `normalised`; None where it is not known yet."""
+        person = self._people.get(face_id)
+        return None if person is None else person.reference
+
+    def see(self, face_id: int, points: NDArray[np.float32], activity: float, pose: HeadPose, time_s: float) -> None:
+        """A sample of a face, at most one a frame, in the order of time.
+
+        Args:
+            points: (68, 2) float32 as `normalised`.
+            activity: how much the face does; the sum of its AUs' probabilities.
+        """
+        self._seen.append((face_id, points, activity, pose, time_s))
+
+    def discard(self) -> None:
+        """What was asked for and seen since the last `commit` does not count."""
+        for face_id, asked_s in self._undo.items():
+            if asked_s is None:
+                del self._asked[face_id]
+            else:
+                self._asked[face_id] = asked_s
+        self._undo.clear()
+        self._seen.clear()
+
+    def commit(self) -> None:
+        """What was seen counts from now on."""
+        for face_id, points, activity, pose, time_s in self._seen:
+            if bool(np.isfinite(points).all()):
+                person = self._people.get(face_id) or self._begin(face_id, time_s)
+                person.add(points, activity, pose, time_s)
+                self._renew(person, time_s)
+        self._undo.clear()
+        self._seen.clear()
+
+    def calibrate(self, face_id: int) -> None:
+        """Take how the face looks now, the median of its newest samples, for the face at rest; it stays so.
+
+        Raises InvalidInput where the face was not seen for long enough.
+        """
+        person = self._people.get(face_id)
+        if person is None or person.count < CALIBRATION_SAMPLES:
+            known = ", ".join(str(i) for i, one in self._people.items() if one.count >= CALIBRATION_SAMPLES) or "none"
+            raise InvalidInput(
+                f"face_id: expected a face that was watched for about a second ({known}), got {face_id}; "
+                "calibrate while the person looks at the camera, at rest"
+            )
+        person.reference, person.calibrated = person.newest(), True
+
+    def _begin(self, face_id: int, time_s: float) -> _Person:
+        for other in [i for i, one in self._people.items() if time_s - one.last_s > FORGET_S]:
+            del self._people[other]
+        if len(self._people) >= MOST_FACES:
+            del self._people[min(self._people, key=lambda i: self._people[i].last_s)]
+        for other in [i for i in self._asked if i not in self._people and time_s - self._asked[i] > FORGET_S]:
+            del self._asked[other]
+        return self._people.setdefault(face_id, _Person(time_s))
+
+    def _renew(self, person: _Person, time_s: float) -> None:
+        ready = person.count >= READY_SAMPLES and time_s - person.first_s >= READY_S - 1e-6
+        if self._automatic and ready and not person.calibrated and time_s - person.renewed_s >= RENEW_S - 1e-6:
+            person.reference, person.renewed_s = person.at_rest(), time_s
+
+
+def _frozen(array: NDArray[np.floating]) -> NDArray[np.float32]:
+    result = array.astype(np.float32)
+    result.flags.writeable = False
+    return result
