@@ -85,13 +85,14 @@ def run_command(
             engine=engine,  # type: ignore[arg-type]  # checked there
             threads=threads or 1,
             max_faces=max_faces,
+            neutral="off" if split else "auto",  # a part would have to know what was seen before it
         )
         bundle = Bundle.load(options.model)
         items = expand(inputs)
         data = DataSet(out)
         digest = bundle.sha256 or (sha256_of(bundle.path) if bundle.path is not None else "")
         facts = {"model": bundle.name, "model_sha256": digest, "engine": engine, "au_names": list(bundle.au_names)}
-        data.begin({**facts, "max_faces": max_faces}, resume)
+        data.begin({**facts, "max_faces": max_faces, "neutral": options.neutral}, resume)
         told = {**{name: str(facts[name]) for name in ("model", "model_sha256", "engine")}, "aunet_sdk": __version__}
         root = str(data.root)
         count = workers or os.cpu_count() or 1

@@ -82,7 +82,7 @@ def string_message(text: str, make: Make) -> Any:
 
 
 def action_units(face: Face) -> tuple[np.ndarray, np.ndarray]:
-    """(99,) float32 each, by FACS number, 0 to 1. Intensity: that of the model, of 5, or else the probability.
+    """(99,) float32 each, by FACS number, 0 to 1. Intensity: that of the model, or else the probability.
     Confidence: 0 for an AU that the model does not have or that cannot be seen, else the score of the face."""
     intensity, confidence = np.zeros(CODES, np.float32), np.zeros(CODES, np.float32)
     valid = dict(getattr(face, "valid", None) or {})
@@ -90,7 +90,7 @@ def action_units(face: Face) -> tuple[np.ndarray, np.ndarray]:
     for name, probability in zip(face.au_names, face.probabilities.tolist(), strict=True):
         code = parse_au(name)
         value = strength.get(name)
-        value = probability if value is None else value / 5
+        value = probability if value is None else value
         if code < CODES and value == value:
             intensity[code] = min(1.0, max(0.0, value))
             confidence[code] = min(1.0, max(0.0, face.score)) if valid.get(name, True) is not False else 0.0

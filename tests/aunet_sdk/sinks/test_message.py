@@ -56,7 +56,7 @@ def test_a_frame_says_what_the_result_says() -> None:
     }
     message = checked(
         frame_message(
-            frame(3, one), "cam", captured_s=1e9, emitted_s=1e9 + 0.5, validity=seen, intensity={7: {"AU12": 2.5}}
+            frame(3, one), "cam", captured_s=1e9, emitted_s=1e9 + 0.5, validity=seen, intensity={7: {"AU12": 0.25}}
         )
     )
     assert list(message) == [
@@ -83,7 +83,7 @@ def test_a_frame_says_what_the_result_says() -> None:
     assert read["pose"] == {"yaw_deg": 1.5, "pitch_deg": -2.25, "roll_deg": 3.0}
     assert read["aus"] == {
         "AU1": {"probability": 0.1, "intensity": None, "active": False, "valid": True, "why_not": None},
-        "AU12": {"probability": 0.12346, "intensity": 2.5, "active": False, "valid": False, "why_not": "covered"},
+        "AU12": {"probability": 0.12346, "intensity": 0.25, "active": False, "valid": False, "why_not": "covered"},
         "AU45": {"probability": 0.9, "intensity": None, "active": True, "valid": None, "why_not": None},
     }
 

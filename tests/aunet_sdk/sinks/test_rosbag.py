@@ -115,7 +115,7 @@ def test_what_cannot_be_seen_is_told_by_its_codes() -> None:
         probabilities = np.array([0.1, 0.2, 0.3, 0.9, float("nan")], np.float32)
         score = 0.8
         valid = {"AU1": True, "AU4": False, "AU6": True, "AU12": False, "AU25": False}  # noqa: RUF012
-        intensity = {"AU12": 4.0}  # noqa: RUF012
+        intensity = {"AU12": 0.8}  # noqa: RUF012
 
     intensity, confidence = action_units(Seen())  # type: ignore[arg-type]
     assert intensity[12] == pytest.approx(0.8) and intensity[1] == pytest.approx(0.1) and intensity[25] == 0
