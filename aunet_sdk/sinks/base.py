@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..errors import AUNetError, InvalidInput, OutputLost
 from .message import EventLike, event_message, frame_message
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..results import FrameResult
 
-__all__ = ["MessageSink", "Sink", "WholeBlocks", "lost"]
+__all__ = ["Blocks", "MessageSink", "Sink", "WholeBlocks", "lost"]
 
 
 class Sink(ABC):
@@ -108,6 +108,19 @@ class MessageSink(Sink):
     @abstractmethod
     def send(self, message: Mapping[str, Any]) -> None:
         """Hands on one message as it is: of an event, a status, or a frame with more than `put` knows."""
+
+
+class Blocks(Protocol):
+    """What takes blocks of bytes, one after another: `WholeBlocks`, or something in memory."""
+
+    def append(self, block: bytes) -> None:
+        """One block, whole or not at all."""
+
+    def check_open(self) -> None:
+        """Raises AUNetError after `close`."""
+
+    def close(self) -> None:
+        """It may be called twice."""
 
 
 class WholeBlocks:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput
-from .base import Sink, WholeBlocks
+from .base import Blocks, Sink, WholeBlocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,9 +53,9 @@ class CsvSink(Sink):
     """Writes FrameResults to a CSV file, one row per face. The rows of a frame reach the file together and at once.
 
     The header is there from the start, so a video without a face leaves a readable, empty table. An existing file is
-    replaced. Pixels: two decimals; degrees: two; probabilities and scores: five, in [0, 1]; seconds: six.
-    A number that is not known (NaN) leaves its cell empty. The table is UTF-8; a file's name that is not keeps its
-    bytes.
+    replaced; `path` may be a `Blocks` of your own instead, such as one in memory. Pixels: two decimals; degrees: two;
+    probabilities and scores: five, in [0, 1]; seconds: six. A number that is not known (NaN)
+    leaves its cell empty. The table is UTF-8; a file's name that is not keeps its bytes.
 
     provisional: with look_ahead "both" a frame has an early result and a final one. False: the early one is left out,
     and every face of a frame has one row. True: both are written, and a column `provisional` (1 or 0) marks the
@@ -74,7 +74,7 @@ class CsvSink(Sink):
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Blocks,
         au_names: Sequence[str],
         landmarks: bool = False,
         with_file: bool = False,
@@ -82,7 +82,7 @@ class CsvSink(Sink):
         validity: bool = False,
         intensity: bool = False,
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(path) if isinstance(path, (str, Path)) else Path("table.csv")
         self.au_names = tuple(au_names)
         self.landmarks = landmarks
         self.with_file = with_file
@@ -92,7 +92,7 @@ class CsvSink(Sink):
         self.rows = 0
         if self.path.suffix.lower() != ".csv":
             raise InvalidInput(f"table: expected a path that ends in .csv, got {self.path.name!r}")
-        self._file = WholeBlocks(self.path, "table")
+        self._file: Blocks = WholeBlocks(self.path, "table") if isinstance(path, (str, Path)) else path
         try:
             wanted = {"landmarks": landmarks, "with_file": with_file, "provisional": provisional}
             self._append([csv_columns(au_names, **wanted, validity=validity, intensity=intensity)])
