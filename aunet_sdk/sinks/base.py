@@ -34,7 +34,7 @@ class Sink(ABC):
     the sink cannot take, and OutputLost where the place gave way: what came before is kept there.
     """
 
-    takes_images: ClassVar[bool] = True
+    takes_images: bool = True
     """whether `put` looks at the picture; a queue before the sink does not keep pictures for one that does not"""
     retries: ClassVar[bool] = False
     """whether what was lost may be tried again later, as on a network; a full disk stays full"""

@@ -26,6 +26,8 @@ __all__ = ["ParquetSink"]
 log = logging.getLogger(__name__)
 
 FLUSH_ROWS = 20_000
+MOST_PARTS = 500
+"""of which `close` makes one file; more would take too long in the end"""
 N_POINTS = 68
 
 
@@ -33,8 +35,9 @@ class ParquetSink(Sink):
     """Writes FrameResults to a Parquet table with the columns of docs/csv.md, `source` and `provisional` included.
 
     While it is written, `path` is a folder of finished files (part-00000.parquet, ...): a data set, which readers of
-    Parquet take as one table. `close` makes one file of it. A process that is killed leaves the folder, with everything
-    up to the last flush. An existing file, or a folder that such a process has left, is replaced.
+    Parquet take as one table. `close` makes one file of it, where there are at most 500 parts. A process that is killed
+    leaves the folder, with everything up to the last flush. An existing file, or a folder that such a process has left,
+    is replaced.
 
     Args:
         path: ends in .parquet.
@@ -166,8 +169,8 @@ class ParquetSink(Sink):
             raise lost("Parquet", path, error) from error
 
     def close(self) -> None:
-        """Makes one file of the parts; where there is no room for it they stay, as a folder, and the log says so. It
-        may be called twice. Raises OutputLost where the last rows cannot be written."""
+        """Makes one file of up to 500 parts; where there is no room for it they stay, as a folder, and the log says so.
+        It may be called twice. Raises OutputLost where the last rows cannot be written."""
         if self._closed:
             return
         try:
@@ -175,6 +178,8 @@ class ParquetSink(Sink):
         finally:
             self._closed = True
         parts = sorted(self.path.glob("part-*.parquet"))
+        if len(parts) > MOST_PARTS:
+            return
         whole = self.path.with_name(f".{self.path.name}.whole")
         aside = self.path.with_name(f".{self.path.name}.parts")
         try:

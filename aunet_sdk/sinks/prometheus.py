@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PrometheusSink"]
 
+REQUEST_S = 10.0
+"""how long a client may take to say what it wants"""
+
 
 class PrometheusSink(Sink):
     """Serves http://HOST:PORT/metrics; docs/sinks.md has the names.
@@ -58,6 +61,8 @@ class PrometheusSink(Sink):
         except (OSError, UnicodeError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InvalidInput(f"Prometheus: cannot listen at {host}:{port}: {reason}; give another address") from error
+        handler = self._server.RequestHandlerClass
+        self._server.RequestHandlerClass = type("Handler", (handler,), {"timeout": REQUEST_S})
         self.port: int = self._server.server_port
         self._closed = False
 

@@ -64,6 +64,7 @@ class Ros2Sink(Sink):
             raise InvalidInput(f"ROS 2: expected a namespace such as /robot or /, got {namespace!r}")
         self._base = "".join(f"/{part}" for part in parts)
         self._source, self.frame_id, self._cropped, self._stamp = source, frame_id, cropped, stamp
+        self.takes_images = cropped
         self._classes: dict[str, Any] = {}
         self._publishers: dict[str, Any] = {}
         self._seen: dict[str, int] = {}

@@ -46,6 +46,7 @@ class RosbagSink(Sink):
         typesys = load_extra("rosbags.typesys", "rosbag", INSTALL)
         self.path = Path(path)
         self._source, self._frame_id, self._cropped = source, frame_id, cropped
+        self.takes_images = cropped
         self._types = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
         for name, text in DEFINITIONS.items():
             self._types.register(typesys.get_types_from_msg(text, name))

@@ -118,6 +118,15 @@ def test_no_room_for_one_file_in_the_end_leaves_the_folder(tmp_path: Path, caplo
     assert "stays a folder of 3 parts" in caplog.text
 
 
+def test_very_many_parts_stay_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aunet_sdk.sinks.parquet.MOST_PARTS", 2)
+    path = tmp_path / "a.parquet"
+    with open_sink(f"parquet:{path}", au_names=AU_NAMES, flush_s=0.0) as sink:
+        for index in range(3):
+            sink.put(frame(index, face()))
+    assert path.is_dir() and pandas.read_parquet(path)["frame"].tolist() == [0, 1, 2]
+
+
 def test_other_peoples_files_are_not_touched(tmp_path: Path) -> None:
     folder = tmp_path / "a.parquet"
     folder.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.request
 
 import pytest
@@ -51,3 +52,12 @@ def test_counts_and_states() -> None:
         sink.put(frame(3))
     with pytest.raises(OSError):
         scrape(port)
+
+
+def test_clients_that_say_nothing_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aunet_sdk.sinks.prometheus.REQUEST_S", 0.1)
+    with open_sink("prometheus://127.0.0.1:0") as sink:
+        with socket.create_connection(("127.0.0.1", sink.port)) as mute:
+            mute.settimeout(30)
+            assert mute.recv(1) == b""
+        assert scrape(sink.port)[("aunet_frames_total",)] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import av
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aunet_sdk.errors import AUNetError, InvalidInput
+from aunet_sdk.errors import AUNetError, BackendUnavailable, InvalidInput
 from aunet_sdk.facs import AU_NAMES
 from aunet_sdk.sinks import SINK_FORMS, open_sink
 from aunet_sdk.sinks.address import parse_address
@@ -94,6 +95,28 @@ def test_the_parts_of_an_address(
     assert (address.username, address.password) == (username, password)
     assert password is None or password not in str(address) + repr(address)
     assert parse_address(str(address), 1883).path == path
+
+
+@pytest.mark.parametrize(
+    ("uri", "module", "command"),
+    [
+        ("parquet:a.parquet", "pyarrow", 'pip install "aunet_sdk[parquet]"'),
+        ("ws://127.0.0.1:0", "websockets.asyncio.server", 'pip install "aunet_sdk[live]"'),
+        ("mqtt://127.0.0.1", "paho.mqtt.client", 'pip install "aunet_sdk[mqtt]"'),
+        ("osc://127.0.0.1:9", "pythonosc.osc_bundle_builder", 'pip install "aunet_sdk[osc]"'),
+        ("prometheus://127.0.0.1:0", "prometheus_client", 'pip install "aunet_sdk[prometheus]"'),
+        ("rosbag:bag", "rosbags.rosbag2", 'pip install "aunet_sdk[rosbag]"'),
+        ("ros2:/", "rclpy", "source the setup file of your ROS 2"),
+    ],
+)
+def test_a_missing_library_is_named_with_the_command_that_installs_it(
+    uri: str, module: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackendUnavailable, match=re.escape(command)):
+        open_sink(uri, au_names=AU_NAMES)
+    assert not list(tmp_path.iterdir())
 
 
 @given(st.text(max_size=60) | st.from_regex(re.compile(r"(udp|csv|ws|mqtt)://[\x20-\x7e]{0,40}"), fullmatch=True))
