@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._util.uris import without_credentials
-from ..errors import AUNetError, InvalidInput
+from ..errors import AUNetError, InvalidInput, OutputLost
 from .base import Sink, lost
 from .extras import load_extra
 
@@ -69,7 +69,7 @@ class ParquetSink(Sink):
         self._source = source
         self._landmarks = landmarks
         self._flush_s = flush_s
-        self._parts = 0
+        self._parts = self._unflushed = 0
         self._closed = False
         self._schema = self._make_schema()
         self._columns: list[list[Any]] = [[] for _ in self._schema]
@@ -115,7 +115,8 @@ class ParquetSink(Sink):
         for row in [self._row(result, face, source) for face in result.faces]:  # all of a frame, or nothing
             for column, value in zip(self._columns, row, strict=True):
                 column.append(value)
-        self._flush_now_and_then()
+        if not self._flush_now_and_then():
+            self._unflushed += 1
 
     def status(self, status: dict[str, Any]) -> None:
         self._check_open()
@@ -135,9 +136,11 @@ class ParquetSink(Sink):
             row += face.landmarks.T.ravel().tolist()
         return row
 
-    def _flush_now_and_then(self) -> None:
-        if len(self._columns[0]) >= FLUSH_ROWS or time.monotonic() - self._flushed_s >= self._flush_s:
+    def _flush_now_and_then(self) -> bool:
+        due = len(self._columns[0]) >= FLUSH_ROWS or time.monotonic() - self._flushed_s >= self._flush_s
+        if due:
             self.flush()
+        return due
 
     def flush(self) -> None:
         """Writes what waits as one more part. Raises OutputLost; the rows then wait for the next flush."""
@@ -145,11 +148,13 @@ class ParquetSink(Sink):
         self._flushed_s = time.monotonic()
         count = len(self._columns[0])
         if not count:
+            self._unflushed = 0  # nobody was in them
             return
         part = self.path / f"part-{self._parts:05d}.parquet"
         self._write(part, [self._arrow.table(self._columns, schema=self._schema)])
         self._parts += 1
         self.rows += count
+        self._unflushed = 0
         self._columns = [[] for _ in self._schema]
 
     def _write(self, path: Path, tables: Any) -> None:
@@ -175,8 +180,10 @@ class ParquetSink(Sink):
             return
         try:
             self.flush()
-        finally:
-            self._closed = True
+        except OutputLost:
+            self.abandon()
+            raise
+        self._closed = True
         parts = sorted(self.path.glob("part-*.parquet"))
         if len(parts) > MOST_PARTS:
             return
@@ -195,8 +202,10 @@ class ParquetSink(Sink):
             log.warning("Parquet: %s stays a folder of %d parts: %s", self.path, len(parts), error)
 
     def abandon(self) -> None:
-        """What was flushed stays, as a folder."""
+        """What was flushed stays, as a folder; the results that were not are in `left_out`."""
         self._closed = True
+        self.left_out += self._unflushed
+        self._unflushed = 0
 
     def _check_open(self) -> None:
         if self._closed:

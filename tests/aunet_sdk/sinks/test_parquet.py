@@ -105,6 +105,7 @@ def test_a_full_disk_keeps_the_parts_and_the_other_sinks(tmp_path: Path) -> None
     assert path.is_dir() and pandas.read_parquet(path)["frame"].tolist() == [0]
     assert [each.name for each in path.iterdir()] == ["part-00000.parquet"], "no half of a part"
     assert others == list(range(20)) and set(fan_out.failed) == {"parquet"}
+    assert fan_out.dropped == {"parquet": 19, "other": 0}, "what it had taken and not written is counted, too"
 
 
 def test_no_room_for_one_file_in_the_end_leaves_the_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
