@@ -263,6 +263,12 @@ class PageServer(Sink):
         self._loop = loop
         self._started.set()
 
+    def _end_in_loop(self) -> None:
+        """Viewers are told; what is still open after a second is cut."""
+        self.hub.end()
+        if self._loop is not None:
+            self._loop.call_later(1.0, self.ended_in_loop)
+
     def ended_in_loop(self) -> None:
         """The last that the server's loop does: connections of those who take nothing would stay open after it."""
         for connection in list(self._server.server_state.connections):
@@ -274,7 +280,7 @@ class PageServer(Sink):
         """Ends every connection and the server. It may be called twice."""
         if self._closed:
             return
-        self._in_loop(self.hub.end)
+        self._in_loop(self._end_in_loop)
         self._closed = True
         self._server.should_exit = True
         if hasattr(self, "pictures"):

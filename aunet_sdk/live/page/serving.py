@@ -55,7 +55,7 @@ def make_server(app: Any) -> Server:
             h11_max_incomplete_event_size=16 * 1024,
             limit_concurrency=256,
             timeout_keep_alive=5,
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=3,
             lifespan="on",
         )
     )

@@ -100,5 +100,5 @@ function largest(series) {
 function glance({ pose, aus }) {
   if (Math.abs(pose.yaw_deg ?? 0) > 25) return "turned away";
   const active = Object.values(aus).filter((au) => au.active && au.valid !== false).length;
-  return active ? `${active} active` : "at rest";
+  return active ? `${active} active` : "none active";
 }

@@ -157,14 +157,20 @@ def test_who_comes_later_sees_the_last_minute(page: PageServer) -> None:
     assert [event["au"] for event in history["events"]] == ["AU12"]
 
 
-def test_a_page_that_never_reads_holds_up_nobody(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "MOST_WAITING", 16)
+def deaf_viewer(page: PageServer) -> sockets.socket:
+    """A viewer that connects and never reads."""
     deaf = sockets.create_connection(("127.0.0.1", page.port))
     deaf.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
     key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     deaf.sendall(
         f"GET /live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}".encode()
     )
+    return deaf
+
+
+def test_a_page_that_never_reads_holds_up_nobody(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "MOST_WAITING", 16)
+    deaf = deaf_viewer(page)
     watched(page)
     with viewer(page) as socket:
         until_s = time.monotonic() + 10
@@ -180,6 +186,23 @@ def test_a_page_that_never_reads_holds_up_nobody(page: PageServer, monkeypatch: 
                 break
         assert page.left_out and got == set(range(index + 1))
         assert page.hub.viewers == 2
+    deaf.close()
+
+
+def test_a_page_that_never_reads_is_let_go(
+    page: PageServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hub, "SEND_S", 0.2)
+    deaf = deaf_viewer(page)
+    watched(page)
+    crowd = [face(i, box=(10.0 * i, 10.0, 60.0, 80.0)) for i in range(1, 30)]
+    for index in range(3000):
+        page.put(frame(index, *crowd), IMAGE)
+        if not page.hub.viewers:
+            break
+    assert not page.hub.viewers
+    page.close()  # though the connection still has what nobody read
+    assert not caplog.records
     deaf.close()
 
 
