@@ -46,6 +46,8 @@ class Stream:
         self._closed = False
         self._session = begin(None)
         self._index = 0
+        self._segment: int | None = None
+        self._held: list[FrameResult] = []
         self._left_out = self._unanswered = 0
 
     @property
@@ -69,18 +71,31 @@ class Stream:
         picture, time_s = as_bgr(image), _checked_time(timestamp_s)
         with self._lock:
             self._check_open()
-            results = self._session.push(picture, time_s, self._index)
-            self._index += 1
-            return results
+            return self._push(picture, time_s, self._index)
 
     def push_frame(self, frame: Frame, decode_ms: float = 0.0) -> list[FrameResult]:
-        """`push` of a source's frame, whose own index the result will have; it took so long to come."""
+        """`push` of a source's frame, whose own index the result will have; it took so long to come.
+
+        With the first frame of another segment (the source was lost and came back) comes what still waited for a later
+        frame, and all faces begin anew: no result has neighbours on both sides of a gap, and ids go on.
+        """
         picture, time_s = as_bgr(frame.image), _checked_time(frame.timestamp_s)
+        segment = getattr(frame, "segment", 0)
         with self._lock:
             self._check_open()
-            results = self._session.push(picture, time_s, frame.index, decode_ms)
-            self._index += 1
-            return results
+            if self._segment is not None and segment != self._segment:
+                before = self._session
+                self._held += before.flush()
+                self._renew()
+                self._session.tracker.continue_ids(before.tracker)
+            self._segment = segment
+            return self._push(picture, time_s, frame.index, decode_ms)
+
+    def _push(self, picture: np.ndarray, time_s: float, index: int, decode_ms: float = 0.0) -> list[FrameResult]:
+        results = self._session.push(picture, time_s, index, decode_ms)
+        self._index += 1
+        held, self._held = self._held, []
+        return held + results
 
     def flush(self) -> list[FrameResult]:
         """The results that still waited for a later frame. The next `push` begins a new stream: index 0, ids from 1.
@@ -89,12 +104,16 @@ class Stream:
         """
         with self._lock:
             self._check_open()
-            results = self._session.flush()
-            self._left_out += self._session.tracker.left_out
-            self._unanswered += self._session.unanswered
-            self._session = self._begin(self._session.states)
-            self._index = 0
-            return results
+            held, self._held = self._held + self._session.flush(), []
+            self._renew()
+            self._index, self._segment = 0, None
+            return held
+
+    def _renew(self) -> None:
+        """A session without frames, in the memory of the one before."""
+        self._left_out += self._session.tracker.left_out
+        self._unanswered += self._session.unanswered
+        self._session = self._begin(self._session.states)
 
     def calibrate(self, face_id: int) -> None:
         """Take how this face looks now for the face at rest, until the stream is flushed: ask for it while the person

@@ -87,6 +87,10 @@ class Tracker:
     _full: bool = False
     """the finder's last look was a full one"""
 
+    def continue_ids(self, before: Tracker) -> None:
+        """Ids go on after those of another tracker, of the same stream before a gap."""
+        self._next_id = before._next_id
+
     def finder_due(self, now_s: float) -> bool:
         """Whether the finder should look at the frame of this time: nothing is followed, a face was lost a moment
         ago, the interval has passed, or a face that it did not see the last time is to be looked at again."""

@@ -27,6 +27,9 @@ class Frame:
     """the frame's number in its source, from 0"""
     path: Path | None = None
     """the file that it was read from, where every frame has its own"""
+    segment: int = 0
+    """goes up by one wherever frames of the source are missing in between, because it was lost and came back: what lies
+    on both sides of such a gap does not belong together"""
 
 
 @runtime_checkable
