@@ -185,7 +185,13 @@ def profile(
         if flush:
             run.flush()
         wall_s = time.perf_counter() - begun_s
-    return run.profile(int(getattr(frames, "dropped", 0)), meter, device_facts(), notes, wall_s)
+    return run.profile(_dropped(frames), meter, device_facts(), notes, wall_s)
+
+
+def _dropped(frames: object) -> int:
+    """As a source counts them: a number, or numbers by reason."""
+    dropped = getattr(frames, "dropped", 0)
+    return sum(dropped.values()) if isinstance(dropped, Mapping) else int(dropped)
 
 
 def compare(
