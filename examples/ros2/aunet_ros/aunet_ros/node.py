@@ -8,6 +8,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.task import Future
 from sensor_msgs.msg import Image
 
 from aunet_sdk import AUNetError, Detector, DetectorOptions
@@ -30,6 +31,8 @@ class AUNetNode(Node):
 
     def __init__(self) -> None:
         super().__init__("aunet")
+        self.done = Future()
+        """is done where a source of our own has come to its end"""
         self._image_topic = self._parameter("image_topic", "image")
         self._source = self._parameter("source", "")
         frame_id = self._parameter("frame_id", "camera")
@@ -101,7 +104,7 @@ class AUNetNode(Node):
             self._flush()
         except AUNetError as error:
             self.get_logger().error(str(error))
-        rclpy.try_shutdown()
+        self.done.set_result(None)
 
     def _push(self, image: object, time_s: float) -> None:
         if time_s <= self._last_s:
@@ -155,7 +158,7 @@ def main() -> None:
     node = None
     try:
         node = AUNetNode()
-        rclpy.spin(node)
+        rclpy.spin_until_future_complete(node, node.done)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except AUNetError as error:
