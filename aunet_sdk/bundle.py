@@ -15,16 +15,18 @@ from typing import Any
 import numpy as np
 
 from ._util.onnx_file import read_metadata
-from ._util.shipped import MANIFEST, check_manifest, default_path, sha256_of, shipped_names, shipped_path
+from ._util.shipped import INT8_SUFFIX, MANIFEST, check_manifest, default_path, sha256_of, shipped_names, shipped_path
 from .errors import BundleMismatch, InvalidInput
 
 __all__ = [
+    "INT8_SUFFIX",
     "KEY",
     "MANIFEST",
     "SCHEMA",
     "Bundle",
     "StateSpec",
     "default_path",
+    "int8_beside",
     "read_metadata",
     "sha256_of",
     "shipped_names",
@@ -68,6 +70,7 @@ class Bundle:
     min_confidence landmark confidence in [0, 1] under which a face counts as lost
     reference: the graph reads the person's points at rest: one more input `reference` (queries, 68, 2); since schema 2
     intensity: behind the n logits of a query come n intensities in [0, 1]; since schema 2
+    parity: crops and what the graph answers to them where it was exported (engines/parity.py); None: none; schema 2
     path, sha256: where the file lies and its hash (the hash only where a MANIFEST.json beside it names it)
     """
 
@@ -93,6 +96,7 @@ class Bundle:
     arithmetic: str = "fp32"
     reference: bool = False
     intensity: bool = False
+    parity: Mapping[str, Any] | None = None
     path: Path | None = None
     sha256: str | None = None
     schema: int = 0
@@ -100,7 +104,7 @@ class Bundle:
 
     def __post_init__(self) -> None:
         if not self.schema:
-            object.__setattr__(self, "schema", 2 if self.reference or self.intensity else 1)
+            object.__setattr__(self, "schema", 2 if self.reference or self.intensity or self.parity else 1)
 
     @property
     def answers(self) -> int:
@@ -196,8 +200,23 @@ class Bundle:
             "checkpoint_sha256": self.checkpoint_sha256,
         }
         if self.schema >= 2:
-            data |= {"reference": self.reference, "intensity": self.intensity}
+            data |= {"reference": self.reference, "intensity": self.intensity, "parity": self.parity}
         return json.dumps(data)
+
+
+def int8_beside(bundle: Bundle) -> Bundle | None:
+    """The INT8 form that lies beside a `stream` bundle, NAME-int8.onnx beside NAME.onnx; None where there is none that
+    is of the same checkpoint, with the same AUs, thresholds and inputs, and for CPUs. Raises as `Bundle.load` does."""
+    if bundle.path is None or bundle.arithmetic != "fp32" or not bundle.checkpoint_sha256:
+        return None
+    file = bundle.path.with_name(f"{bundle.path.stem}{INT8_SUFFIX}.onnx")
+    other = Bundle.load(file) if file.is_file() else None
+    if other is None or other.arithmetic != "int8":
+        return None
+    alike = (
+        "kind checkpoint_sha256 au_numbers thresholds head width resolution interval_s crop_scale reference intensity"
+    )
+    return other if all(getattr(other, name) == getattr(bundle, name) for name in alike.split()) else None
 
 
 def _parse(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,6 +229,7 @@ def _parse(data: Mapping[str, Any]) -> dict[str, Any]:
             if not isinstance(data[key], bool):
                 raise TypeError(f"{key} {data[key]!r} (true or false)")
             fields[key] = data[key]
+        fields["parity"] = data.get("parity")
     fields["au_numbers"] = tuple(int(number) for number in data["au_numbers"])
     fields["thresholds"] = tuple(float(value) for value in data["thresholds"])
     for key in ("interval_s", "crop_scale", "min_confidence"):
@@ -261,9 +281,10 @@ def _check(bundle: Bundle) -> None:
         (bundle.kind == "stream") == (len(bundle.state) > 0),
         f"{len(bundle.state)} state tensors in a {bundle.kind} bundle",
     )
+    need(bundle.parity is None or isinstance(bundle.parity, Mapping), "parity that is no object")
     need(
-        bundle.schema >= 2 or not (bundle.reference or bundle.intensity),
-        f"reference or intensity in schema {bundle.schema} (2)",
+        bundle.schema >= 2 or not (bundle.reference or bundle.intensity or bundle.parity),
+        f"parity, reference or intensity in schema {bundle.schema} (2)",
     )
     need(
         bundle.head == "points" or not (bundle.reference or bundle.intensity),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from aunet_sdk.bundle import sha256_of
+from aunet_sdk.bundle import INT8_SUFFIX, sha256_of
 from aunet_sdk.errors import AUNetError
 
 if TYPE_CHECKING:
@@ -102,7 +103,11 @@ def export(
     licence: Annotated[str | None, typer.Option(help="For the metadata [default: from the checkpoint].")] = None,
     ship: Annotated[
         Ship | None,
-        typer.Option("--ship", help="Make the stream bundle aunet_sdk/models/SHIP.onnx; fp16 means --storage then."),
+        typer.Option(
+            "--ship",
+            help="Make the stream bundle aunet_sdk/models/SHIP.onnx; fp16 means --storage then, int8 "
+            "SHIP-int8.onnx beside it.",
+        ),
     ] = None,
 ) -> None:
     """Write NAME-KIND-PRECISION.onnx and a .parity.json beside it. A bundle that differs too much from torch is not
@@ -119,6 +124,7 @@ def export(
 
     from . import build, parity
     from .crops import load_clip
+    from .vector import parity_vector
 
     storage = storage or (ship is not None and precision is Precision.fp16)
     arithmetic = "fp32" if storage else precision.value + ("-symmetric" if symmetric else "")
@@ -130,7 +136,7 @@ def export(
         model = Model.load(file)
         config = model.config
         label = name or (f"{checkpoint.stem}-{head.value}" if ship is None else ship.value)
-        samples = [_sample(crops, config.resolution, limit, au_numbers=config.au_numbers)]
+        samples = [_sample(crops, config.resolution, limit, au_numbers=config.aus_of(head.value))]
         if precision is Precision.int8:
             _check_clips(clip or (), calibrate or ())
             if crops is None or samples[0].labels is None:
@@ -163,6 +169,9 @@ def export(
             path = out / f"{label}-{one}-{'fp16-storage' if storage else arithmetic}.onnx"
             with tempfile.TemporaryDirectory() as folder:
                 tried = build.save(proto, Path(folder) / path.name)
+                if one == "stream":
+                    build.stamp(proto, replace(bundle, parity=parity_vector(tried)))
+                    tried = build.save(proto, tried)
                 reports = [
                     parity.compare(model, tried, sample, expected=before)
                     for sample, before in zip(samples, expected, strict=True)
@@ -192,7 +201,8 @@ def export(
             build.save(proto, path)
             console.print(f"{path} ({size / 2**20:.2f} MiB)", highlight=False)
             if ship and one == "stream":
-                console.print(f"the package ships {build.ship(path, name=ship.value)}", highlight=False)
+                shipped = ship.value + (INT8_SUFFIX if precision is Precision.int8 else "")
+                console.print(f"the package ships {build.ship(path, name=shipped)}", highlight=False)
     except (AUNetError, OSError, ValueError) as error:
         errors.print(f"export: {error}", style="red", highlight=False, markup=False)
         raise typer.Exit(2) from error

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from ..errors import ModelError
 
-__all__ = ["MANIFEST", "check_manifest", "default_path", "sha256_of", "shipped_names", "shipped_path"]
+__all__ = ["INT8_SUFFIX", "MANIFEST", "check_manifest", "default_path", "sha256_of", "shipped_names", "shipped_path"]
 
 MANIFEST = "MANIFEST.json"
+INT8_SUFFIX = "-int8"
+"""of a model's INT8 form, which lies beside it"""
 
 
 def default_path() -> Path:
@@ -25,7 +27,7 @@ def shipped_path(name: str) -> Path:
 
 def shipped_names() -> tuple[str, ...]:
     """The models that come with the package, the default one first."""
-    names = sorted(path.stem for path in default_path().parent.glob("*.onnx"))
+    names = sorted(path.stem for path in default_path().parent.glob("*.onnx") if not path.stem.endswith(INT8_SUFFIX))
     return tuple(sorted(names, key=lambda name: name != "default"))
 
 

@@ -8,13 +8,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..bundle import Bundle
+from ..bundle import Bundle, int8_beside
 from ..errors import AUNetError, BackendUnavailable, InvalidInput
 from .base import StreamEngine
 from .failures import foreign_failure
 from .options import checked_options
 
-__all__ = ["ENGINES", "GPU_ENGINES", "available_engines", "describe_gpu_engines", "open_engine", "open_gpu_engine"]
+__all__ = [
+    "ENGINES",
+    "GPU_ENGINES",
+    "available_engines",
+    "describe_gpu_engines",
+    "open_engine",
+    "open_gpu_engine",
+]
 
 GPU_ENGINES = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-tensorrt")
 """on an NVIDIA GPU; "auto" chooses none of them: the user names them"""
@@ -42,7 +49,8 @@ def open_engine(
 ) -> StreamEngine:
     """The engine for `bundle` (None: the default bundle).
 
-    engine: "auto" (the fastest on the CPU, by a short trial that is remembered: engines/cpu/auto.py), "onnxruntime",
+    engine: "auto" (the fastest on the CPU, by a short trial that is remembered: engines/cpu/auto.py; also of the INT8
+        form that may lie beside the bundle, whose `bundle` the engine has then), "onnxruntime",
         "openvino", or "openvino-bf16" (faster on some CPUs, probabilities differ in the second decimal),
         "tensorrt", "tensorrt-rtx", "onnxruntime-cuda" or "onnxruntime-tensorrt" on an NVIDIA GPU
         (docs/engines/choosing.md)
@@ -59,17 +67,17 @@ def open_engine(
         )
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
 
-    def onnxruntime() -> StreamEngine:
+    def onnxruntime(of: Bundle = bundle) -> StreamEngine:
         from .cpu.ort import OrtStreamEngine
 
         given = checked_options(engine, OrtStreamEngine, options)
-        return OrtStreamEngine(bundle, max_faces=max_faces, threads=threads, **given)
+        return OrtStreamEngine(of, max_faces=max_faces, threads=threads, **given)
 
-    def openvino(precision: str = "fp32") -> StreamEngine:
+    def openvino(precision: str = "fp32", of: Bundle = bundle) -> StreamEngine:
         from .cpu.openvino import OpenVinoStreamEngine
 
         given = checked_options(engine, OpenVinoStreamEngine, options)
-        return OpenVinoStreamEngine(bundle, max_faces=max_faces, threads=threads, precision=precision, **given)
+        return OpenVinoStreamEngine(of, max_faces=max_faces, threads=threads, precision=precision, **given)
 
     if engine == "auto":
         from .cpu.auto import choose, installed
@@ -77,7 +85,12 @@ def open_engine(
         candidates: dict[str, Callable[[], StreamEngine]] = {"onnxruntime": onnxruntime}
         if installed("openvino"):
             candidates["openvino"] = openvino
-        opened, _ = choose(bundle, candidates, threads=threads)
+        small = _int8_of(bundle)
+        if small is not None:
+            candidates["onnxruntime, int8"] = lambda: onnxruntime(small)
+            if installed("openvino"):
+                candidates["openvino, int8"] = lambda: openvino(of=small)
+        opened, _ = choose(bundle, candidates, threads=threads, int8=small)
     else:
         try:
             if engine == "onnxruntime":
@@ -93,6 +106,15 @@ def open_engine(
             raise foreign_failure(f"engine {engine} to open", error, todo) from error
     log.info("engine %s on %s", opened.name, ", ".join(opened.providers))
     return opened
+
+
+def _int8_of(bundle: Bundle) -> Bundle | None:
+    """The INT8 form beside the bundle, for "auto"; one that cannot be read is passed over with a warning."""
+    try:
+        return int8_beside(bundle)
+    except AUNetError as error:
+        log.warning("the INT8 form beside %s is passed over: %s", bundle.name, error)
+        return None
 
 
 def open_gpu_engine(

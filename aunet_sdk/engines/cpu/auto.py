@@ -1,10 +1,11 @@
 """engine="auto": the fastest CPU engine of those installed, found by a short measured trial and remembered.
 
-ONNX Runtime is the standard: another engine is taken where its answers agree with ONNX Runtime's within the gates of
-docs/export.md and it is clearly faster (trial.py); where ONNX Runtime needs less than 5 ms for a face the others are
-not even opened, since that takes longer than it could give back. Whatever another engine raises, it is closed, passed
-over and logged. The choice is kept in the user's cache folder (choice_file.py), and is measured again when what it
-depends on changes, or where other work on the machine hid the difference.
+ONNX Runtime is the standard: another engine, or the INT8 form that lies beside the bundle, is taken where its answers
+agree with ONNX Runtime's within the gates of docs/export.md and it is clearly faster (trial.py). Every engine has to
+answer as its own bundle says (engines/parity.py). Where ONNX Runtime needs less than 5 ms for a face the others are not
+even opened, since that takes longer than it could give back. Whatever another engine raises, it is closed, passed over
+and logged. The choice is kept in the user's cache folder (choice_file.py), and is measured again when what it depends
+on changes, or where other work on the machine hid the difference.
 GPU engines are never chosen by themselves: they hold the device and may build for minutes. Ask for them by name.
 """
 
@@ -22,6 +23,7 @@ from ..._util.paths import cache_folder
 from ...bundle import Bundle
 from ...errors import AUNetError, BackendUnavailable
 from ..base import StreamEngine
+from ..parity import check_parity
 from . import choice_file
 from .trial import ADVANTAGE, Trial, TurnFailed, answers, judge, shortest_ms, take_turns
 
@@ -38,7 +40,12 @@ T = TypeVar("T")
 
 
 def choose(
-    bundle: Bundle, candidates: dict[str, Open], *, threads: int | None = None, folder: str | Path | None = None
+    bundle: Bundle,
+    candidates: dict[str, Open],
+    *,
+    threads: int | None = None,
+    folder: str | Path | None = None,
+    int8: Bundle | None = None,
 ) -> tuple[StreamEngine, Trial]:
     """The engine to use, open, and why.
 
@@ -47,18 +54,19 @@ def choose(
         candidates: engine name -> how to open it; the first is the standard that others are compared with.
         threads: part of the key alone.
         folder: where choices are kept; None: the user's cache folder.
+        int8: the INT8 form that some of the candidates run; part of the key alone.
 
     Raises what the standard raises where no candidate can be opened.
     """
     if len(candidates) == 1:
         name = next(iter(candidates))
-        return candidates[name](), Trial(name, {}, {})
+        return _checked(candidates[name]()), Trial(name, {}, {})
     file = (Path(folder) if folder is not None else cache_folder()) / choice_file.FILE_NAME
-    key = choice_file.key_of(bundle, tuple(candidates), threads)
+    key = choice_file.key_of(bundle, tuple(candidates), threads, int8)
     known = choice_file.read(file).get(key)
     if known is not None and known.engine in candidates:
         try:
-            engine = candidates[known.engine]()
+            engine = _checked(candidates[known.engine]())
         except Exception as error:
             log.warning("engine %s was the fastest before and cannot be opened now: %s", known.engine, _words(error))
         else:
@@ -102,7 +110,7 @@ class _Run:
                 told = ", ".join(f"{n} needs {ms:.2f} ms a step" for n, ms in fast_ms.items())
                 self.passed_over[name] = f"not tried: {told}"
                 continue
-            engine = self._attempt(name, open_it)
+            engine = self._attempt(name, lambda open_it=open_it: _checked(open_it()))  # type: ignore[misc]
             if engine is None:
                 continue
             self.engines[name] = engine
@@ -143,9 +151,10 @@ class _Run:
             got = self._attempt(name, lambda name=name: answers(self.engines[name], bundle))  # type: ignore[misc]
             if got is None:
                 continue
-            apart = float(np.abs(got - expected).max())
-            if not apart < GATES[bundle.precision]:
-                gate = GATES[bundle.precision]
+            apart, gate = float(np.abs(got - expected).max()), GATES[bundle.precision]
+            if self.engines[name].bundle.arithmetic != bundle.arithmetic:
+                gate = GATES[self.engines[name].bundle.precision]
+            if not apart < gate:
                 self.passed_over[name] = f"probabilities differ from {standard}'s by {apart:.1e}, the gate is {gate:g}"
                 self.close(name)
 
@@ -176,6 +185,16 @@ class _Run:
         self.passed_over[name] = _words(error)
         if name in self.engines:
             self.close(name)
+
+
+def _checked(engine: StreamEngine) -> StreamEngine:
+    """The engine, open, if it answers as its bundle says; else it is closed. Raises EngineMismatch."""
+    try:
+        check_parity(engine)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
 
 
 def _words(error: Exception) -> str:

@@ -35,16 +35,17 @@ def cpu_name() -> str:
     return f"{name or platform.processor() or platform.machine()}, {cores} cores"
 
 
-def key_of(bundle: Bundle, names: tuple[str, ...], threads: int | None) -> str:
-    """What a choice depends on: the bundle's hash, the CPU, the threads, the candidates and the libraries' versions."""
+def key_of(bundle: Bundle, names: tuple[str, ...], threads: int | None, int8: Bundle | None = None) -> str:
+    """What a choice depends on: the hashes of the bundle and of its INT8 form, the CPU, the threads, the candidates and
+    the libraries' versions."""
     versions = []
     for package in ("aunet_sdk", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy"):
         try:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    digest = bundle.sha256 or (sha256_of(bundle.path) if bundle.path is not None else bundle.name)
-    what = json.dumps([digest, cpu_name(), threads, names, versions])
+    digests = [each.sha256 or (sha256_of(each.path) if each.path else each.name) for each in (bundle, int8) if each]
+    what = json.dumps([*digests, cpu_name(), threads, names, versions])
     return hashlib.sha256(what.encode()).hexdigest()
 
 

@@ -24,6 +24,7 @@ from ..._util.nvml import driver_version
 from ...bundle import Bundle, sha256_of
 from ...errors import BundleMismatch, InvalidInput
 from ..ort_wheel import import_runtime
+from ..parity import check_parity
 from ..ring import Ring, initial_rows
 from ..ring_engine import RingEngine, check_fps, index_names, load_bundle
 from ..tensorrt.build import BuildOptions
@@ -170,6 +171,11 @@ class OrtGpuStreamEngine(RingEngine):
         self._most_rows = [profile[f"ring_{s.name}"].largest[0] - max_faces for s in self.bundle.state]
         self._no_state = tuple(OrtValueRing(s, 1, 1, *self._device) for s in self.bundle.state)
         self._binding: Any = session.io_binding()
+        try:
+            check_parity(self, tf32=tf32 or (provider == "tensorrt" and os.environ.get(_TF32_OVERRIDE) != "0"))
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Free session and rings; see StreamEngine."""

@@ -27,6 +27,7 @@ from ..cuda.api import CudaApi, DeviceInfo, OutOfDeviceMemory
 from ..cuda.bindings import open_cuda
 from ..cuda.copy_timer import CopyClock
 from ..cuda.rings import DeviceRing
+from ..parity import check_parity
 from ..ring import Ring, initial_rows, state_bytes
 from ..ring_engine import check_fps, index_names, load_bundle
 from . import api as trt_api
@@ -66,7 +67,8 @@ class TrtStreamEngine(TrtSteps):
         timed: measure `copy_ms` (ring_engine.py) by CUDA events in every step, replays of a graph included. May be set
             later, too; with it a step costs four events more, and a graph is captured anew.
 
-    `plan` says which plan runs. One thread of the engine's own makes all calls, so that the caller may change threads.
+    `plan` says which plan runs. One whose answers are not what the bundle says (engines/parity.py) is EngineMismatch.
+    One thread of the engine's own makes all calls, so that the caller may change threads.
     Raises InvalidInput, ModelError, BundleMismatch, BackendUnavailable (no library, driver or GPU), EngineMismatch,
     OutOfDeviceMemory.
     """
@@ -114,6 +116,7 @@ class TrtStreamEngine(TrtSteps):
         self._owner: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "aunet-tensorrt")
         try:
             self._call(self._open, path, options, PlanCache(cache_dir), progress, exact)
+            check_parity(self, tf32=tf32)
         except BaseException:
             self._stopping = True  # a build that still goes on gives up at its next step
             self.close()
