@@ -199,6 +199,10 @@ def _checked_frame(frame: object, position: int) -> Frame:
 
 
 def _checked_time(timestamp_s: object) -> float:
-    if not isinstance(timestamp_s, Real) or isinstance(timestamp_s, bool) or not math.isfinite(timestamp_s):
-        raise InvalidInput(f"timestamp_s: expected a finite number of seconds, got {timestamp_s!r}")
-    return float(timestamp_s)
+    if isinstance(timestamp_s, Real) and not isinstance(timestamp_s, bool):
+        try:
+            if math.isfinite(time_s := float(timestamp_s)):
+                return time_s
+        except OverflowError:  # a whole number beyond all floats
+            timestamp_s = "a number beyond all floats"
+    raise InvalidInput(f"timestamp_s: expected a finite number of seconds, got {timestamp_s!r}")

@@ -12,12 +12,15 @@ from typing import Annotated
 import typer
 
 from .._util.paths import files_in, is_file, model_store
-from ..errors import InvalidInput
+from ..errors import InvalidInput, ModelError
 from .conversion import checkout, convert
 from .exits import guard
 from .release import FAN, HEADS, SOURCE, fetch
+from .verify import check_hashes, check_signature, shipped_folder
 
-app = typer.Typer(no_args_is_help=True, help="Models that others published: fetch, check, convert.")
+app = typer.Typer(
+    no_args_is_help=True, help="Models: those that others published, and whether files are as they were shipped."
+)
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
 
@@ -65,6 +68,37 @@ def pull_command(
             console.print(f"[green]written[/green]  {path}", highlight=False, soft_wrap=True)
         if not download_only:
             console.print(f"use it:  aunet detect VIDEO --model {done[-1]}", highlight=False, soft_wrap=True)
+
+
+@app.command("verify")
+def verify_command(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="With a MANIFEST.json [default: the shipped models].")
+    ] = None,
+    signature: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="OpenSSF Model Signing, checked beside the hashes.")
+    ] = None,
+    public_key: Annotated[Path | None, typer.Option(metavar="FILE.pem", help="Of the one who signed.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Compare model files with their SHA-256 in MANIFEST.json, and with a signature where one is given.
+
+    Exit code 3 where a file differs, is missing, or is not named. The hashes tell damage; who can change a file can
+    change the manifest, too: only a signature, with a key from elsewhere, tells where the files come from.
+    """
+    with guard(debug):
+        if (signature is None) != (public_key is None):
+            raise InvalidInput("verify: expected --signature and --public-key together, got one of them")
+        place = shipped_folder() if folder is None else folder
+        checked = check_hashes(place)
+        for each in checked:
+            typer.echo(f"{each.name}: {each.problem or 'as in MANIFEST.json'}")
+        if signature is not None and public_key is not None:
+            check_signature(place, signature, public_key)
+            typer.echo(f"signature: good, by the key {public_key}")
+        wrong = [each.name for each in checked if each.problem]
+        if wrong:
+            raise ModelError(f"verify: {', '.join(wrong)} in {place}: not as shipped; install or copy them again")
 
 
 def store() -> Path:

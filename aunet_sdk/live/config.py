@@ -21,6 +21,8 @@ from .ports import SourceOptions
 
 __all__ = ["LiveConfig", "SinkEntry", "SourceEntry"]
 
+LARGEST = 1e9
+"""of every number of seconds: 30 years"""
 EVENTS = ("release", "min_duration_s", "min_pause_s", "max_gap_s")
 """the arguments of EventTracker that a file may set"""
 
@@ -206,8 +208,8 @@ def _text(where: str, value: Any) -> str:
 
 
 def _number(where: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise InvalidInput(f"{where}: expected a number of 0 or more, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LARGEST:
+        raise InvalidInput(f"{where}: expected a number from 0 to {LARGEST:g}, got {value!r}")
     return float(value)
 
 

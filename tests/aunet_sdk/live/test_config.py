@@ -79,6 +79,7 @@ def test_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("[thresholds]\nmouth = 0.5", ["mouth"]),
         ("[live]\nrealtime = 1", ["live.realtime", "true or false"]),
         ("[live]\nduration_s = -1", ["live.duration_s"]),
+        (f"[live]\nduration_s = 1{'0' * 400}", ["live.duration_s"]),
         ("[serve]\ntoken = 'a'\ntoken_file = 'b'", ["either token or token_file"]),
         ("[serve]\ntoken = '${NO_SUCH_VARIABLE}'", ["serve.token", "NO_SUCH_VARIABLE"]),
         ("[serve]\ntoken_file = 'nowhere'", ["serve.token_file", "nowhere"]),
