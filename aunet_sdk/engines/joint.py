@@ -135,6 +135,7 @@ class JointEngine:
         head: list[Query | None] = []
         tail: list[Query | None] = []
         former: list[Slot | None] = []
+        references: list[np.ndarray | None] = []
         rest: list[np.ndarray | None] = []
         for asked in part:
             crops[first : first + asked.n_new] = asked.port.crops[: asked.n_new]
@@ -142,6 +143,7 @@ class JointEngine:
             head += asked.queries[: asked.n_new]
             tail += asked.queries[asked.n_new :]
             former += asked.causal if asked.causal is not None else [None] * asked.n_new
+            references += asked.references if asked.references is not None else [None] * asked.n_new
             rest += asked.references if asked.references is not None else [None] * asked.n_new
         wants_causal = any(asked.causal is not None for asked in part)
         self.batches += 1

@@ -106,7 +106,8 @@ class Feed:
         self._pictures: deque[tuple[int, Any, str | None, float]] = deque()
         self._pace = Pace()
         self._own_dropped: Counter[str] = Counter()
-        self._frames = self._results = self._people = 0
+        self._frames = self._results = 0
+        self._ids: list[int] = []
         self._failing_since_s: float | None = None
         self.busy_since_s: float | None = None
         """since when (monotonic) the frame that is there now has been worked on; None: it waits for one"""
@@ -147,10 +148,17 @@ class Feed:
 
     def calibrate(self, face: int | None) -> None:
         """See `LiveRunner.calibrate`."""
-        calibrate = getattr(self._stream, "calibrate", None)
-        if calibrate is None:
-            raise InvalidInput("calibrate: expected a model with a reference for every person, got one without")
-        calibrate(face)
+        errors = []
+        ids = [face] if face is not None else self._ids
+        for face_id in ids:
+            try:
+                self._stream.calibrate(face_id)
+            except InvalidInput as error:
+                errors.append(error)
+        if not ids:
+            raise InvalidInput(f"calibrate: expected somebody in front of {self.name}, got nobody")
+        if len(errors) == len(ids):
+            raise errors[0]
 
     def report(self) -> FeedReport:
         """How it is doing; may be called from any thread."""
@@ -165,7 +173,7 @@ class Feed:
             self._pace.age_ms(),
             self._frames,
             self._results,
-            self._people,
+            len(self._ids),
             dropped,
         )
 
@@ -247,7 +255,7 @@ class Feed:
         for sink in self.outputs:
             sink.put(result, image, file)
         self._results += 1
-        self._people = len(result.faces)
+        self._ids = [face.id for face in result.faces]
         self._pace.add(time.monotonic(), came_s)
         if self._tracker is not None and not result.provisional:
             self._send(self._tracker.update(result))

@@ -152,7 +152,8 @@ class LiveRunner:
 
     def calibrate(self, face: int | None = None, name: str | None = None) -> int:
         """The person's face as it is now is at rest: of the face with this id, or of all faces; of this source, or of
-        all. Returns how many streams took it. Raises InvalidInput where the model takes no reference."""
+        all. Returns how many streams took it. Raises InvalidInput where nobody is there, somebody was not watched for
+        about a second, or the model reads no points at rest."""
         feeds = [feed for key, feed in self.feeds.items() if name in (None, key)]
         if not feeds:
             raise InvalidInput(f"calibrate: expected one of {', '.join(self.feeds) or 'no source'}, got {name!r}")

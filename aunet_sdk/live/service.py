@@ -144,7 +144,7 @@ class LiveService:
         return FanOut(sinks, policy="wait" if self._lossless else "drop-oldest")
 
     def _open_page(self, address: str, token: str | None) -> Sink:
-        from .page import PageServer  # type: ignore[import-not-found, unused-ignore]
+        from .page import PageServer
 
         host, port = _host_and_port(address)
         page = PageServer(
