@@ -67,8 +67,9 @@ class PacedCamera:
 
 def open_page() -> tuple[Sink, threading.Event, threading.Thread]:
     """The page on a free port, and a viewer that takes its pictures."""
-    from aunet_sdk.live.page import PageServer
     from websockets.sync.client import connect
+
+    from aunet_sdk.live.page import PageServer
 
     page = PageServer("127.0.0.1", 0)
     done = threading.Event()

@@ -213,9 +213,10 @@ def messages(stack: ExitStack) -> Try:
     import http.client
     from urllib.parse import quote
 
-    from aunet_sdk.live.page import PageServer
     from websockets.exceptions import WebSocketException
     from websockets.sync.client import connect
+
+    from aunet_sdk.live.page import PageServer
 
     page = stack.enter_context(PageServer("127.0.0.1", 0, commands=lambda name, given: {}, most_viewers=4))
     origin = page.url.rstrip("/")

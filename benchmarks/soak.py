@@ -73,7 +73,7 @@ class Street:
                     return
                 if self._dice.random() > 0.01:  # else the frame is missing
                     self.sent += 1
-                    yield Frame(self._scene(people, start + step, step), index / FPS, index, **_segment(segment))
+                    yield Frame(self._scene(people, start + step, step), index / FPS, index, segment=segment)
                 index += 1
             segment += self._dice.random() < 0.1
         self._read(index)
@@ -95,10 +95,6 @@ class Street:
 
     def close(self) -> None:
         self._closed = True
-
-
-def _segment(number: int) -> dict[str, Any]:
-    return {"segment": number} if "segment" in Frame.__dataclass_fields__ else {}
 
 
 def open_sinks(folder: Path, au_names: tuple[str, ...], stack: ExitStack) -> tuple[dict[str, Sink], list[str]]:

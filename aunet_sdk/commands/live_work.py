@@ -15,9 +15,9 @@ from typing import Any
 from .._util.uris import without_credentials
 from ..errors import InvalidInput
 from ..live.config import LiveConfig, SinkEntry, SourceEntry
-from ..live.ports import SourceOptions
 from ..live.service import LiveService
 from ..live.terminal import TerminalView
+from ..sources import SourceOptions
 from .exits import Exit, code_of, message_of, tell, worst
 
 __all__ = ["Wishes", "run"]

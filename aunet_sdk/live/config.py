@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import BackendUnavailable, InvalidInput
 from ..facs import au_name
 from ..options import DetectorOptions
-from .ports import SourceOptions
+from ..sources import SourceOptions
 
 __all__ = ["LiveConfig", "SinkEntry", "SourceEntry"]
 

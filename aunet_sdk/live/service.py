@@ -15,11 +15,11 @@ from ..detector import Detector
 from ..errors import AUNetError, InvalidInput, OutputLost
 from ..options import DetectorOptions
 from ..sinks import FanOut, open_sink
+from ..sources import open_source
 from .config import LiveConfig, SinkEntry, SourceEntry
 from .feed import Feed
 from .health import Health, health_of
 from .notify import Notifier
-from .ports import open_source
 from .runner import LiveRunner
 
 if TYPE_CHECKING:
@@ -67,12 +67,12 @@ class LiveService:
         with ExitStack() as stack:
             opened: list[tuple[SourceEntry, Source]] = []
             for entry in config.sources:
-                source = open_source(entry.uri, entry.options)
+                source: Source = open_source(entry.uri, entry.options)
                 stack.callback(source.close)
                 self._fps[entry.name] = getattr(source, "fps", None)
                 opened.append((entry, source))
             self.detector = stack.enter_context(Detector(DetectorOptions(**config.detector)))
-            self._lossless = all(getattr(source, "state", None) is None for _, source in opened)
+            self._lossless = not any(getattr(source, "live", False) for _, source in opened)
             sinks: dict[str, Sink] = dict(self._extra)
             for each in config.sinks:
                 if not each.per_source:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from .._util.uris import without_credentials
 from ..sinks import Sink
@@ -36,7 +36,7 @@ class TerminalView(Sink):
         console: of rich, where to show it; None: standard error, so that messages can go to standard output.
     """
 
-    takes_images: ClassVar[bool] = False
+    takes_images = False
 
     def __init__(self, console: Console | None = None) -> None:
         self._lock = threading.Lock()
