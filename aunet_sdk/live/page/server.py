@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ..._util.uris import without_credentials
 from ...errors import AUNetError, InvalidInput
@@ -67,7 +67,7 @@ class PageServer(Sink):
     not installed.
     """
 
-    takes_images: ClassVar[bool] = True
+    takes_images = True
 
     def __init__(
         self,
