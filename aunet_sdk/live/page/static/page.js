@@ -98,7 +98,7 @@ function condition() {
   if (name === "lost" || name === "reconnecting") return ["bad", `Camera lost${reason ? `: ${reason}` : ", waiting for it"}`];
   if (name === "closed") return ["ended", reason ? `Ended: ${reason}` : "The source has ended"];
   const silent = performance.now() - state.frameMs > STALE_MS;
-  if (name === "opening" || (!series.now && silent)) return ["waiting", "Opening the source"];
+  if (name === "opening" || !Number.isFinite(series.now)) return ["waiting", "Opening the source"];
   if (silent) return ["waiting", "No frames come"];
   return ["live", "Live"];
 }

@@ -108,7 +108,7 @@ def test_every_answer_has_the_headers_of_a_careful_server() -> None:
             policy = headers["content-security-policy"]
             assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
             assert headers["x-content-type-options"] == "nosniff"
-            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["referrer-policy"] == "same-origin"
             assert "server" not in headers
         assert ask(page, "/").headers["cache-control"] == "no-store"
 

@@ -18,7 +18,7 @@ from aunet_sdk.post.events import AUEvent, Phase
 from aunet_sdk.sinks.message import status_message
 
 from ...scripted import face, frame
-from .served import viewer
+from .served import TOKEN, viewer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
@@ -225,3 +225,18 @@ def test_the_notice_fits_a_screen_without_a_script(browser: Any, run: Run) -> No
     page.click("text=Français")
     playwright.expect(page.locator("html")).to_have_attribute("lang", "fr")
     assert page.locator("main").bounding_box()["height"] <= 1080
+
+
+def test_a_token_is_asked_for_once(browser: Any) -> None:
+    with PageServer(port=0, token=TOKEN) as server:
+        page = browser.new_context(viewport=PHONE).new_page()
+        page.goto(server.url)
+        for token in ("a wrong token", TOKEN):
+            page.fill("#token", token)
+            page.click("button")
+            if token != TOKEN:
+                playwright.expect(page.locator("#wrong")).to_be_visible()
+        playwright.expect(page.locator("#state-text")).to_have_text("Opening the source", timeout=20_000)
+        assert page.url == server.url
+        page.reload()
+        playwright.expect(page.locator("#pause")).to_be_enabled(timeout=20_000)
