@@ -24,6 +24,7 @@ from train.data.synthetic.material import SPLITS, Crowd, Material, frequencies, 
 from train.data.synthetic.morph import MORPHS, morph_rows
 from train.data.synthetic.native import load_raster
 from train.data.synthetic.photos import photo_rows
+from train.data.synthetic.pictured import picture_rows
 from train.data.synthetic.record import begin, renderer_key, source_key
 from train.data.synthetic.render import Person, landmarks, render
 
@@ -206,7 +207,7 @@ def _about(settings: Settings, material: Material, people: Crowd) -> dict:
 
 
 def _write_stills(settings: Settings, material: Material, people: Crowd, mesh: HandMesh | None) -> None:
-    """Photos, morphs and pictures without a face, as far as they are missing."""
+    """Photos, pictures with a sure label, morphs and pictures without a face, as far as they are missing."""
     shards, seed = settings.out / "shards", settings.seed
     if not (shards / "photos.npz").is_file():
         rows, identity = photo_rows(material.portraits)
@@ -214,6 +215,10 @@ def _write_stills(settings: Settings, material: Material, people: Crowd, mesh: H
             more = photo_rows(material.training(), mesh, np.random.default_rng((seed, 10**7)))
             rows, identity = rows + more[0], identity + more[1]
         _write(shards / "photos.npz", rows, identity, "photo")
+    if not (shards / "pictures.npz").is_file():
+        rows, identity = picture_rows(settings.source / "faces")
+        if rows:
+            _write(shards / "pictures.npz", rows, identity, "photo")
     if settings.morphs and not (shards / "morphs.npz").is_file():
         rng = np.random.default_rng((seed, 10**7 + 1))
         _write(shards / "morphs.npz", *morph_rows(material.training(), settings.morphs, rng), "photo")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from train.data.synthetic.ict import Head, load_head
+from train.data.synthetic.pictured import pictured_people
 from train.data.synthetic.portraits import CREDITS, Portrait, read_groups, read_portraits, split_identities
 from train.data.synthetic.render import Person, prepare_person
 from train.data.synthetic.strangers import read_strangers
@@ -85,7 +86,7 @@ def read_material(source: Path) -> Material:
     groups = read_groups(source / "portraits")
     splits = split_identities([p.identity for p in portraits], groups)
     strangers, others, more = read_strangers(source / "faces")
-    for identity, split in others.items():
+    for identity, split in {**pictured_people(source / "faces"), **others}.items():
         splits[split].append(identity)
     if empty := [name for name in SPLITS if not splits[name]]:
         raise ValueError(

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from train.data.synthetic.pictured import pictured_people
 from train.data.synthetic.portraits import read_portraits
 from train.data.synthetic.strangers import read_strangers
 
@@ -33,6 +34,8 @@ def source_key(source: Path) -> str:
     for portrait in (*read_portraits(portraits), *strangers):
         name = portrait.path.relative_to(source if portrait in strangers else portraits).as_posix()
         digest.update(f"{name} {portrait.path.stat().st_size}\n".encode())
+    for identity, split in pictured_people(source / "faces").items():
+        digest.update(f"{identity} {split}\n".encode())
     return digest.hexdigest()[:12]
 
 

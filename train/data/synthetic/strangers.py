@@ -74,7 +74,7 @@ def read_strangers(faces: Path) -> tuple[list[Portrait], dict[str, str], dict[st
         if not cv2.haveImageReader(str(path)):
             missing.append(row["file"])
             continue
-        identity = f"{row['source']}_{Path(row['file']).stem}"
+        identity = identity_of(path)
         portraits.append(Portrait(path, identity, False, marks, plain=False))
         splits[identity] = split
         groups[identity] = _known(row["condition"].lower())
@@ -83,6 +83,11 @@ def read_strangers(faces: Path) -> tuple[list[Portrait], dict[str, str], dict[st
             "faces: %d pictures of the index are missing or damaged, left out: %s", len(missing), named(missing)
         )
     return portraits, splits, groups
+
+
+def identity_of(path: Path) -> str:
+    """Who is on a picture of the folder `faces`: one picture, one person."""
+    return f"{path.parent.name}_{path.stem}"
 
 
 def _thrown_out() -> set[str]:
@@ -125,4 +130,4 @@ def _read_tables(faces: Path) -> tuple[list[dict[str, str]], np.ndarray, np.ndar
     return rows, points, near
 
 
-__all__ = ["read_strangers"]
+__all__ = ["SPLIT_OF", "identity_of", "read_strangers"]
