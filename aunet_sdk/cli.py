@@ -115,6 +115,8 @@ Baseline = Annotated[
 Neutral = Annotated[
     NeutralChoice, _choice("--neutral", help="auto: learn each person's points at rest, for models that read them.")
 ]
+Smooth = Annotated[bool, _choice("--smooth", help="Smooth the probabilities over time (One-Euro filter).")]
+Rate = Annotated[float | None, _choice("--rate", metavar="HZ", help="Work on so many frames a second at most.")]
 Engine = Annotated[str, _choice("--engine", help="What runs the network, as `aunet info` lists them.")]
 MaxFaces = Annotated[int, _choice("--max-faces", help="Faces to follow at once.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
@@ -158,6 +160,8 @@ def detect(
     look_ahead: LookAhead = LookAheadChoice.full,
     baseline: Baseline = BaselineChoice.none,
     neutral: Neutral = NeutralChoice.auto,
+    smooth: Smooth = False,
+    rate: Rate = None,
     max_faces: MaxFaces = 8,
     debug: Debug = False,
 ) -> None:
@@ -185,6 +189,8 @@ def detect(
             look_ahead=look_ahead.value,
             baseline=baseline.value,
             neutral=neutral.value,
+            smoothing="one-euro" if smooth else "none",
+            rate_hz=rate,
             max_faces=max_faces,
             finder=finder.value,
             finder_model=finder_model,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from numbers import Real
 from os import PathLike
 from types import TracebackType
 from typing import SupportsIndex
@@ -21,7 +20,7 @@ from .faces.scan import RegionScan, TwoLooks, search_px
 from .faces.tracker import Tracker
 from .options import DetectorOptions, LookAhead
 from .pipeline.crop_inference import FaceNetwork
-from .pipeline.emission import Emission, Selection
+from .pipeline.emission import Emission, select
 from .pipeline.session import Session
 from .post.baseline import RestingFaces
 from .post.neutral import NeutralFaces
@@ -72,7 +71,7 @@ class Detector:
         if not isinstance(self.options, DetectorOptions):
             raise InvalidInput(f"options: expected DetectorOptions, got {type(options).__name__}")
         bundle = Bundle.load(self.options.model)
-        self._selection = _select(bundle, self.options)
+        self._selection = select(bundle, self.options)
         self.finder = (finder or _named_finder)(self.options)
         self.engine = (engine or _named_engine)(bundle, self.options)
         try:
@@ -113,6 +112,11 @@ class Detector:
         """How often a face is missing from a final result of the stream of `push`, see `Stream.faces_unanswered`."""
         return self._stream.faces_unanswered
 
+    @property
+    def frames_passed_over(self) -> int:
+        """Frames of the stream of `push` that were not worked on, because of `rate_hz`."""
+        return self._stream.frames_passed_over
+
     def open_stream(self, look_ahead: LookAhead | None = None, *, joint: bool = False) -> Stream:
         """One more stream over this detector's engine, for another camera or video: with `push`, `flush` and `close`
         as here, and faces, ids and neighbours in time of its own. `Detector.push` is the detector's first stream.
@@ -127,14 +131,18 @@ class Detector:
         """
         self._check_open()
         chosen = self.options.look_ahead if look_ahead is None else look_ahead
+        rate_hz = self.options.rate_hz
         if not joint:
-            return Stream(lambda states: self._new_session(chosen, states), self._lock, self._check_open)
+            return Stream(lambda states: self._new_session(chosen, states), self._lock, self._check_open, rate_hz)
         with self._lock:
             self._joint = self._joint or JointEngine(self.engine, self._lock)
         port = self._joint.port()
         network, finder = self._make_network(port), _OneAtATime(self.finder, self._lock)
         return Stream(
-            lambda states: self._new_session(chosen, states, finder=finder, network=network), port, self._check_open
+            lambda states: self._new_session(chosen, states, finder=finder, network=network),
+            port,
+            self._check_open,
+            rate_hz,
         )
 
     def detect(self, image: np.ndarray) -> FrameResult:
@@ -243,7 +251,9 @@ class Detector:
         tracker = Tracker(self.bundle.min_confidence, options.detect_interval_s, options.max_faces, options.min_face_px)
         resting = RestingFaces(self._selection.thresholds) if options.baseline == "person" else None
         neutral = NeutralFaces(options.neutral == "auto") if self.bundle.reference and still is None else None
-        emission = Emission(self._selection, resting, neutral, len(self.bundle.au_numbers))
+        emission = Emission(
+            self._selection, resting, neutral, len(self.bundle.au_numbers), options.smoothing == "one-euro"
+        )
         finder = still or finder or self.finder
         side_px, scan = (STILL_LONGER_SIDE_PX, None) if still else (LONGER_SIDE_PX, RegionScan(options.min_face_px))
         validity = AUValidity(self.bundle.min_confidence) if options.validity else None
@@ -280,21 +290,3 @@ def _named_engine(bundle: Bundle, options: DetectorOptions) -> StreamEngine:
         threads=options.threads,
         options=options.engine_options,
     )
-
-
-def _select(bundle: Bundle, options: DetectorOptions) -> Selection:
-    """The AUs and thresholds that the options ask for. Raises InvalidInput for an AU that the bundle does not have."""
-    names = bundle.au_names
-    wanted = options.aus if options.aus is not None else names
-    given = options.thresholds if isinstance(options.thresholds, Mapping) else {}
-    for name in (*wanted, *given):
-        if name not in names:
-            raise InvalidInput(f"expected AUs of the bundle {bundle.name} ({', '.join(names)}), got {name}")
-    thresholds = dict(zip(names, bundle.thresholds, strict=True))
-    if isinstance(options.thresholds, Real):
-        thresholds = dict.fromkeys(names, float(options.thresholds))
-    thresholds.update(given)
-    columns = [names.index(name) for name in wanted]
-    limits = np.array([thresholds[n] for n in wanted], np.float32)
-    limits.flags.writeable = False
-    return Selection(np.array(columns, np.intp), tuple(wanted), limits)

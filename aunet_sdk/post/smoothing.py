@@ -7,6 +7,7 @@ at once. It looks at the past alone, so it works live. Nothing of it is in the p
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 
@@ -21,7 +22,7 @@ _LONGEST_RATE_HZ = 1e6
 """A guard against times that are equal but for rounding."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Person:
     values: NDArray[np.float64]
     """(n,) filtered; NaN where nothing is known yet"""
@@ -80,19 +81,27 @@ class OneEuro:
         if person is None:
             blank = np.full(len(given), np.nan)
             person = _Person(blank, np.zeros(len(given)), blank.copy(), np.full(len(given), -np.inf), time_s)
-            self._people[face_id] = person
         elif len(person.values) != len(given):
             raise InvalidInput(f"values: expected {len(person.values)} numbers as before, got {len(given)}")
-        person.last_s = time_s
+        self._people[face_id] = person = self._step(person, given, time_s)
         self._forget(time_s)
-        return self._step(person, given, time_s)
+        return np.where(given == given, person.values, np.nan)
 
     def clear(self) -> None:
         """Forgets everybody."""
         self._people.clear()
         self._now_s = -math.inf
 
-    def _step(self, person: _Person, given: NDArray[np.float64], time_s: float) -> NDArray[np.float64]:
+    def snapshot(self) -> Callable[[], None]:
+        """What puts everything back to where it is now."""
+        people, now_s = self._people.copy(), self._now_s
+
+        def restore() -> None:
+            self._people, self._now_s = people, now_s
+
+        return restore
+
+    def _step(self, person: _Person, given: NDArray[np.float64], time_s: float) -> _Person:
         here = given == given
         step_s = time_s - person.seen_s
         goes_on = here & (step_s <= self.max_gap_s)
@@ -102,12 +111,13 @@ class OneEuro:
         speeds = person.speeds[goes_on]
         speeds += _weight(self.speed_cutoff_hz, rates_hz) * (raw_speeds - speeds)
         cutoffs_hz = self.min_cutoff_hz + self.beta * np.abs(speeds)
-        values = person.values[goes_on]
-        values += _weight(cutoffs_hz, rates_hz) * (given[goes_on] - values)
-        person.values[goes_on], person.speeds[goes_on] = values, speeds
-        person.values[begins], person.speeds[begins] = given[begins], 0.0
-        person.raw[here], person.seen_s[here] = given[here], time_s
-        return np.where(here, person.values, np.nan)
+        known = person.values[goes_on]
+        known += _weight(cutoffs_hz, rates_hz) * (given[goes_on] - known)
+        values, all_speeds = person.values.copy(), person.speeds.copy()
+        values[goes_on], all_speeds[goes_on] = known, speeds
+        values[begins], all_speeds[begins] = given[begins], 0.0
+        raw, seen_s = np.where(here, given, person.raw), np.where(here, time_s, person.seen_s)
+        return _Person(values, all_speeds, raw, seen_s, time_s)
 
     def _forget(self, time_s: float) -> None:
         if time_s > self._now_s:

@@ -14,6 +14,7 @@ import pytest
 
 from aunet_sdk import BackendUnavailable, FrameResult, InvalidInput
 from aunet_sdk.facs import AU_NAMES
+from aunet_sdk.post.smoothing import OneEuro
 from aunet_sdk.post.validity import Reason
 from aunet_sdk.sinks.csv import CsvSink, csv_columns
 from aunet_sdk.view import draw, read_tracks, timeline
@@ -151,3 +152,34 @@ def test_the_detector_says_what_can_be_seen() -> None:
     with painted_detector(validity=False) as detector:
         (known,) = detector.detect(paint((100, 100, 60))).faces
         assert set(known.valid.values()) == {None}
+
+
+def test_smoothing_calms_final_and_early_results_each_by_themselves() -> None:
+    frames = [(paint((100 + i % 3, 110, 60), background=7 * i), i / 30) for i in range(20)]
+
+    def run(smoothing: str) -> dict[bool, np.ndarray]:
+        with painted_detector(look_ahead="both", smoothing=smoothing) as detector:
+            results = [r for image, time_s in frames for r in detector.push(image, time_s)] + detector.flush()
+        faces = [one for result in results for one in result.faces]
+        assert all(np.array_equal(one.active, one.probabilities >= one.thresholds) for one in faces)
+        assert all(np.allclose(1 / (1 + np.exp(-one.logits)), one.probabilities, atol=1e-5) for one in faces)
+        return {
+            early: np.array([one.probabilities for one in faces if one.provisional is early]) for early in (False, True)
+        }
+
+    rough, calm = run("none"), run("one-euro")
+    for early in (False, True):
+        filtered, first = OneEuro(), rough[early]
+        told = [filtered.update(1, row, time_s) for row, (_, time_s) in zip(first, frames, strict=True)]
+        assert np.allclose(calm[early], told, atol=1e-5)
+        assert np.abs(np.diff(calm[early], axis=0)).mean() < np.abs(np.diff(first, axis=0)).mean()
+
+
+def test_an_error_in_a_frame_leaves_the_smoothing_as_it_was() -> None:
+    smooth = OneEuro()
+    smooth.update(1, [0.1], 0.0)
+    undo = smooth.snapshot()
+    smooth.update(1, [0.9], 0.1)
+    smooth.update(2, [0.9], 0.1)
+    undo()
+    assert len(smooth) == 1 and smooth.update(1, [0.1], 0.1).tolist() == pytest.approx([0.1])
