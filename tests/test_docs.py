@@ -21,6 +21,7 @@ RUN = (
     "README.md",
     "docs/api.md",
     "docs/events.md",
+    "docs/live.md",
     "docs/messages.md",
 )  # their examples are run, those of the other pages are compiled
 GENERATED = ("docs/tables.md", "docs/parity/")  # by `python -m train tables` and `python -m export.shipped`
