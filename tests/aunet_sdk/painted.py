@@ -7,6 +7,7 @@ but the landmarks and the boxes is the real thing: crops, engine, states, neighb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from aunet_sdk.engines.base import StepResult
 from aunet_sdk.faces.finders.base import FaceFinder, FoundFace
 from aunet_sdk.faces.plausibility import box_of, drift_of
 from aunet_sdk.pipeline.crop_inference import FaceNetwork, Seen
+from aunet_sdk.post.neutral import normalised
 from aunet_sdk.profiling import StageTimer
 
 PLAIN = (0, 0, 255)
@@ -81,10 +83,11 @@ class PaintedNetwork(FaceNetwork):
 
     steps = 0
 
-    def look(self, image, matrices, timer: StageTimer, queries=(), causal=None, states=None):  # type: ignore[no-untyped-def]
+    def look(self, image, matrices, timer: StageTimer, queries=(), causal=None, states=None, **more):  # type: ignore[no-untyped-def]
         self.steps += 1
         self._image = image
-        return super().look(image, matrices, timer, queries, causal, states)
+        seen, result = super().look(image, matrices, timer, queries, causal, states, **more)
+        return [s if s.normal is None else replace(s, normal=normalised(s.landmarks)) for s in seen], result
 
     def _decode(self, matrices: Sequence[np.ndarray], result: StepResult) -> list[Seen]:
         real = super()._decode(matrices, result)
