@@ -222,6 +222,12 @@ def fuse(
     data: DataArgument,
     source: Annotated[Path, typer.Option(help="Folder with portraits/ and faces/, that of `geometry`.")],
     out: Annotated[Path, typer.Option(help="File to write.")],
+    geometry: Annotated[
+        Path | None,
+        typer.Option(
+            help="Model file or run folder, of the same FAN, whose geometry path is taken [default: MODEL's]."
+        ),
+    ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store weights as FP16.")] = False,
     threads: ThreadsArgument = 2,
 ) -> None:
@@ -235,25 +241,37 @@ def fuse(
     from train.fan import load_model
 
     torch.set_num_threads(threads)
-    trained = load_model(model)
-    validation = load_split(data, "val").of(trained.config.au_numbers)
-    evidence = [
-        fusion.rendered_evidence(trained, validation),
-        fusion.pictured_evidence(trained, source, set(validation.info.splits["val"])),
-    ]
-    weights = fusion.fit(evidence, trained.config.au_numbers)
+    validation, trained = load_split(data, "val"), load_model(model)
+    if geometry is not None:
+        trained = fusion.with_path_of(trained, load_model(str(geometry)))
+    numbers = trained.config.aus_of("points")
+    rendered = fusion.rendered_evidence(trained, validation.of(numbers))
+    pictured = fusion.pictured_evidence(trained, source, set(validation.info.splits["val"]))
+    unknown, known = ([*pair] for pair in zip(rendered, pictured, strict=True))
+    if len(known[0].labels) == 0:
+        raise ValueError(f"data: expected a set that tells how faces look at rest, {data} does not; make it anew")
+    presence = fusion.fit(unknown, numbers), fusion.fit(known, numbers)
+    intensity = fusion.fit_intensity(unknown, numbers), fusion.fit_intensity(known, numbers)
     before = trained.config.provenance
-    fused = fusion.apply(trained, weights)
+    fused = fusion.apply(trained, presence, intensity)
     command = (
-        f"python -m train fuse --model {model} --data {data} --source {source}{' --half' if half else ''} --out {out}"
+        f"python -m train fuse --model {model} --data {data} --source {source}"
+        f"{f' --geometry {geometry}' if geometry else ''}{' --half' if half else ''} --out {out}"
     )
-    table = {name: np.round(getattr(weights, name), 4).tolist() for name in ("appearance", "geometry", "shift")}
+    table = {
+        state: {name: np.round(getattr(one, name), 4).tolist() for name in ("appearance", "geometry", "shift")}
+        for state, one in zip(("without", "with"), presence, strict=True)
+    }
     fused.config = dataclasses.replace(
         fused.config, provenance={**before, "fusion": {"command": command, "split": "val", **table}}
     )
     fused.save(out, torch.float16 if half else torch.float32)
-    for number, a, b, c in zip(fused.config.au_numbers, *table.values(), strict=True):
-        logging.getLogger("train").info("AU%d: %.2f of appearance, %.2f of geometry, shift %.2f", number, a, b, c)
+    for state, columns in table.items():
+        for number, a, b, c in zip(numbers, *columns.values(), strict=True):
+            told = (number, state, a, b, c)
+            logging.getLogger("train").info(
+                "AU%d %s the face at rest: %.2f of appearance, %.2f of geometry, shift %.2f", *told
+            )
 
 
 def main() -> None:

@@ -1,15 +1,16 @@
 """How much the appearance and the geometry path of the head 'points' count for each AU, and where .5 lies.
 
-Per AU the logit is a * appearance + b * geometry + c. The three numbers are fitted on the renders of the val identities
-and on pictures that no path was trained on; rows are repeated with either path at its resting value, so that each has
-to be able to carry a decision: on smooth skin the furrows that renders always show are missing, and under a hand FAN's
-points are.
+Per AU the logit is a * appearance + b * geometry + c (train.heads.Gate). The three numbers are fitted on the renders of
+the val identities and on pictures that no path was trained on, once without and once with the person's points at rest;
+rows are repeated with either path at its resting value, so that each has to be able to carry a decision: on smooth skin
+the furrows that renders often show are missing, and under a hand FAN's points are.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,9 +19,10 @@ from torch.nn import functional
 
 from train import metrics
 from train.data.sequences import SequenceSet
-from train.geometry import graded, looked_at
-from train.looks import look_at_sequences
-from train.model import AU_NUMBERS, Model
+from train.geometry import graded, looked_at, portrait_references, references
+from train.landmarks import Spread
+from train.looks import Looks, look_at_sequences, normalised
+from train.model import AU_NUMBERS, Model, grown
 
 Table = NDArray[np.float64]
 
@@ -29,7 +31,8 @@ Table = NDArray[np.float64]
 class Evidence:
     """What both paths say of n frames of one domain, (n, n_aus) each.
 
-    appearance, geometry: logits.  targets: in [0, 1], NaN where not known.  labels: 0, 1, NaN.
+    appearance, geometry: logits.  targets: in [0, 1], NaN where not known.  labels: 0, 1, NaN.  intensity: the logits
+    of both paths' intensities, (2, n, n_aus), and its target in [0, 1]; None where there is none.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Evidence:
     geometry: Table
     targets: Table
     labels: Table
+    intensity: tuple[Table, Table] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +63,8 @@ class FusionOptions:
     seen: tuple[int, ...] = (1, 2, 12, 25, 26)
     """Those that pictures and clips of real faces tell for sure. The paths of another AU are fused only where that
     raises its AUC by `gain`: nothing but renders could show whether it does good."""
+    fewest: int = 12
+    """Frames with an AU, and frames without it, that a domain must have to be counted for it."""
     gain: float = 0.005
     dropout: float = 0.1
     """Share of the weight of rows without the appearance path, and of those without the geometry path."""
@@ -72,38 +78,114 @@ class FusionOptions:
     """Pull towards the first guess, all of the appearance path and half of the other."""
 
 
-def rendered_evidence(model: Model, sequences: SequenceSet) -> Evidence:
-    """Of rendered sequences, with their neighbours in time."""
+def rendered_evidence(model: Model, sequences: SequenceSet, seed: int = 1) -> tuple[Evidence, Evidence]:
+    """Of rendered sequences, with their neighbours in time: without and with the face's points at rest. With them, only
+    of those faces of which the set tells them."""
     renders = sequences.subset(np.flatnonzero(sequences.source == "render"))
-    described = look_at_sequences(model, renders).described
-    frames, own = renders.info.frames, np.arange(len(described))
+    looks = look_at_sequences(model, renders)
+    frames, own = renders.info.frames, np.arange(len(looks))
     former = np.where(own % frames > 0, own - 1, own)
     later = np.where(own % frames < frames - 1, own + 1, own)
-    intensity = renders.intensity.reshape(len(own), -1)
-    appearance, geometry = paths(model, described[former], described, described[later])
-    labels = renders.labels.reshape(len(own), -1)
-    return Evidence("renders", appearance, geometry, graded(intensity).double().numpy(), labels.astype(np.float64))
+    errors = looks.coordinates - normalised(renders.points.reshape(-1, 68, 2))
+    reference = references(renders, looks.coordinates, errors, np.random.default_rng(seed))
+    intensity, labels = (part.reshape(len(own), -1) for part in (renders.intensity, renders.labels))
+    targets = graded(intensity).double().numpy()
+    return both(
+        "renders", model, looks, reference, targets, labels.astype(np.float64), (former, later), intensity.astype(float)
+    )
 
 
-def pictured_evidence(model: Model, source: Path, identities: set[str], role: str = "fuse") -> Evidence:
-    """Of single pictures and portraits (train.geometry.looked_at)."""
-    looks, labels, _ = looked_at(model, source, identities, role)
-    appearance, geometry = paths(model, looks.described, looks.described, looks.described)
+def pictured_evidence(
+    model: Model, source: Path, identities: set[str], role: str = "fuse", seed: int = 1
+) -> tuple[Evidence, Evidence]:
+    """Of single pictures and portraits (train.geometry.looked_at): without a reference; and with one, those that are
+    near rest, which is their own with a little noise, and smiling portraits, whose is the neutral one."""
+    looks, labels, resting, names = looked_at(model, source, identities, role)
+    reference = portrait_references(looks.coordinates, names, resting)
+    noise = np.random.default_rng(seed).normal(0, Spread().bias, looks.coordinates.shape).astype(np.float32)
+    reference[resting] = (looks.coordinates + noise)[resting]
     known = labels.astype(np.float64)
-    return Evidence("pictures", appearance, geometry, known, known)
+    return both("pictures", model, looks, reference, known, known)
+
+
+def both(
+    name: str,
+    model: Model,
+    looks: Looks,
+    reference: NDArray[np.float32],
+    targets: Table,
+    labels: Table,
+    neighbours: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    intensity: Table | None = None,
+) -> tuple[Evidence, Evidence]:
+    """Evidence of n looks without a reference, and of those with one that is known.
+
+    Args:
+        reference: (n, 68, 2), zeros where not known.
+        neighbours: rows of the former and of the later frame, (n,) each; None: every frame is alone.
+        intensity: (n, n_aus) in [0, 1], NaN where not known.
+    """
+    own = np.arange(len(looks))
+    former, later = neighbours or (own, own)
+    found = []
+    for rest, rows in ((np.zeros_like(reference), own), (reference, np.flatnonzero(reference.any((1, 2))))):
+        appearance, geometry, strengths = paths(model, looks, rest, rows, former, later)
+        graded = None if intensity is None or strengths is None else (strengths, intensity[rows])
+        found.append(Evidence(name, appearance, geometry, targets[rows], labels[rows], graded))
+    return found[0], found[1]
+
+
+def with_path_of(model: Model, other: Model) -> Model:
+    """A copy of `model` with the geometry path of `other`: both paths are trained apart, on one FAN. ValueError where
+    the FANs or the AUs differ, or `other` has no such path."""
+    path, theirs = other.points.geometry, other.fan.state_dict()
+    if path is None or other.config.aus_of("points") != model.config.aus_of("points"):
+        raise ValueError(
+            f"geometry: expected a model with a geometry path for the AUs {model.config.aus_of('points')}, got one "
+            f"{'without it' if path is None else 'for ' + str(other.config.aus_of('points'))}"
+        )
+    if any(not torch.equal(tensor, theirs[name]) for name, tensor in model.fan.state_dict().items()):
+        raise ValueError("geometry: expected a model of the same FAN, got another one")
+    made = {name: entry for name, entry in other.config.provenance.items() if name == "geometry"}
+    plain = Model(dataclasses.replace(model.config, geometry=0, provenance={**model.config.provenance, **made}))
+    plain.load_state_dict(model.state_dict(), strict=False)
+    wider = grown(plain, geometry=other.config.geometry, intensity=other.config.intensity)
+    cast(torch.nn.Module, wider.points.geometry).load_state_dict(path.state_dict())
+    return wider
 
 
 @torch.inference_mode()
 def paths(
-    model: Model, former: NDArray[np.float32], due: NDArray[np.float32], later: NDArray[np.float32]
-) -> tuple[Table, Table]:
-    """Logits (n, n_aus) of the appearance and of the geometry path, from P (n, 68, d + 2) of three frames."""
+    model: Model,
+    looks: Looks,
+    reference: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    former: NDArray[np.int64],
+    later: NDArray[np.int64],
+    batch: int = 512,
+) -> tuple[Table, Table, Table | None]:
+    """Logits (m, n_aus) of the appearance and of the geometry path of `rows` (m,), and the logits (2, m, n_aus) of both
+    paths' intensities; reference, former and later as in `both`."""
     head = model.points
     if head.geometry is None:
         raise ValueError("geometry: expected a model with that path; train one with `python -m train geometry`")
-    parts = (torch.from_numpy(np.ascontiguousarray(part)) for part in (former, due, later))
-    f, d, n = parts
-    return head.appearance(f, d, n).double().numpy(), head.geometry(d[..., -2:]).double().numpy()
+
+    def described(chosen: NDArray[np.int64]) -> torch.Tensor:
+        pooled = torch.from_numpy(looks.pooled[chosen]).float()
+        return head.describe_pooled(pooled, torch.from_numpy(looks.coordinates[chosen]))
+
+    parts: list[list[Table]] = [[], [], [], []]
+    for start in range(0, len(rows), batch):
+        chosen = rows[start : start + batch]
+        due = described(chosen)
+        seen = head.appearance_of(described(former[chosen]), due, described(later[chosen]))
+        moved = head.geometry.decide(due[..., -2:], torch.from_numpy(reference[chosen]))
+        for part, said in zip(parts, (seen[0], moved[0], seen[1], moved[1]), strict=True):
+            if said is not None:
+                part.append(said.double().numpy())
+    n_aus = len(model.config.aus_of("points"))
+    tables = [np.concatenate(part) if part else np.empty((0, n_aus)) for part in parts]
+    return tables[0], tables[1], np.stack(tables[2:]) if head.intensity is not None else None
 
 
 def fit(
@@ -116,7 +198,7 @@ def fit(
     n_aus = evidence[0].labels.shape[1]
     found = np.tile([1.0, 0.0, 0.0], (n_aus, 1))
     for i in range(n_aus):
-        known = [one for one in evidence if (one.labels[:, i] == 1).sum() >= 5 and (one.labels[:, i] == 0).sum() >= 5]
+        known = [one for one in evidence if min((one.labels[:, i] == on).sum() for on in (0, 1)) >= options.fewest]
         if known:
             fitted = _fit_one([_rows(one, i, options.dropout) for one in known], options.ridge)
             if au_numbers[i] not in options.seen and _gain(known, fitted, i) < options.gain:
@@ -188,28 +270,58 @@ def _decision(
             calm.append(float(np.quantile(_logit(one, weights, i)[off], 1 - allowed)))
     scores = [_logit(one, weights, i) for one in known]
     candidates = np.quantile(np.concatenate(scores), np.linspace(0.02, 0.995, 200))
-    quality = [
-        np.mean([metrics.f1(score >= t, one.labels[:, i]) for score, one in zip(scores, known, strict=True)])
-        for t in candidates
-    ]
-    least = candidates[int(np.argmax(np.array(quality) >= max(quality) - options.slack))]
+    quality = np.mean([_f1(score, one.labels[:, i], candidates) for score, one in zip(scores, known, strict=True)], 0)
+    least = candidates[int(np.argmax(quality >= quality.max() - options.slack))]
     return float(max(least, *calm))
+
+
+def _f1(scores: Table, labels: Table, thresholds: Table) -> Table:
+    """(t,): F1 of scores (n,) against labels (n,) 0, 1, NaN at thresholds (t,)."""
+    known = ~np.isnan(labels)
+    active, positive = scores[known] >= thresholds[:, None], labels[known] > 0.5
+    return np.asarray(2 * (active & positive).sum(1) / (active.sum(1) + positive.sum()))
 
 
 def _logit(evidence: Evidence, weights: Table, i: int) -> Table:
     return evidence.appearance[:, i] * weights[0] + evidence.geometry[:, i] * weights[1] + weights[2]
 
 
-def apply(model: Model, weights: Weights) -> Model:
-    """A model (the same one, changed) whose head 'points' adds its paths with these weights; .5 decides."""
-    gate = model.points.gate
-    assert gate is not None
-    with torch.no_grad():
-        gate.weight.copy_(torch.from_numpy(np.stack((weights.appearance, weights.geometry))))
-        gate.shift.copy_(torch.from_numpy(weights.shift))
-    even = (0.5,) * len(model.config.au_numbers)
+def fit_intensity(evidence: list[Evidence], au_numbers: tuple[int, ...], ridge: float = 1e-3) -> Weights:
+    """Weights of the intensities' logits, against the intensity itself; half of each path where nothing tells."""
+    n_aus = len(au_numbers)
+    found = np.tile([0.5, 0.5, 0.0], (n_aus, 1))
+    for i in range(n_aus):
+        domains = []
+        for one in evidence:
+            if one.intensity is None:
+                continue
+            strengths, target = one.intensity
+            known = ~np.isnan(target[:, i])
+            if known.sum() >= 20 and (target[known, i] > 0.3).any():
+                x = strengths[:, known, i].T
+                domains.append((x, target[known, i], np.full(len(x), 1 / len(x))))
+        if domains:
+            found[i] = _fit_one(domains, ridge)
+    return Weights(*found.T.copy())
+
+
+def apply(model: Model, presence: tuple[Weights, Weights], intensity: tuple[Weights, Weights] | None = None) -> Model:
+    """A model (the same one, changed) whose head 'points' adds its paths with these weights, without and with the
+    person's points at rest; .5 decides."""
+    head = model.points
+    for gate, weights in ((head.gate, presence), (head.intensity_gate, intensity)):
+        if gate is None or weights is None:
+            continue
+        with torch.no_grad():
+            for state, one in enumerate(weights):
+                gate.weight[state] = torch.from_numpy(np.stack((one.appearance, one.geometry)))
+                gate.shift[state] = torch.from_numpy(one.shift)
+    even = (0.5,) * len(model.config.aus_of("points"))
     model.config = dataclasses.replace(model.config, thresholds={**model.config.thresholds, "points": even})
     return model
 
 
-__all__ = ["Evidence", "FusionOptions", "Weights", "apply", "fit", "paths", "pictured_evidence", "rendered_evidence"]
+__all__ = [
+    "Evidence", "FusionOptions", "Weights", "apply", "both", "fit", "fit_intensity", "paths", "pictured_evidence",
+    "rendered_evidence",
+]  # fmt: skip

@@ -3,6 +3,10 @@
 No picture is rendered. People are the head's own identity modes and fits of it to the points that a model's FAN found
 on real faces near rest, so that people's resting brows and lids, and FAN's habits with them, are in what is learned.
 Acts are those of the renders (`choreography`). FAN's errors are those that it makes on renders, drawn whole.
+
+With each face goes the reference that a runtime would have of that person: the same person at rest, seen with the same
+bias of FAN, with less noise, since it stems from many frames, and in another pose; sometimes with a part of an act in
+it, since nobody knows for sure when a face rests; sometimes not known at all.
 """
 
 from __future__ import annotations
@@ -46,6 +50,20 @@ class Spread:
     """Factor on an error of FAN."""
     bias: float = 0.12
     """Standard deviation of a further displacement per point, tenths of the eye distance."""
+    shared: float = 0.6
+    """Share of the variance of FAN's errors that belongs to the person: it is in the reference, too."""
+    settled: float = 0.4
+    """Size of the reference's own errors over those of a single frame."""
+    unknown: float = 0.3
+    """Share of faces without a reference."""
+    contaminated: float = 0.3
+    """Share of references that hold a part of an act, in half of the cases of the act that is shown."""
+    part: tuple[float, float] = (0.1, 0.6)
+    """Of the act, there."""
+    restless: float = 0.04
+    """Standard deviation of every blendshape in a reference, its sign left out; and 2.5 times that of the lids."""
+    turn_reference_rad: tuple[float, float, float] = (0.08, 0.1, 0.0)
+    """Turn of the reference, on top of a random part of the shown one: a camera may stand to one side."""
 
 
 def landmark_head(path: Path, modes: int = 50) -> Head:
@@ -65,7 +83,7 @@ def landmark_head(path: Path, modes: int = 50) -> Head:
 
 
 def draw_acts(head: Head, count: int, seed: int) -> tuple[Floats, Floats, Floats]:
-    """Frames of `count` acts: blendshape weights (4 * count, 57), intensity (.., 15) with NaN where masked, turn (..,
+    """Frames of `count` acts: blendshape weights (4 * count, 57), intensity (.., n) with NaN where masked, turn (..,
     3)."""
     rng, matrix = np.random.default_rng([seed, 2]), head.au_matrix()
     acts = [choreography.act(head.shape_names, matrix, ACT_FRAMES, rng) for _ in range(count)]
@@ -105,30 +123,56 @@ class LandmarkSampler:
         self.neutral = head.neutral - head.neutral.mean(0)
         self.modes = head.identity.reshape(len(head.identity), -1)
         self.shapes = head.shapes.reshape(len(head.shapes), -1)
+        self.lids = head.index("eyeBlink")
 
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
-        """Coordinates (count, 68, 2) in tenths of the eye distance, intensity (count, 15) with NaN where not known."""
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, Floats, Floats]:
+        """Coordinates (count, 68, 2) in tenths of the eye distance; the person's reference (count, 68, 2), zeros where
+        there is none; intensity (count, n) with NaN where not known."""
         spread = self.spread
         chosen = rng.integers(0, len(self.weights), count)
-        shape = self._at_rest(rng, count) + (self.weights[chosen] @ self.shapes).reshape(-1, 68, 3)
+        rest = self._at_rest(rng, count)
+        shape = rest + (self.weights[chosen] @ self.shapes).reshape(-1, 68, 3)
         turn = 1.15 * self.turn[chosen] + rng.normal(0, spread.turn_rad, (count, 3)).astype(np.float32)
         distance = rng.uniform(*spread.distance_cm, (count, 1)).astype(np.float32)
         true = project(shape, turn, distance)
+        still = rest + (self._restless(rng, chosen) @ self.shapes).reshape(-1, 68, 3)
+        aside = turn * rng.random((count, 1), np.float32)
+        aside += rng.normal(0, spread.turn_reference_rad, (count, 3)).astype(np.float32)
+        own = np.float32(spread.shared**0.5) * self._error(rng, count)
+        rather = np.float32((1 - spread.shared) ** 0.5)
+        seen = true + own + rather * self._error(rng, count)
+        reference = (
+            project(still, aside, distance) + own + np.float32(rather * spread.settled) * self._error(rng, count)
+        )
+        reference[rng.random(count) < spread.unknown] = 0
+        flip = rng.random((count, 1, 1)) < 0.5
+        seen, reference = (np.where(flip, mirrored(one), one) for one in (seen, reference))
         intensity = self.intensity[chosen].copy()
         gap = np.linalg.norm(true[:, [67, 66, 65]] - true[:, [61, 62, 63]], axis=2).mean(1) / 10
         known = ~np.isnan(intensity[:, _AU25])
         intensity[known, _AU25] = np.clip(gap[known] / _LIP_GAP_FULL, 0, 1)
-        return self._mirror(rng, self.disturb(rng, true)), intensity
+        return seen, reference, intensity
 
     def disturb(self, rng: np.random.Generator, true: Floats, share: float = 1.0) -> Floats:
         """Coordinates (b, 68, 2) with errors; `share` of the usual ones."""
-        count, spread = len(true), self.spread
-        factor = share * rng.uniform(*spread.error, (count, 1, 1)).astype(np.float32)
-        error = self.errors[rng.integers(0, len(self.errors), count)] * factor
-        return true + error + np.float32(share * spread.bias) * rng.standard_normal(true.shape, np.float32)
+        return true + np.float32(share) * self._error(rng, len(true))
 
-    def _mirror(self, rng: np.random.Generator, coordinates: Floats) -> Floats:
-        return np.where(rng.random((len(coordinates), 1, 1)) < 0.5, mirrored(coordinates), coordinates)
+    def _error(self, rng: np.random.Generator, count: int) -> Floats:
+        """(count, 68, 2): errors of FAN drawn whole, and a displacement of every point."""
+        spread = self.spread
+        factor = rng.uniform(*spread.error, (count, 1, 1)).astype(np.float32)
+        error = self.errors[rng.integers(0, len(self.errors), count)] * factor
+        return error + np.float32(spread.bias) * rng.standard_normal(error.shape, np.float32)
+
+    def _restless(self, rng: np.random.Generator, shown: NDArray[np.int64]) -> Floats:
+        """Blendshape weights (b, 57) of what passes for rest, of people who show the acts `shown` (b,)."""
+        spread, count = self.spread, len(shown)
+        weights = np.abs(rng.normal(0, spread.restless, (count, self.weights.shape[1]))).astype(np.float32)
+        weights[:, self.lids] += np.abs(rng.normal(0, 2.5 * spread.restless, (count, 1))).astype(np.float32)
+        other = rng.integers(0, len(self.weights), count)
+        act = np.where(rng.random(count) < 0.5, shown, other)
+        part = rng.uniform(*spread.part, count) * (rng.random(count) < spread.contaminated)
+        return weights + self.weights[act] * part.astype(np.float32)[:, None]
 
     def _at_rest(self, rng: np.random.Generator, count: int) -> Floats:
         spread = self.spread

@@ -23,17 +23,21 @@ BATCH = 16
 
 @dataclasses.dataclass(frozen=True)
 class Looks:
-    """Of n frames: `described` (n, 68, d + 2) float32 as PointsHead.describe gives it; `points` (n, 68, 2) float64 in
-    pixels of the picture (of the crop, for sequences); `confidence` (n,) mean heatmap peak."""
+    """Of n frames: `pooled` (n, 68, 3 * width) float16, FAN's features around each point, and `coordinates` (n, 68, 2)
+    float32 in tenths of the eye distance, both as PointsHead.pool gives them; `points` (n, 68, 2) float64 in pixels of
+    the picture (of the crop, for sequences); `confidence` (n,) mean heatmap peak."""
 
-    described: NDArray[np.float32]
+    pooled: NDArray[np.float16]
+    coordinates: NDArray[np.float32]
     points: NDArray[np.float64]
     confidence: NDArray[np.float64]
 
-    @property
-    def coordinates(self) -> NDArray[np.float32]:
-        """(n, 68, 2) in tenths of the eye distance."""
-        return self.described[..., -2:]
+    def __len__(self) -> int:
+        return len(self.coordinates)
+
+    def subset(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Looks:
+        """Those at `chosen`, a mask or indices."""
+        return Looks(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
 
 
 def normalised(points: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -52,8 +56,13 @@ def see(model: Model, crops: NDArray[np.uint8]) -> Looks:
     images = to_input(torch.from_numpy(np.ascontiguousarray(crops))).contiguous(memory_format=torch.channels_last)
     heatmaps, features = model.fan(images)
     points, peak = metrics.decode(heatmaps[-1])
-    described = model.points.describe(features, heatmaps[-1])
-    return Looks(described.numpy(), points.numpy().astype(np.float64), peak.mean(1).numpy().astype(np.float64))
+    pooled, coordinates = model.points.pool(features, heatmaps[-1])
+    return Looks(
+        pooled.half().numpy(),
+        coordinates.numpy(),
+        points.numpy().astype(np.float64),
+        peak.mean(1).numpy().astype(np.float64),
+    )
 
 
 def look_at_pictures(model: Model, pictures: Iterable[tuple[NDArray[np.uint8], NDArray[np.floating]]]) -> Looks:

@@ -254,7 +254,9 @@ def _coded(model: Model, faces: Path, numbers: tuple[int, ...]) -> Scored | None
             image: Any = cv2.imread(str(faces / name), cv2.IMREAD_COLOR)
             yield image, points[name]
 
-    described = torch.from_numpy(look_at_pictures(model, pictures()).described)
+    looks = look_at_pictures(model, pictures())
+    pooled = torch.from_numpy(looks.pooled).float()
+    described = model.points.describe_pooled(pooled, torch.from_numpy(looks.coordinates))
     logits = model.points.combine(described, described, described)
     codes = [[row.get(f"AU{number}") or "nan" for number in numbers] for _, row in rows]
 
