@@ -115,6 +115,11 @@ class PointsOptions(RunOptions):
     eval_every: int = _option(100_000, "Sequences between evaluations on the validation split.")
     init: str = _option("", "Model file or run folder whose FAN is used and whose points head is the first.")
     passes: int = _option(3, "Differently augmented copies of the training split to compute features of.")
+    outputs: bool = _option(
+        False,
+        "Train the outputs that the model to start from lacks, AUs and intensities; all else stays as it is.",
+        "--outputs-only/--whole",
+    )
     context_dropout: float = _option(0.25, "Probability that a former, and that a later frame is left out.")
     positive_weight: float = _option(2.0, "Weight of what speaks for an AU against what speaks against it.")
 

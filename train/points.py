@@ -1,4 +1,4 @@
-"""Training of the points head on pooled features that are computed once.
+"""Training of the appearance path of the points head on pooled features that are computed once: presence and intensity.
 
 What the head reads of a frame is small (68 points, 3 * width features and two coordinates), so a frozen FAN looks at a
 few augmented copies of the training split, and the head then sees each of them a hundred times at thousands of frames
@@ -21,7 +21,7 @@ from train.data.sequences import load_split
 from train.evaluate import brief, evenly, to_input
 from train.fan import load_model
 from train.loop import decay_groups, pick_device
-from train.model import Model
+from train.model import Model, grown
 
 
 class PointsTask:
@@ -33,13 +33,15 @@ class PointsTask:
         if not options.init or options.passes < 1:
             raise ValueError("init, passes: expected a trained model (--init) and at least one pass")
         self.options = options
-        self.sequences = load_split(options.data, "train")
-        self.validation = evenly(load_split(options.data, "val"), options.eval_frames)
-        self.frames_per_sample = self.sequences.info.frames
-        self.model = load_model(options.init)
+        training, before = load_split(options.data, "train"), load_model(options.init)
+        numbers = tuple(sorted({*before.config.au_numbers, *training.info.au_numbers}))
+        torch.manual_seed(options.seed)
+        self.model = grown(before, numbers, intensity=True)
+        self.new = torch.tensor([number not in before.config.aus_of("points") for number in numbers])
+        self.sequences = training.of(numbers)
+        self.validation = evenly(load_split(options.data, "val").of(numbers), options.eval_frames)
+        self.frames_per_sample = training.info.frames
         config, info = self.model.config, self.sequences.info
-        if config.au_numbers != info.au_numbers:
-            raise ValueError(f"data: expected the AUs of the model {config.au_numbers}, got {info.au_numbers}")
         labels = torch.from_numpy(self.sequences.labels).flatten(0, 1)
         self.weights = losses.au_weights(labels.nanmean(0))
         self._compute(Augmenter(config.resolution, info.size, info.margin))
@@ -70,13 +72,36 @@ class PointsTask:
             self.coordinates[number, place] = coordinates.cpu().unflatten(0, (-1, frames))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
+        head = self.model.points
         self.model.requires_grad_(False)
-        self.model.points.requires_grad_(True)
-        return decay_groups(self.model.points, 1.0, self.options.weight_decay)
+        if self.options.outputs:
+            return self._outputs()
+        head.requires_grad_(True)
+        for other in (head.geometry, head.gate, head.intensity_gate):
+            if other is not None:
+                other.requires_grad_(False)
+        return decay_groups(head, 1.0, self.options.weight_decay)
+
+    def _outputs(self) -> list[dict[str, Any]]:
+        """The layer of the intensities and that of the logits, of which the rows of new AUs alone get a gradient."""
+        head = self.model.points
+        last = list(head.predictor.children())[-1]
+        assert head.intensity is not None and isinstance(last, torch.nn.Linear)
+        for layer in (head.intensity, last):
+            layer.requires_grad_(True)
+        for parameter in last.parameters():
+            rows = self.new.reshape(-1, *[1] * (parameter.ndim - 1))
+            parameter.register_hook(lambda gradient, rows=rows: gradient * rows.to(gradient))
+        parameters = [*head.intensity.parameters(), *last.parameters()]
+        return [{"params": parameters, "lr_scale": 1.0, "weight_decay": 0.0}]
 
     def train_mode(self) -> None:
         self.model.eval()
+        if self.options.outputs:
+            return
         self.model.points.train()
+        if self.model.points.geometry is not None:
+            self.model.points.geometry.eval()
 
     def make_batch(self, step: int) -> dict[str, Tensor]:
         options, sequences, frames = self.options, self.sequences, self.frames_per_sample
@@ -101,9 +126,16 @@ class PointsTask:
         head = self.model.points
         described = head.describe_pooled(batch["pooled"], batch["coordinates"])
         targets = losses.soft_labels(batch["intensity"], batch["labels"], batch["photo"])
-        logits = head.combine(described[batch["former"]], described, described[batch["later"]])
-        loss = losses.au_loss(logits, targets, self.weights.to(targets.device), self.options.positive_weight)
-        return loss, {"points": loss}
+        logits, strength = head.appearance_of(described[batch["former"]], described, described[batch["later"]])
+        assert strength is not None
+        weights = self.weights.to(targets.device)
+        if self.options.outputs:
+            targets = torch.where(self.new.to(targets.device), targets, torch.nan)
+        presence = losses.au_loss(logits, targets, weights, self.options.positive_weight)
+        told = ~batch["photo"][:, None] | (batch["labels"] == 0)  # how strong a smile is, a photo does not tell
+        graded = torch.where(told, batch["intensity"], torch.nan)
+        intensity = losses.au_loss(strength, graded, torch.ones_like(weights))
+        return presence + intensity, {"points": presence, "intensity": intensity}
 
     def evaluate(self, model: Model) -> dict[str, float]:
         return brief(model, self.validation)
