@@ -1,6 +1,6 @@
 """How far aunet_sdk agrees with MediaPipe's Face Landmarker on the same frames. Agreement with a tool, no accuracy.
 
-    python benchmarks/agreement.py CLIP... --task face_landmarker.task [--model BUNDLE] [--baseline person]
+    python benchmarks/agreement.py CLIP... --task face_landmarker.task [--model BUNDLE] [--neutral off]
 
 Per clip and pooled: Pearson's r of AU probabilities with MediaPipe's channels, the distance of the 68 points from its
 own (NME: mean distance over the distance of the outer eye corners, 51 inner points and all 68), frames with a face,
@@ -20,7 +20,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from calm import calm_frames, false_activations
@@ -29,6 +29,7 @@ from common import finish, options_of, parser_of, run
 from landmarker import IBUG_68, Reading, available, read_all
 
 from aunet_sdk import Detector
+from aunet_sdk.options import Neutral
 from aunet_sdk.sources import VideoFile
 
 # AU -> MediaPipe's blendshapes, whose mean is taken
@@ -237,20 +238,21 @@ def main() -> int:
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
     parser.add_argument("--task", type=Path, required=True, help="MediaPipe's face_landmarker.task")
     parser.add_argument("--baseline", default="none", choices=("none", "person"), help="as in DetectorOptions")
+    parser.add_argument("--neutral", default="auto", choices=get_args(Neutral), help="as in DetectorOptions")
     arguments = parser.parse_args()
     reason = available(arguments.task)
     if reason:
         parser.error(reason)
 
     def body() -> int:
-        with Detector(options_of(arguments, baseline=arguments.baseline)) as detector:
+        with Detector(options_of(arguments, baseline=arguments.baseline, neutral=arguments.neutral)) as detector:
             clips = [look(detector, path, cached_reading(path, arguments.task)) for path in arguments.clips]
-            return report(clips, detector.bundle.name, arguments.json)
+            return report(clips, detector.bundle.name, arguments.neutral, arguments.json)
 
     return run("agreement", body)
 
 
-def report(clips: list[Clip], model: str, path: Path | None) -> int:
+def report(clips: list[Clip], model: str, neutral: str, path: Path | None) -> int:
     """Print the table and the figures of all clips."""
     columns = {clip.name: figures_of([clip]) for clip in clips}
     within: dict[str, float | None] = {}
@@ -263,6 +265,7 @@ def report(clips: list[Clip], model: str, path: Path | None) -> int:
     figures = {
         "benchmark": "agreement",
         "model": model,
+        "neutral": neutral,
         "au25": "inner lip gap; AU25_shapes: mouthLowerDown and mouthUpperUp",
         "pooled": pooled,
         "within": within,

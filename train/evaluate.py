@@ -23,8 +23,9 @@ from train.model import FAN, HEADS, Model, ModelConfig
 from train.variants import Network
 
 LOG = logging.getLogger("train")
-CONTEXTS = ("sequence", "full", "none")
-"""sequence: all frames, neighbours where the sequence has them; full: frames with both; none: all frames, alone."""
+CONTEXTS = ("sequence", "full", "none", "rest")
+"""sequence: all frames, neighbours where the sequence has them; full: frames with both; none: all frames, alone; rest:
+as sequence, and with the person's points at rest, as a runtime would know them (train.geometry.references)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Predictions:
     confidence: NDArray[np.float32]
     """(N, F) mean over the points; NaN: a network without landmarks."""
     probabilities: dict[tuple[str, str], NDArray[np.float32]]
-    """(head, 'sequence' | 'none') -> (N, F, n); NaN: an AU that the head does not have."""
+    """(head, 'sequence' | 'none' | 'rest') -> (N, F, n); NaN: an AU that the head does not have. 'rest' is there where
+    the head makes use of the points at rest and the set knows them."""
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -52,8 +54,9 @@ def evenly(sequences: SequenceSet, frames: int) -> SequenceSet:
     return sequences.subset(np.linspace(0, len(sequences) - 1, count).round().astype(np.int64))
 
 
-Decide = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
-"""For each crop of a batch the rows (B,) of its former and its later frame -> logits (B, n) per head."""
+Decide = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], dict[str, torch.Tensor]]
+"""For each crop of a batch the rows (B,) of its former and its later frame, and its reference (B, 68, 2) or None ->
+logits (B, n) per head; with a reference, of the heads alone that make use of it."""
 Said = tuple[torch.Tensor | None, torch.Tensor | None, Decide | None]
 """Of a batch of crops: points (B, 68, 2) px and their peaks (B, 68), both None without landmarks; the decision."""
 
@@ -69,18 +72,23 @@ def predict(model: Model, sequences: SequenceSet, heads: bool = True, batch: int
         static, early, late = model.aunet.split(features)
         described = model.points.describe(features, heatmaps[-1])
 
-        def decide(former: torch.Tensor, later: torch.Tensor) -> dict[str, torch.Tensor]:
+        def decide(
+            former: torch.Tensor, later: torch.Tensor, reference: torch.Tensor | None
+        ) -> dict[str, torch.Tensor]:
             logits = {
                 "aunet": lambda: model.aunet.combine(static, early[former], early, late, late[later]),
-                "points": lambda: model.points.combine(described[former], described, described[later]),
+                "points": lambda: model.points.combine(described[former], described, described[later], reference),
             }
+            if reference is not None:
+                return {"points": logits["points"]()} if "points" in model.config.heads else {}
             return {head: logits[head]() for head in model.config.heads}
 
         return found, peak, decide
 
     model.eval()
-    said = _over(sequences, model.config.resolution, next(model.parameters()).device, look, batch)
     config = model.config
+    device = next(model.parameters()).device
+    said = _over(sequences, config.resolution, device, look, batch, reference=config.reference)
     probabilities = {
         key: _spread(values, config.aus_of(key[0]), config.au_numbers) for key, values in said.probabilities.items()
     }
@@ -103,7 +111,9 @@ def predict_network(network: Network, resolution: int, sequences: SequenceSet, b
         features = network.features(images)
         found, peak = metrics.decode(heatmaps.pop()) if fan is not None else (None, None)
 
-        def decide(former: torch.Tensor, later: torch.Tensor) -> dict[str, torch.Tensor]:
+        def decide(
+            former: torch.Tensor, later: torch.Tensor, reference: torch.Tensor | None
+        ) -> dict[str, torch.Tensor]:
             return {network.variant: network.decide(features[former], features, features[later])}
 
         return found, peak, decide
@@ -124,7 +134,10 @@ def _over(
     device: torch.device,
     look: Callable[[torch.Tensor], Said],
     batch: int,
+    reference: bool = False,
 ) -> Predictions:
+    from train.geometry import references_of  # it evaluates, too
+
     frames = sequences.info.frames
     points, truth, confidence = [], [], []
     probabilities: dict[tuple[str, str], list[NDArray[np.float32]]] = {}
@@ -144,10 +157,17 @@ def _over(
             continue
         own = torch.arange(len(images), device=device)
         place = own % frames
-        for context in ("sequence", "none"):
-            former = torch.where(place > 0, own - 1, own) if context == "sequence" else own
-            later = torch.where(place < frames - 1, own + 1, own) if context == "sequence" else own
-            for head, values in decide(former, later).items():
+        rest = None
+        if reference and sequences.rest is not None:
+            rng = np.random.default_rng([1, start])
+            at_rest = references_of(
+                sequences.rest[list(chosen)], found.cpu().numpy(), np.concatenate(truth[-len(pairs) :]), rng
+            )
+            rest = torch.from_numpy(at_rest).to(device)
+        for context in ("sequence", "none", *(["rest"] if rest is not None else [])):
+            former = torch.where(place > 0, own - 1, own) if context != "none" else own
+            later = torch.where(place < frames - 1, own + 1, own) if context != "none" else own
+            for head, values in decide(former, later, rest if context == "rest" else None).items():
                 shaped = values.sigmoid().cpu().numpy().reshape(len(pairs), frames, -1)
                 probabilities.setdefault((head, context), []).append(shaped)
     return Predictions(
@@ -190,7 +210,10 @@ def au_report(
     for head in predictions.heads:
         report[head] = {}
         for context in CONTEXTS:
-            values, wanted = predictions.probabilities[head, "none" if context == "none" else "sequence"], labels
+            name = "sequence" if context == "full" else context
+            if (head, name) not in predictions.probabilities:
+                continue
+            values, wanted = predictions.probabilities[head, name], labels
             if context == "full":
                 values, wanted = values[:, 1:-1], labels[:, 1:-1]
             table = metrics.per_au(values.reshape(-1, n_aus), wanted.reshape(-1, n_aus), np.array(thresholds[head]))
@@ -205,8 +228,8 @@ def brief(model: Model, sequences: SequenceSet) -> dict[str, float]:
     report = landmark_report(predictions)
     even = {head: (0.5,) * sequences.labels.shape[-1] for head in predictions.heads}
     for head, contexts in au_report(predictions, sequences.labels, even).items():
-        for context in ("sequence", "none"):
-            suffix = "" if context == "sequence" else "_none"
+        for context in contexts.keys() - {"full"}:
+            suffix = "" if context == "sequence" else f"_{context}"
             report[f"{head}_auc{suffix}"] = contexts[context]["mean_auc"]
             report[f"{head}_f1{suffix}"] = contexts[context]["mean_f1"]
     return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from train.activations import open_subject
 from train.cli import app
 from train.data.sequences import load_split
 from train.data.triplets import TripletSet
-from train.evaluate import report_of
+from train.evaluate import predict, report_of
 from train.figure_run import predictions_of
 from train.metrics import auc
 from train.model import AU_NUMBERS, AUNet, Model, ModelConfig
@@ -69,6 +70,24 @@ def test_it_is_what_predict_says(variant: str, data: Path, tmp_path: Path) -> No
     wanted = [auc(said.probabilities[:, k], said.labels[:, k]) for k in range(15)]
     # The two crop a stored picture by different interpolations.
     np.testing.assert_allclose(found, wanted, atol=0.05)
+
+
+def test_points_at_rest_are_a_context_of_their_own(data: Path) -> None:
+    """Where the set knows them and the head makes use of them; the paper's head does not."""
+    torch.manual_seed(3)
+    model = randomised(Model(ModelConfig(width=8, resolution=64, geometry=16))).eval()
+    sequences = load_split(data, "test")
+    rest = np.random.default_rng(0).normal(0, 4, sequences.points.shape).astype(np.float32)
+    told = predict(model, dataclasses.replace(sequences, rest=rest))
+    assert set(told.probabilities) == {
+        *((h, c) for h in ("aunet", "points") for c in ("sequence", "none")),
+        ("points", "rest"),
+    }
+    difference = np.abs(told.probabilities["points", "rest"] - told.probabilities["points", "sequence"])
+    assert difference.max() > 1e-3
+    assert ("points", "rest") not in predict(model, dataclasses.replace(sequences, rest=None)).probabilities
+    plain = randomised(Model(ModelConfig(width=8, resolution=64))).eval()
+    assert ("points", "rest") not in predict(plain, dataclasses.replace(sequences, rest=rest)).probabilities
 
 
 def test_a_model_with_one_head(data: Path, tmp_path: Path) -> None:
