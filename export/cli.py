@@ -170,7 +170,7 @@ def export(
             with tempfile.TemporaryDirectory() as folder:
                 tried = build.save(proto, Path(folder) / path.name)
                 if one == "stream":
-                    build.stamp(proto, replace(bundle, parity=parity_vector(tried)))
+                    build.stamp(proto, replace(bundle, parity=parity_vector(tried), schema=0))
                     tried = build.save(proto, tried)
                 reports = [
                     parity.compare(model, tried, sample, expected=before)
