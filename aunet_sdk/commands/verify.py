@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..bundle import MANIFEST, sha256_of
+from .._util.shipped import MANIFEST, sha256_of
 from ..errors import BackendUnavailable, InvalidInput, ModelError
 
 __all__ = ["Checked", "check_hashes", "check_signature", "shipped_folder"]

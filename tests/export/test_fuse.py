@@ -104,7 +104,7 @@ def test_a_model_with_whole_blocks_is_the_same(checkpoint: Path) -> None:
         maps, logits = model(*crops.unbind(1))
         got_maps, got = clip(crops)
     torch.testing.assert_close(got_maps, maps, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(got, logits["points"], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(got[:, :15], logits["points"], rtol=1e-3, atol=1e-4)
 
 
 def test_a_variance_beyond_fp16_becomes_a_scale_within(model: Model) -> None:
@@ -130,7 +130,8 @@ def test_stream_selects_rows_and_never_blends(model: Model, head: str) -> None:
     with torch.inference_mode():
         logits = stream(crop, indices, rings)[-1]
         expected = model(crop, crop, crop)[1][head]
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    assert torch.isfinite(logits).all()
+    torch.testing.assert_close(logits[:, :15], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_states_of_half_precision(model: Model) -> None:

@@ -57,7 +57,7 @@ def test_points_head_keeps_coordinates_in_fp32(model: Model) -> None:
     clip = Clip(model, "points", "float16").eval()
     assert clip.model.points.predictor[0].weight.dtype == clip.model.points.norm.weight.dtype == torch.float32
     with torch.inference_mode():
-        got = torch.sigmoid(clip(crops)[1])
+        got = torch.sigmoid(clip(crops)[1][:, :15])
         expected = torch.sigmoid(model(*crops.unbind(1))[1]["points"])
     assert 0 < float((got - expected).abs().max()) < 5e-3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def test_times_are_those_of_the_source(tmp_path: Path) -> None:
     with open_sink(f"rosbag:{tmp_path / 'bag'}") as sink:
         for index in range(4):
             sink.put(frame(index, face()))
+        time.sleep(0.2)  # as long as the four took: messages are read by their times
         sink.put(frame(0, face()))  # another stream
     tracked = [(time_ns, m) for topic, time_ns, m in read(tmp_path / "bag") if topic.endswith("tracked")]
     stamps = [ns(m.header.stamp) for _, m in tracked]
