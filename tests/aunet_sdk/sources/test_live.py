@@ -169,7 +169,7 @@ def test_frames_beyond_the_rate_are_dropped_and_counted() -> None:
 
 def test_reason_and_log_name_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
-        time.sleep(0.2)  # `on_state` is set by then
+        time.sleep(0.05)  # `on_state` is set by then; no hang yet
         raise RuntimeError("rtsp://me:secret@host/live?token=secret broke")
 
     told: list[tuple[SourceState, str | None]] = []
@@ -187,7 +187,7 @@ def test_reason_and_log_name_no_secret(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_close_inside_a_callback_and_from_another_thread() -> None:
-    source = Script([Act(1, then=lambda: time.sleep(0.2)), Act(1)]).source()  # lost after `on_state` is set
+    source = Script([Act(1, then=lambda: time.sleep(0.05)), Act(1)]).source()  # lost after `on_state` is set
     source.on_state = lambda state, reason: source.close() if state is SourceState.LOST else None
     assert len(list(source)) == 1 and source.state is SourceState.CLOSED
     source = Script([Act(1, then=lambda: time.sleep(0.05)), Act(1)]).source(
