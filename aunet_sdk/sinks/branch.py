@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from .._util.uris import without_credentials
 from ..errors import AUNetError, InvalidInput, OutputLost
 from .base import Sink
 
@@ -196,7 +197,7 @@ class Branch:
             if self.failed is None:
                 self._set_aside(str(error))
             else:
-                log.debug("sink %s: %r", self.name, error)
+                log.debug("sink %s: %s", self.name, without_credentials(repr(error)))
 
     def _tell(self, reason: str, error: BaseException | None = None, *, again: bool = False) -> None:
         """Say it once, until it is well again."""
@@ -204,7 +205,7 @@ class Branch:
             what = "trying again" if again else "left out what it did not take"
             log.warning("sink %s: %s; %s", self.name, reason, what)
             if error is not None and not isinstance(error, AUNetError):
-                log.debug("sink %s", self.name, exc_info=error)
+                log.debug("sink %s: %s", self.name, without_credentials(repr(error)))
         self._trouble = reason
 
     def _recover(self) -> None:

@@ -45,5 +45,7 @@ class News:
         if self.on_state is not None:
             try:
                 self.on_state(state, reason)
-            except Exception:
+            except Exception as error:
+                # Without the error that the source was lost by, which may show its address with a password.
+                error.__suppress_context__ = True
                 log.exception("%s: on_state failed", self._name)
