@@ -90,8 +90,8 @@ class DetectorOptions:
     """work on so many frames of a video or stream a second at most, 0.1 to 1000, evenly by their times; the others have
     no result, and are no neighbours in time. None: on all"""
     validity: bool = True
-    """say of every AU whether it can be seen (`Face.valid`, `Face.why_not`, `aunet_sdk.post.validity`): about 0.2 ms a
-    face; False: `Face.valid` is None"""
+    """say of every AU whether it can be seen (`Face.valid`, `Face.why_not`, `aunet_sdk.post.validity`), in every
+    frame; False: `Face.valid` is None"""
     max_faces: int = 8
     """faces that are followed at once, 1 to 64; where there are more, the largest are kept and the rest is counted"""
     detect_interval_s: float = 0.5
