@@ -7,10 +7,9 @@ the shapes that the `stream` graph gives (random weights), in as many rows as th
 that frame rate. state_model_mib_25fps, state_model_mib_30fps: the same of the model that is loaded.
 
 alloc_kib_per_frame: KiB that a frame takes at its peak above what was there before it (tracemalloc, Python and NumPy;
-the largest of --frames after a warm-up of one second and a half; drawn heads, finder and validity left out). It is the
-results themselves: an array of one crop's channel would be 16 KiB or more per frame (`arrays`: whether there was one).
-alloc_with_validity_kib: the same with validity, which looks at a small grey copy of the face. kept_kib_per_frame: what
-stays, mean. Targets stand beside. The last line is one JSON object.
+the largest of --frames after a warm-up of one second and a half; drawn heads, the finder left out). It is the results
+themselves: an array of one crop's channel would be 16 KiB or more per frame (`arrays`: whether there was one).
+kept_kib_per_frame: what stays, mean. Targets stand beside. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -87,8 +86,6 @@ def measure(arguments: Any) -> dict[str, Any]:
     figures["target_state_mib"] = TARGET_STATE_MIB
     # the finder runs twice a second and is no part of the frame's own way
     with Detector(options_of(arguments, detect_interval_s=3600)) as detector:
-        seen, _, _ = frame_allocations(detector, arguments.faces, arguments.frames)
-    with Detector(options_of(arguments, detect_interval_s=3600, validity=False)) as detector:
         bundle = detector.bundle
         for fps in (25, 30):
             figures[f"state_model_mib_{fps}fps"] = round(state_mib(bundle.state, bundle.interval_s, fps), 3)
@@ -99,7 +96,6 @@ def measure(arguments: Any) -> dict[str, Any]:
         "frames": arguments.frames,
         "alloc_kib_per_frame": round(top / 1024, 2),
         "kept_kib_per_frame": round(growth / arguments.frames / 1024, 3),
-        "alloc_with_validity_kib": round(seen / 1024, 2),
         "target_alloc_kib": TARGET_ALLOC_KIB,
         "arrays": top >= SMALLEST_ARRAY,
     }
@@ -114,7 +110,6 @@ def show(figures: dict[str, Any]) -> None:
         print(f"{name:44} {figures[f'state_mib_{fps}fps']:9.2f} {state:9.2f}")
         print(f"{'  of the model that is loaded':44} {figures[f'state_model_mib_{fps}fps']:9.2f}")
     print(f"{'allocated by a frame at its peak, KiB':44} {figures['alloc_kib_per_frame']:9.2f} {alloc:9.2f}")
-    print(f"{'the same with validity, KiB':44} {figures['alloc_with_validity_kib']:9.2f}")
     print(f"{'  kept of it, mean, KiB':44} {figures['kept_kib_per_frame']:9.2f}")
     print(f"arrays as large as a crop's channel among them: {'yes' if figures['arrays'] else 'no'}")
 

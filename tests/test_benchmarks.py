@@ -127,7 +127,6 @@ def test_memory_prints_state_and_allocations(repository: Path) -> None:
     assert (figures["target_state_mib"], figures["target_alloc_kib"]) == (40, 0)
     assert 0 < figures["state_model_mib_25fps"] < figures["state_model_mib_30fps"] < 40
     assert figures["faces"] == 1 and 0 < figures["alloc_kib_per_frame"] < 16 and figures["arrays"] is False
-    assert figures["alloc_kib_per_frame"] < figures["alloc_with_validity_kib"] < 64
     assert "40.00" in output
 
 

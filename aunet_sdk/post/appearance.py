@@ -9,10 +9,12 @@ import numpy as np
 
 from ..errors import InvalidInput
 
-__all__ = ["Appearance", "appearance_of", "eyes_px", "lip_tint"]
+__all__ = ["Appearance", "AppearanceReader", "eyes_px"]
 
 EYES_PX = 32.0
 """Larger faces are reduced to this distance of the eyes before they are looked at."""
+MOST_PX = 8192
+"""of a reduced part of a face: one that still covers more is reduced further"""
 
 _UPPER = [*range(17, 27), *range(36, 48)]
 """iBUG numbers of brows and eyes"""
@@ -30,63 +32,102 @@ class Appearance:
     """how much of the contrast is finer than about a sixteenth of the distance of the eyes, 0 to 1"""
 
 
-def appearance_of(image: np.ndarray, landmarks: np.ndarray) -> Appearance | None:
-    """What the face with these landmarks (68, 2) looks like in the frame `image`, uint8 (H, W, 3) BGR or (H, W) grey.
+class AppearanceReader:
+    """Looks at faces, one at a time, in arrays that it keeps: 128 KiB, and none anew per face.
 
-    None where less than 4x4 px of it is within the frame.
-    Raises InvalidInput for another image.
+    One object serves one thread.
     """
+
+    def __init__(self) -> None:
+        self._bgr = np.empty(3 * MOST_PX, np.uint8)
+        self._grey, self._mouth, self._gap, self._skin = np.empty((4, MOST_PX), np.uint8)
+        self._sharp, self._soft = np.empty((2, MOST_PX), np.float32)
+
+    def read(self, image: np.ndarray, landmarks: np.ndarray) -> Appearance | None:
+        """What the face with these landmarks (68, 2) looks like in the frame `image`, uint8 (H, W, 3) BGR or (H, W).
+
+        None where less than 4x4 px of it is within the frame.
+        Raises InvalidInput for another image.
+        """
+        import cv2
+
+        points = np.asarray(landmarks, np.float64)
+        found = _patch(image, points[_UPPER])
+        if found is None:
+            return None
+        small = self._reduced(found[0], EYES_PX / max(eyes_px(points), 1e-6))
+        shape, area = small.shape[:2], small.shape[0] * small.shape[1]
+        grey = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_BGR2GRAY, dst=_as(self._grey, shape))
+        sharp, soft = _as(self._sharp, shape), _as(self._soft, shape)
+        np.copyto(sharp, grey)
+        cv2.GaussianBlur(sharp, (0, 0), 1.0, dst=soft)
+        fine = cv2.mean(cv2.absdiff(sharp, soft, dst=soft))[0]
+        mean, deviation = cv2.meanStdDev(sharp)
+        bright = cv2.countNonZero(cv2.inRange(grey, 250, 255, dst=_as(self._mouth, shape)))
+        return Appearance(float(mean[0, 0]), bright / area, float(fine / (deviation[0, 0] + 1.0)))
+
+    def lip_tint(self, image: np.ndarray, landmarks: np.ndarray) -> float | None:
+        """By how much the lips are redder than the skin around them: the difference of a* of CIE L*a*b*.
+
+        It is 1 to 5 where a mouth is seen, whatever the colour of the skin, and near or below 0 over a hand, a mask or
+        anything else of one colour. `image` and `landmarks` are as in `read`. None for a grey picture, and where less
+        than 4x4 px of the mouth is within the frame.
+        """
+        if image.ndim != 3:
+            return None
+        import cv2
+
+        points = np.asarray(landmarks, np.float64)
+        lips = points[48:68]
+        margin = 0.25 * (lips.max(0) - lips.min(0)).max()
+        found = _patch(image, np.concatenate([lips - margin, lips + margin]))
+        if found is None:
+            return None
+        patch, origin = found
+        small = self._reduced(patch, 2 * EYES_PX / max(eyes_px(points), 1e-6))
+        shape = small.shape[:2]
+        grey, mouth, gap, skin = (_as(each, shape) for each in (self._grey, self._mouth, self._gap, self._skin))
+        if not _has_colour(small, mouth, gap):
+            return None
+        lab = cv2.cvtColor(small, cv2.COLOR_BGR2LAB, dst=small)
+        scale = np.array(shape[::-1]) / patch.shape[1::-1]
+        place = np.round((lips - origin) * scale).astype(np.int32)
+        for mask, outline in ((mouth, place[:12]), (gap, place[12:])):
+            mask[:] = 0
+            cv2.fillPoly(mask, [outline], 1)
+        step = max(1, round(0.05 * eyes_px(points) * float(scale[0])))
+        near, far = (np.ones((2 * k + 1, 2 * k + 1), np.uint8) for k in (step, 3 * step))
+        cv2.subtract(cv2.dilate(mouth, far, dst=skin), cv2.dilate(mouth, near, dst=grey), dst=skin)
+        cv2.subtract(mouth, gap, dst=mouth)
+        if not cv2.countNonZero(skin) or not cv2.countNonZero(mouth):
+            return None
+        return float(cv2.mean(lab, mouth)[1] - cv2.mean(lab, skin)[1])
+
+    def _reduced(self, patch: np.ndarray, scale: float) -> np.ndarray:
+        """The patch, (h, w) or (h, w, 3), in a kept array at `scale` or less, 1 at most; no side is below 4 px."""
+        import cv2
+
+        scale = min(1.0, scale, math.sqrt(MOST_PX / (patch.shape[0] * patch.shape[1])))
+        height = min(max(4, round(patch.shape[0] * scale)), MOST_PX // 4)
+        width = min(max(4, round(patch.shape[1] * scale)), MOST_PX // height)
+        small = _as(self._grey if patch.ndim == 2 else self._bgr, (height, width, *patch.shape[2:]))
+        cv2.resize(patch, (width, height), dst=small, interpolation=cv2.INTER_AREA)
+        return small
+
+
+def _as(kept: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return kept[: math.prod(shape)].reshape(shape)
+
+
+def _has_colour(patch: np.ndarray, most: np.ndarray, least: np.ndarray) -> bool:
+    """Whether the channels differ: a camera at night gives grey pictures with three equal ones. `most` and `least`,
+    (h, w) uint8, are written to."""
     import cv2
 
-    points = np.asarray(landmarks, np.float64)
-    found = _patch(image, points[_UPPER])
-    if found is None:
-        return None
-    patch, _ = found
-    grey = patch if patch.ndim == 2 else cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY)
-    bright_share = cv2.countNonZero(cv2.inRange(grey, 250, 255)) / grey.size
-    grey = _reduced(grey, min(1.0, EYES_PX / max(eyes_px(points), 1e-6))).astype(np.float32)
-    fine = cv2.mean(cv2.absdiff(grey, cv2.GaussianBlur(grey, (0, 0), 1.0)))[0]
-    mean, deviation = cv2.meanStdDev(grey)
-    return Appearance(float(mean[0, 0]), bright_share, float(fine / (deviation[0, 0] + 1.0)))
-
-
-def lip_tint(image: np.ndarray, landmarks: np.ndarray) -> float | None:
-    """By how much the lips are redder than the skin around them: the difference of a* of CIE L*a*b*.
-
-    It is 1 to 5 where a mouth is seen, whatever the colour of the skin, and near or below 0 over a hand, a mask or
-    anything else of one colour. None for a grey picture, and where less than 4x4 px of the mouth is within the frame.
-    """
-    if image.ndim != 3:
-        return None
-    import cv2
-
-    points = np.asarray(landmarks, np.float64)
-    lips = points[48:68]
-    margin = 0.25 * (lips.max(0) - lips.min(0)).max()
-    found = _patch(image, np.concatenate([lips - margin, lips + margin]))
-    if found is None:
-        return None
-    patch, origin = found
-    scale = min(1.0, 2 * EYES_PX / max(eyes_px(points), 1e-6))
-    small = _reduced(patch, scale)
-    place = (lips - origin) * (np.array(small.shape[1::-1]) / patch.shape[1::-1])
-    mouth, gap = np.zeros(small.shape[:2], np.uint8), np.zeros(small.shape[:2], np.uint8)
-    cv2.fillPoly(mouth, [np.round(place[:12]).astype(np.int32)], 1)
-    cv2.fillPoly(gap, [np.round(place[12:]).astype(np.int32)], 1)
-    step = max(1, round(0.05 * eyes_px(points) * scale))
-    near, far = (cv2.dilate(mouth, np.ones((2 * k + 1, 2 * k + 1), np.uint8)) for k in (step, 3 * step))
-    red = cv2.cvtColor(small, cv2.COLOR_BGR2LAB)[..., 1].astype(np.float32)
-    skin, lip = (far == 1) & (near == 0), (mouth == 1) & (gap == 0)
-    if not skin.any() or not lip.any() or not _has_colour(small):
-        return None
-    return float(red[lip].mean() - red[skin].mean())
-
-
-def _has_colour(patch: np.ndarray) -> bool:
-    """Whether the channels differ: a camera at night gives grey pictures with three equal ones."""
-    spread = patch.max(2).astype(np.int16) - patch.min(2)
-    return bool(spread.mean() >= 3)
+    blue, green, red = patch[..., 0], patch[..., 1], patch[..., 2]
+    np.maximum(np.maximum(blue, green, out=most), red, out=most)
+    np.minimum(np.minimum(blue, green, out=least), red, out=least)
+    return bool(cv2.mean(cv2.subtract(most, least, dst=most))[0] >= 3)
 
 
 def eyes_px(points: np.ndarray) -> float:
@@ -108,14 +149,3 @@ def _patch(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if min(x1 - x0, y1 - y0) < 4:
         return None
     return image[y0:y1, x0:x1], np.array([x0, y0])
-
-
-def _reduced(patch: np.ndarray, scale: float) -> np.ndarray:
-    """The patch at `scale`, 1 at most, and no side below 4 px."""
-    import cv2
-
-    if scale >= 1:
-        return patch
-    size = (max(4, round(patch.shape[1] * scale)), max(4, round(patch.shape[0] * scale)))
-    smaller: np.ndarray = cv2.resize(patch, size, interpolation=cv2.INTER_AREA)
-    return smaller

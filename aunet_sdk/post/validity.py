@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 
@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import InvalidInput
 from ..facs import parse_au
 from ..results import Face, HeadPose
-from .appearance import appearance_of, eyes_px, lip_tint
+from .appearance import Appearance, AppearanceReader, eyes_px
 
 __all__ = ["AUValidity", "Reason", "Region", "Validity", "region_of"]
 
@@ -70,12 +70,14 @@ OFFSETS: Mapping[Region, float] = {Region.BROWS: 0.02, Region.EYES: 0.085, Regio
 """A region is covered where the mean confidence of its landmarks is below the bundle's `min_confidence` plus this."""
 DOUBT = 0.05
 """Over the mouth, confidences up to so much above the limit leave a doubt, as fingers look like lips; the colour of the
-lips (`lip_tint`) decides then, where the picture has one."""
+lips (`AppearanceReader.lip_tint`) decides then, where the picture has one."""
 LEAST_TINT = 0.6
 SMOOTH_S = 0.15
 """Time constant of the mean over time of each confidence and of the tint."""
 FORGET_S = 1.0
 """After a gap of this length a face begins anew."""
+LOOK_S = 0.1
+"""Whether a face is dark, bright or blurred is looked at anew after this time, not in every frame."""
 MOST_YAW_DEG, MOST_PITCH_DEG = 40.0, 35.0
 LEAST_EYES_PX = 11.0
 """Distance of the eyes' centres in a face of about 26 px."""
@@ -121,6 +123,9 @@ class _Person:
     """(4,) smoothed over time: the mean confidences of the regions"""
     tint: float | None = None
     """of the lips, smoothed, while the confidence of the mouth leaves a doubt"""
+    looks: Reason | None = None
+    """DARK, BRIGHT or BLURRED as of `looked_s`, None where the picture is good"""
+    looked_s: float = -math.inf
 
 
 class AUValidity:
@@ -130,7 +135,7 @@ class AUValidity:
         min_confidence: the bundle's (`detector.bundle.min_confidence`), 0 to 1: it says on which scale the peaks of its
             heatmaps stand.
 
-    Five numbers are kept per person, and forgotten FORGET_S after the person was seen last. One object serves one
+    A few numbers are kept per person, and forgotten FORGET_S after the person was seen last. One object serves one
     stream and one thread. Raises InvalidInput for a number outside its range.
     """
 
@@ -140,6 +145,7 @@ class AUValidity:
         self._limits = np.array([min_confidence + OFFSETS[region] for region in _REGIONS])
         self._people: dict[int, _Person] = {}
         self._now_s = -math.inf
+        self._reader = AppearanceReader()
 
     def __len__(self) -> int:
         """The number of people who are remembered."""
@@ -184,8 +190,11 @@ class AUValidity:
 
         Raises InvalidInput.
         """
-        levels, tint = self._levels(face_id, landmarks, confidences, float(timestamp_s), image)
-        whole_face, outside = _whole_face(landmarks, pose, image), _outside(landmarks, size)
+        person = self._seen(face_id, landmarks, confidences, float(timestamp_s), image)
+        whole_face, outside = _turned_or_small(landmarks, pose), _outside(landmarks, size)
+        if image is not None and whole_face is None:
+            whole_face = self._looks(face_id, person, image, landmarks)
+        levels, tint = person.levels, person.tint
         reasons: dict[Region, Reason | None] = {}
         for region, level, limit in zip(_REGIONS, levels.tolist(), self._limits.tolist(), strict=True):
             if region is Region.MOUTH and tint is not None and tint < LEAST_TINT:
@@ -212,29 +221,40 @@ class AUValidity:
 
         return restore
 
-    def _levels(
+    def _seen(
         self, face_id: int, landmarks: np.ndarray, confidences: np.ndarray, time_s: float, image: np.ndarray | None
-    ) -> tuple[np.ndarray, float | None]:
-        """(4,) mean confidences of the regions and the tint of the lips, smoothed over time. The tint is looked at only
-        where the confidence of the mouth leaves a doubt: it costs more than all the rest."""
+    ) -> _Person:
+        """The person with the confidences of the regions and the tint of the lips smoothed over time. The tint is
+        looked at only where the confidence of the mouth leaves a doubt: it costs more than all the rest."""
         person = self._people.get(face_id)
         if not math.isfinite(time_s) or (person is not None and time_s < person.seen_s):
             after = "finite" if person is None else f"of {person.seen_s:g} s or later"
             raise InvalidInput(f"timestamp_s: expected a time {after}, got {time_s:g} s; clear() between two streams")
+        if person is not None and time_s - person.seen_s > FORGET_S:
+            person = None
         levels, before, share = confidences @ _MEANS, None, 1.0
-        if person is not None and time_s - person.seen_s <= FORGET_S:
+        if person is not None:
             share, before = -math.expm1((person.seen_s - time_s) / SMOOTH_S), person.tint
             levels = person.levels + share * (levels - person.levels)
         doubt = image is not None and -DOUBT <= levels[_MOUTH] - self._limits[_MOUTH] < DOUBT
-        tint = lip_tint(image, landmarks) if image is not None and doubt else None
+        tint = self._reader.lip_tint(image, landmarks) if image is not None and doubt else None
         if before is not None and doubt:
             tint = before if tint is None else before + share * (tint - before)
-        self._people[face_id] = _Person(time_s, levels, tint)
+        looks, looked_s = (None, -math.inf) if person is None else (person.looks, person.looked_s)
+        found = self._people[face_id] = _Person(time_s, levels, tint, looks, looked_s)
         if time_s > self._now_s:
             self._now_s = time_s
             for gone in [i for i, one in self._people.items() if time_s - one.seen_s > FORGET_S]:
                 del self._people[gone]
-        return levels, tint
+        return found
+
+    def _looks(self, face_id: int, person: _Person, image: np.ndarray, landmarks: np.ndarray) -> Reason | None:
+        """Whether the face is dark, bright or blurred, from a look that is LOOK_S old at most."""
+        if person.seen_s - person.looked_s < LOOK_S - 1e-6:
+            return person.looks
+        looks = _reason_of(self._reader.read(image, landmarks))
+        self._people[face_id] = replace(person, looks=looks, looked_s=person.seen_s)
+        return looks
 
 
 def _outside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
@@ -246,13 +266,14 @@ def _outside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
     return outside
 
 
-def _whole_face(points: np.ndarray, pose: HeadPose, image: np.ndarray | None) -> Reason | None:
-    """Why no AU of this face can be seen."""
+def _turned_or_small(points: np.ndarray, pose: HeadPose) -> Reason | None:
     if not eyes_px(points) >= LEAST_EYES_PX:
         return Reason.SMALL
-    if not (abs(pose.yaw_deg) <= MOST_YAW_DEG and abs(pose.pitch_deg) <= MOST_PITCH_DEG):
-        return Reason.TURNED
-    looks = None if image is None else appearance_of(image, points)
+    seen_from_the_front = abs(pose.yaw_deg) <= MOST_YAW_DEG and abs(pose.pitch_deg) <= MOST_PITCH_DEG
+    return None if seen_from_the_front else Reason.TURNED
+
+
+def _reason_of(looks: Appearance | None) -> Reason | None:
     if looks is None:
         return None
     if looks.brightness < LEAST_BRIGHTNESS:

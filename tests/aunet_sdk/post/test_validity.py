@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from aunet_sdk import InvalidInput
 from aunet_sdk.facs import AU_NAMES
-from aunet_sdk.post.appearance import appearance_of, lip_tint
+from aunet_sdk.post.appearance import AppearanceReader
 from aunet_sdk.post.validity import (
     FORGET_S,
     LANDMARKS,
     LEAST_BRIGHTNESS,
+    LOOK_S,
     OFFSETS,
     AUValidity,
     Reason,
@@ -176,15 +177,40 @@ def test_appearance_is_of_the_face_alone_and_at_one_size() -> None:
     upper = one.landmarks[[*range(17, 27), *range(36, 48)]]
     low, high = upper.min(0).astype(int), upper.max(0).astype(int) + 1
     image[low[1] : high[1], low[0] : high[0]] = 80
-    looks = appearance_of(image, one.landmarks)
+    looks = AppearanceReader().read(image, one.landmarks)
     assert looks is not None and looks.brightness < 110 and looks.bright_share < 0.2
-    assert appearance_of(image, one.landmarks + 1000) is None
-    large = appearance_of(cv2.resize(picture(60), None, fx=3, fy=3), one.landmarks * 3 + 1)
-    small = appearance_of(cv2.resize(picture(60), None, fx=2, fy=2), one.landmarks * 2 + 0.5)
+    assert AppearanceReader().read(image, one.landmarks + 1000) is None
+    large = AppearanceReader().read(cv2.resize(picture(60), None, fx=3, fy=3), one.landmarks * 3 + 1)
+    small = AppearanceReader().read(cv2.resize(picture(60), None, fx=2, fy=2), one.landmarks * 2 + 0.5)
     assert large is not None and small is not None
     assert large.sharpness == pytest.approx(small.sharpness, rel=0.2)
     with pytest.raises(InvalidInput, match="image: expected uint8"):
-        appearance_of(image.astype(np.float32), one.landmarks)
+        AppearanceReader().read(image.astype(np.float32), one.landmarks)
+
+
+def test_a_part_of_any_shape_fits_into_the_kept_arrays() -> None:
+    """Landmarks may lie anywhere: a strip as wide as the frame, eyes of a pixel in a large face."""
+    reader, image = AppearanceReader(), np.full((1080, 1920, 3), 90, np.uint8)
+    for width, height in ((1919, 3), (3, 1079), (1919, 1079), (4, 4)):
+        points = np.random.default_rng(3).uniform(0, (width, height), (68, 2))
+        points[[17, 26]] = (0, 0), (width, height)
+        points[36:48] = (width / 2, height / 2)
+        looks = reader.read(image, points)
+        assert looks is not None and looks.brightness == pytest.approx(90) and looks.bright_share == 0
+        assert reader.read(image[..., 0], points) == looks
+
+
+def test_a_face_is_looked_at_anew_after_a_while_and_each_by_itself() -> None:
+    validity, dark, good = AUValidity(MIN_CONFIDENCE), picture(4, LEAST_BRIGHTNESS / 2), picture()
+
+    def whole(face_id: int, time_s: float, image: np.ndarray | None) -> set[Reason | None]:
+        return reasons(validity.check(seen(face_id), SIZE, time_s, image))
+
+    assert whole(1, 0.0, dark) == {Reason.DARK} and whole(2, 0.0, good) == {None}
+    assert whole(1, LOOK_S / 2, good) == {Reason.DARK} and whole(2, LOOK_S / 2, dark) == {None}
+    assert whole(1, LOOK_S, good) == {None} and whole(2, LOOK_S, dark) == {Reason.DARK}
+    assert whole(1, 1.2, None) == {None} == whole(2, 1.2, None), "without a picture nothing is dark"
+    assert whole(2, 1.2 + 2 * FORGET_S, good) == {None}
 
 
 def with_lips(redness: int, at: tuple[float, float] = (160.0, 100.0)) -> tuple[Face, np.ndarray]:
@@ -201,14 +227,14 @@ def with_lips(redness: int, at: tuple[float, float] = (160.0, 100.0)) -> tuple[F
 
 def test_the_tint_of_lips_and_of_what_covers_them() -> None:
     one, image = with_lips(25)
-    tint = lip_tint(image, one.landmarks)
+    tint = AppearanceReader().lip_tint(image, one.landmarks)
     assert tint is not None and tint > 3
-    assert lip_tint(with_lips(0)[1], one.landmarks) == pytest.approx(0, abs=0.1)
-    assert lip_tint(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), one.landmarks) is None
+    assert AppearanceReader().lip_tint(with_lips(0)[1], one.landmarks) == pytest.approx(0, abs=0.1)
+    assert AppearanceReader().lip_tint(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), one.landmarks) is None
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    assert lip_tint(grey, one.landmarks) is None, "three equal channels are no colour"
-    assert lip_tint(image, one.landmarks + 1000) is None
-    large = lip_tint(cv2.resize(image, None, fx=4, fy=4), one.landmarks * 4 + 1.5)
+    assert AppearanceReader().lip_tint(grey, one.landmarks) is None, "three equal channels are no colour"
+    assert AppearanceReader().lip_tint(image, one.landmarks + 1000) is None
+    large = AppearanceReader().lip_tint(cv2.resize(image, None, fx=4, fy=4), one.landmarks * 4 + 1.5)
     assert large == pytest.approx(tint, rel=0.2)
 
 
