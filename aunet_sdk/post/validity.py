@@ -77,7 +77,8 @@ SMOOTH_S = 0.15
 FORGET_S = 1.0
 """After a gap of this length a face begins anew."""
 LOOK_S = 0.1
-"""Whether a face is dark, bright or blurred is looked at anew after this time, not in every frame."""
+"""Whether a face is dark, bright or blurred, and the tint of its lips, are looked at anew after this time, not in every
+frame."""
 MOST_YAW_DEG, MOST_PITCH_DEG = 40.0, 35.0
 LEAST_EYES_PX = 11.0
 """Distance of the eyes' centres in a face of about 26 px."""
@@ -123,6 +124,8 @@ class _Person:
     """(4,) smoothed over time: the mean confidences of the regions"""
     tint: float | None = None
     """of the lips, smoothed, while the confidence of the mouth leaves a doubt"""
+    tinted_s: float = -math.inf
+    """when the tint was looked at last"""
     looks: Reason | None = None
     """DARK, BRIGHT or BLURRED as of `looked_s`, None where the picture is good"""
     looked_s: float = -math.inf
@@ -224,29 +227,38 @@ class AUValidity:
     def _seen(
         self, face_id: int, landmarks: np.ndarray, confidences: np.ndarray, time_s: float, image: np.ndarray | None
     ) -> _Person:
-        """The person with the confidences of the regions and the tint of the lips smoothed over time. The tint is
-        looked at only where the confidence of the mouth leaves a doubt: it costs more than all the rest."""
+        """The person with levels and tint, the tint only where the mouth is in doubt: it costs more than the rest."""
         person = self._people.get(face_id)
         if not math.isfinite(time_s) or (person is not None and time_s < person.seen_s):
             after = "finite" if person is None else f"of {person.seen_s:g} s or later"
             raise InvalidInput(f"timestamp_s: expected a time {after}, got {time_s:g} s; clear() between two streams")
         if person is not None and time_s - person.seen_s > FORGET_S:
             person = None
-        levels, before, share = confidences @ _MEANS, None, 1.0
+        levels = confidences @ _MEANS
         if person is not None:
-            share, before = -math.expm1((person.seen_s - time_s) / SMOOTH_S), person.tint
-            levels = person.levels + share * (levels - person.levels)
-        doubt = image is not None and -DOUBT <= levels[_MOUTH] - self._limits[_MOUTH] < DOUBT
-        tint = self._reader.lip_tint(image, landmarks) if image is not None and doubt else None
-        if before is not None and doubt:
-            tint = before if tint is None else before + share * (tint - before)
+            levels = person.levels + _share(time_s - person.seen_s) * (levels - person.levels)
+        tint, tinted_s = None, -math.inf
+        if image is not None and -DOUBT <= levels[_MOUTH] - self._limits[_MOUTH] < DOUBT:
+            tint, tinted_s = self._tint(person, image, landmarks, time_s)
         looks, looked_s = (None, -math.inf) if person is None else (person.looks, person.looked_s)
-        found = self._people[face_id] = _Person(time_s, levels, tint, looks, looked_s)
+        found = self._people[face_id] = _Person(time_s, levels, tint, tinted_s, looks, looked_s)
         if time_s > self._now_s:
             self._now_s = time_s
             for gone in [i for i, one in self._people.items() if time_s - one.seen_s > FORGET_S]:
                 del self._people[gone]
         return found
+
+    def _tint(
+        self, person: _Person | None, image: np.ndarray, landmarks: np.ndarray, time_s: float
+    ) -> tuple[float | None, float]:
+        """The smoothed tint of the lips, from a look that is LOOK_S old at most, and when that was."""
+        before, tinted_s = (None, -math.inf) if person is None else (person.tint, person.tinted_s)
+        if time_s - tinted_s < LOOK_S - 1e-6:
+            return before, tinted_s
+        tint = self._reader.lip_tint(image, landmarks)
+        if before is not None:
+            tint = before if tint is None else before + _share(time_s - tinted_s) * (tint - before)
+        return tint, time_s
 
     def _looks(self, face_id: int, person: _Person, image: np.ndarray, landmarks: np.ndarray) -> Reason | None:
         """Whether the face is dark, bright or blurred, from a look that is LOOK_S old at most."""
@@ -255,6 +267,11 @@ class AUValidity:
         looks = _reason_of(self._reader.read(image, landmarks))
         self._people[face_id] = replace(person, looks=looks, looked_s=person.seen_s)
         return looks
+
+
+def _share(elapsed_s: float) -> float:
+    """The share of a new value in the mean over time, after so long."""
+    return -math.expm1(-elapsed_s / SMOOTH_S)
 
 
 def _outside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
