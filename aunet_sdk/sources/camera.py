@@ -14,6 +14,7 @@ import numpy as np
 from .._util.cv2 import quiet_cv2
 from ..errors import InvalidInput, SourceLost
 from .capture import HANG_MARGIN_S, Pulse, Shot
+from .connection import StateListener
 from .live import LiveSource
 from .options import SourceOptions
 
@@ -33,15 +34,21 @@ class Camera(LiveSource):
         index: its number from 0, or its device file. The number of a USB camera may be another one after it was pulled
             out; `/dev/v4l/by-id/...` stays.
         options: see SourceOptions; `width`, `height` and `fps` are asked of the camera.
+        on_state: see LiveSource.
 
     Raises InvalidInput for an index that is neither, SourceLost where the camera cannot be opened (unless
     `options.wait` is set).
     """
 
-    def __init__(self, index: SupportsIndex | str | os.PathLike[str] = 0, options: SourceOptions | None = None) -> None:
+    def __init__(
+        self,
+        index: SupportsIndex | str | os.PathLike[str] = 0,
+        options: SourceOptions | None = None,
+        on_state: StateListener | None = None,
+    ) -> None:
         self.index = device = _device(index)
         chosen = options if options is not None else SourceOptions()
-        super().__init__(lambda: CameraCapture(device, chosen), f"camera {device}", chosen)
+        super().__init__(lambda: CameraCapture(device, chosen), f"camera {device}", chosen, on_state=on_state)
 
 
 class CameraCapture:

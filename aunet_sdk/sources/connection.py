@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from enum import Enum
 
-__all__ = ["STEADY_S", "Connection", "SourceState"]
+__all__ = ["STEADY_S", "Connection", "SourceState", "StateListener"]
 
 STEADY_S = 5.0
 """a source that ran for so long before it was lost is tried again without delay; one that only flickers is not"""
@@ -28,6 +28,9 @@ class SourceState(str, Enum):
     def __str__(self) -> str:
         return self.value
 
+
+StateListener = Callable[[SourceState, "str | None"], None]
+"""is told a state and its reason"""
 
 _NEXT = {
     SourceState.OPENING: {SourceState.RUNNING, SourceState.CLOSED},

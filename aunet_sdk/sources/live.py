@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from ..errors import InvalidInput
 from .adjust import Adjustment
 from .base import Frame, SourceBase
 from .capture import Opener
-from .connection import SourceState
+from .connection import SourceState, StateListener
+from .news import News
 from .options import Policy, SourceOptions
 from .reader import Reader
 
@@ -35,6 +36,7 @@ class LiveSource(SourceBase):
         name: for messages; no user, password or token in it.
         options: see there.
         policy: what None in the options means.
+        on_state: see there; from here on it also hears what happens before the constructor returns.
 
     Raises on construction what the first opening raises (SourceLost, BackendUnavailable, InvalidInput), unless
     `options.wait` is set: then only what no waiting mends. The iteration raises SourceLost where a source with an end,
@@ -42,14 +44,19 @@ class LiveSource(SourceBase):
     """
 
     def __init__(
-        self, opener: Opener, name: str, options: SourceOptions | None = None, policy: Policy = "latest"
+        self,
+        opener: Opener,
+        name: str,
+        options: SourceOptions | None = None,
+        policy: Policy = "latest",
+        on_state: StateListener | None = None,
     ) -> None:
         self.name = name
         self.options = options if options is not None else SourceOptions()
         if not isinstance(self.options, SourceOptions):
             raise InvalidInput(f"options: expected SourceOptions, got {type(options).__name__}")
         self._adjust = Adjustment(self.options).apply
-        self._reader = Reader(opener, name, self.options, self.options.policy or policy)
+        self._reader = Reader(opener, name, self.options, self.options.policy or policy, News(name, on_state))
         # Where this object is forgotten: the reader's thread does not know it.
         weakref.finalize(self, self._reader.stop, CLOSE_WAIT_S).atexit = False
         try:
@@ -73,13 +80,13 @@ class LiveSource(SourceBase):
         return self._reader.now()[1]
 
     @property
-    def on_state(self) -> Callable[[SourceState, str | None], None] | None:
+    def on_state(self) -> StateListener | None:
         """Called with the state and the reason at every change of either, from a thread of the source's; what it
         raises is logged."""
         return self._reader.news.on_state
 
     @on_state.setter
-    def on_state(self, callback: Callable[[SourceState, str | None], None] | None) -> None:
+    def on_state(self, callback: StateListener | None) -> None:
         self._reader.news.on_state = callback
 
     @property

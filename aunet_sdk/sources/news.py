@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
 
-from .connection import SourceState
+from .connection import SourceState, StateListener
 
 __all__ = ["News"]
 
@@ -17,8 +16,8 @@ log = logging.getLogger(__name__)
 class News:
     """Changes are noted where they happen, under the lock of whoever notes them, and told outside of it."""
 
-    def __init__(self, name: str) -> None:
-        self.on_state: Callable[[SourceState, str | None], None] | None = None
+    def __init__(self, name: str, on_state: StateListener | None = None) -> None:
+        self.on_state = on_state
         self._name = name
         self._telling = threading.Lock()
         self._untold: deque[tuple[SourceState, str | None]] = deque()

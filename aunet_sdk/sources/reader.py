@@ -39,8 +39,8 @@ class Reader:
     Args: see LiveSource.
     """
 
-    def __init__(self, opener: Opener, name: str, options: SourceOptions, policy: Policy) -> None:
-        self.news = News(name)
+    def __init__(self, opener: Opener, name: str, options: SourceOptions, policy: Policy, news: News) -> None:
+        self.news = news
         self.drops = Drops()
         self.live = True
         self._opener, self._name, self._options = opener, name, options

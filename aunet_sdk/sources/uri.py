@@ -12,12 +12,13 @@ from typing import SupportsIndex
 from .._util.uris import without_credentials
 from ..errors import InvalidInput
 from .camera import Camera
+from .connection import StateListener
 from .gstreamer import csi_pipeline, open_pipeline
 from .images import ImageFile, ImageFolder
 from .kinds import source_kind
 from .live import LiveSource
 from .network import Address, StreamCapture, http_address, rtsp_address, stdin_address
-from .options import SourceOptions
+from .options import Policy, SourceOptions
 from .paced import PacedSource, wants_changes
 from .video import VideoFile
 
@@ -35,6 +36,7 @@ def open_source(
     *,
     as_video: bool = True,
     fps: float = FOLDER_FPS,
+    on_state: StateListener | None = None,
 ) -> AnySource:
     """The source for a camera, a stream or a path. docs/sources.md has an example of each.
 
@@ -45,6 +47,8 @@ def open_source(
         options: None: the defaults.
         as_video: a stream has times, so a folder's pictures are the frames of a video; False: they are unrelated.
         fps: of a folder as a video, where the options do not say.
+        on_state: called with the state and the reason whenever either of a LiveSource changes, see there; a path has
+            no states, and it is not called.
 
     Returns:
         a LiveSource for cameras and streams; for a path the class that `open_path` says, in a PacedSource where the
@@ -57,14 +61,14 @@ def open_source(
     if not isinstance(chosen, SourceOptions):
         raise InvalidInput(f"options: expected SourceOptions, got {type(options).__name__}")
     if isinstance(source, SupportsIndex):
-        return Camera(source, chosen)
+        return Camera(source, chosen, on_state)
     name = os.fspath(source)
     if name == "-":
-        return _stream(stdin_address(chosen.fps), chosen)
+        return _stream(stdin_address(chosen.fps), chosen, on_state)
     exists = os.path.lexists(name)
     if name.startswith("/dev/") or (re.fullmatch("[0-9]+", name) and not exists):
-        return _camera(name, chosen)
-    live = None if exists else _by_scheme(name, chosen)
+        return _camera(name, chosen, on_state)
+    live = None if exists else _by_scheme(name, chosen, on_state)
     if live is not None:
         return live
     path = open_path(_file_of(name), as_video=as_video, fps=chosen.fps or fps)
@@ -73,10 +77,10 @@ def open_source(
     return PacedSource(path, chosen) if wants_changes(chosen) else path
 
 
-def _by_scheme(name: str, options: SourceOptions) -> LiveSource | None:
+def _by_scheme(name: str, options: SourceOptions, on_state: StateListener | None) -> LiveSource | None:
     """A camera or a stream, None for what is a path. Raises InvalidInput for a scheme that nobody knows."""
     if name.startswith("gst:"):
-        return _pipeline(name[4:], options)
+        return _pipeline(name[4:], options, on_state)
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}", name)  # a Path has one slash left
     if found is None:
         return None
@@ -85,36 +89,37 @@ def _by_scheme(name: str, options: SourceOptions) -> LiveSource | None:
         return None
     url, what = f"{scheme}://{rest}", without_credentials(f"{scheme}://{rest}")
     if scheme == "v4l2":
-        return _camera(f"/{rest}" if rest.startswith("dev/") else rest, options)
+        return _camera(f"/{rest}" if rest.startswith("dev/") else rest, options, on_state)
     if scheme == "csi":
         if not re.fullmatch("[0-9]{1,3}", rest):
             raise InvalidInput(f"source: expected csi:// and the camera's number, such as csi://0, got {what}")
-        return _pipeline(csi_pipeline(int(rest), options), options)
+        return _pipeline(csi_pipeline(int(rest), options), options, on_state)
     if scheme not in ("rtsp", "rtsps", "http", "https"):
         raise InvalidInput(f"source: expected a path, a camera's number, or one of {', '.join(SCHEMES)}, got {what}")
     if not rest or rest.startswith(("/", "?", "#")):
         raise InvalidInput(f"source: expected a host after {scheme}://, got {what}")
-    return _stream(rtsp_address(url) if scheme.startswith("rtsp") else http_address(url), options)
+    address = rtsp_address(url) if scheme.startswith("rtsp") else http_address(url)
+    return _stream(address, options, on_state)
 
 
-def _camera(name: str, options: SourceOptions) -> Camera:
+def _camera(name: str, options: SourceOptions, on_state: StateListener | None) -> Camera:
     number = re.fullmatch("(?:/dev/video)?([0-9]+)", name)
     if number is None and not os.path.lexists(name):
         raise InvalidInput(f"camera: {name} does not exist; expected a number, or a device file such as /dev/video0")
-    return Camera(int(number[1]) if number else name, options)
+    return Camera(int(number[1]) if number else name, options, on_state)
 
 
-def _stream(address: Address, options: SourceOptions) -> LiveSource:
-    return LiveSource(
-        lambda: StreamCapture(address, options), address.name, options, "all" if address.on_demand else "latest"
-    )
+def _stream(address: Address, options: SourceOptions, on_state: StateListener | None) -> LiveSource:
+    policy: Policy = "all" if address.on_demand else "latest"
+    return LiveSource(lambda: StreamCapture(address, options), address.name, options, policy, on_state)
 
 
-def _pipeline(pipeline: str, options: SourceOptions) -> LiveSource:
+def _pipeline(pipeline: str, options: SourceOptions, on_state: StateListener | None) -> LiveSource:
     if not pipeline.strip():
         raise InvalidInput("source: expected gst: and a pipeline, such as gst:videotestsrc, got none")
     every = options.policy == "all"
-    return LiveSource(lambda: open_pipeline(pipeline, options, every), f"gst:{without_credentials(pipeline)}", options)
+    name = f"gst:{without_credentials(pipeline)}"
+    return LiveSource(lambda: open_pipeline(pipeline, options, every), name, options, on_state=on_state)
 
 
 def _file_of(name: str) -> str:

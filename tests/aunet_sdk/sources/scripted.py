@@ -12,6 +12,7 @@ import numpy as np
 from aunet_sdk import SourceLost
 from aunet_sdk.sources import LiveSource, SourceOptions
 from aunet_sdk.sources.capture import Pulse, Shot
+from aunet_sdk.sources.connection import StateListener
 
 QUICK = SourceOptions(policy="all", retry_first_s=0.001, retry_most_s=0.004, open_timeout_s=0.05, read_timeout_s=0.1)
 
@@ -46,8 +47,8 @@ class Script:
         self.opened += 1
         return ScriptedCapture(self, act)
 
-    def source(self, options: SourceOptions = QUICK) -> LiveSource:
-        return LiveSource(self, "cam", options)
+    def source(self, options: SourceOptions = QUICK, on_state: StateListener | None = None) -> LiveSource:
+        return LiveSource(self, "cam", options, on_state=on_state)
 
 
 class ScriptedCapture:

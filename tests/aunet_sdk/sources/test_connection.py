@@ -110,8 +110,8 @@ def test_whatever_happens_all_frames_come_in_order(script: list[Act]) -> None:
     opener = Script(script)
     expected = [number for number, act in enumerate(act for act in script if act.opens) for _ in range(act.frames)]
     states: list[SourceState] = []
-    source = opener.source(options=type(QUICK)(**{**vars(QUICK), "wait": True}))
-    source.on_state = lambda state, reason: states.append(state)
+    options = type(QUICK)(**{**vars(QUICK), "wait": True})
+    source = opener.source(options, lambda state, reason: states.append(state))
     with source:
         frames = list(itertools.islice(source, len(expected)))
     assert [int(frame.image[0, 0, 0]) for frame in frames] == expected

@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 
 from aunet_sdk import BackendUnavailable, InvalidInput, SourceLost
-from aunet_sdk.sources import LiveSource, SourceState, reader
+from aunet_sdk.sources import LiveSource, SourceState, live, reader
 
 from .scripted import QUICK, Act, Script
 
@@ -22,8 +22,10 @@ LATEST = replace(QUICK, policy="latest")
 
 
 @pytest.fixture(autouse=True)
-def _short_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "HANG_MARGIN_S", 0.05)
+    monkeypatch.setattr(reader, "STUCK_PAUSE_S", 0.1)
+    monkeypatch.setattr(live, "CLOSE_WAIT_S", 0.2)
 
 
 def source_threads() -> int:
@@ -85,7 +87,7 @@ def test_a_driver_that_always_hangs_leaves_few_threads_behind() -> None:
             next(frames)
             waiting = threading.Thread(target=lambda: list(frames))
             waiting.start()
-            time.sleep(1.5)
+            time.sleep(1.0)  # seven attempts, were no thread to be waited for
             assert opener.attempts <= 2 + reader.MOST_STUCK and source_threads() <= 1 + reader.MOST_STUCK
             source.close()
             waiting.join(5)
@@ -169,7 +171,6 @@ def test_frames_beyond_the_rate_are_dropped_and_counted() -> None:
 
 def test_reason_and_log_name_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
-        time.sleep(0.05)  # `on_state` is set by then; no hang yet
         raise RuntimeError("rtsp://me:secret@host/live?token=secret broke")
 
     told: list[tuple[SourceState, str | None]] = []
@@ -178,23 +179,31 @@ def test_reason_and_log_name_no_secret(caplog: pytest.LogCaptureFixture) -> None
         told.append((state, reason))
         raise ValueError("a listener that fails")
 
-    with caplog.at_level(logging.INFO, "aunet_sdk"), Script([Act(1, then=fail), Act(1)]).source() as source:
-        source.on_state = listen
+    script = Script([Act(1, then=fail), Act(1)])
+    with caplog.at_level(logging.INFO, "aunet_sdk"), script.source(on_state=listen) as source:
         assert len(list(itertools.islice(source, 2))) == 2
     assert "failed: RuntimeError: rtsp://***@host/live?token=*** broke" in [reason for _, reason in told]
     assert "secret" not in caplog.text and "cam is lost: failed: RuntimeError: rtsp://***@host" in caplog.text
+    assert told[0] == (SourceState.RUNNING, None), "heard though it came before the constructor returned"
     assert told[-1] == (SourceState.CLOSED, None) and "on_state failed" in caplog.text
 
 
 def test_close_inside_a_callback_and_from_another_thread() -> None:
-    source = Script([Act(1, then=lambda: time.sleep(0.05)), Act(1)]).source()  # lost after `on_state` is set
+    taken = threading.Event()
+    source = Script([Act(1, then=lambda: taken.wait(5) and None), Act(1)]).source()
     source.on_state = lambda state, reason: source.close() if state is SourceState.LOST else None
-    assert len(list(source)) == 1 and source.state is SourceState.CLOSED
-    source = Script([Act(1, then=lambda: time.sleep(0.05)), Act(1)]).source(
-        replace(QUICK, retry_first_s=5, retry_most_s=5)
+    frames = iter(source)
+    next(frames)
+    taken.set()
+    assert list(frames) == [] and source.state is SourceState.CLOSED
+    lost = threading.Event()
+    source = Script([Act(1), Act(1)]).source(
+        replace(QUICK, retry_first_s=5, retry_most_s=5), lambda state, reason: lost.set() if reason else None
     )
-    threading.Timer(0.2, source.close).start()
-    assert len(list(source)) == 1, "also in the pause before an attempt"
+    frames = iter(source)
+    next(frames)
+    threading.Thread(target=lambda: (lost.wait(5), source.close())).start()
+    assert list(frames) == [], "also in the pause before an attempt"
     assert fewer_threads_than(1)
 
 
@@ -210,7 +219,7 @@ def test_the_end_of_the_program_is_clean() -> None:
     code = (
         "import time\nfrom tests.aunet_sdk.sources.scripted import Act, Script\n"
         "kept = Script([Act(10**9)]).source(); next(iter(kept))\n"
-        "hung = Script([Act(1, then=lambda: time.sleep(1))]).source(); next(iter(hung))\n"
+        "hung = Script([Act(1, then=lambda: time.sleep(0.3))]).source(); next(iter(hung))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -39,9 +39,9 @@ def test_it_comes_back_after_it_was_killed_and_after_it_was_frozen(
 ) -> None:
     told: list[tuple[SourceState, str | None]] = []
     caplog.set_level(logging.DEBUG)
-    source = open_source(server.url, SourceOptions(read_timeout_s=1.0, open_timeout_s=20.0))
+    options = SourceOptions(read_timeout_s=1.0, open_timeout_s=20.0)
+    source = open_source(server.url, options, on_state=lambda state, reason: told.append((state, reason)))
     assert isinstance(source, LiveSource) and source.live
-    source.on_state = lambda state, reason: told.append((state, reason))
     with source:
         frames = iter(source)
         got = until_segment(frames, 0)
