@@ -173,7 +173,7 @@ def test_an_engine_that_fails_for_good_ends_the_run(monkeypatch: pytest.MonkeyPa
             raise AUNetError("the device is gone")
 
         monkeypatch.setattr(detector.engine, "step", broken)
-        camera = Camera(2000)
+        camera = Camera(400)
         kept = run(detector, camera)
         assert "gone" in str(kept.errors["source 0"])  # type: ignore[attr-defined]
         assert kept.statuses[-1]["state"] == "closed"
