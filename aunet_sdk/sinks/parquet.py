@@ -35,16 +35,19 @@ class ParquetSink(Sink):
     """Writes FrameResults to a Parquet table with the columns of docs/csv.md, `source` and `provisional` included.
 
     While it is written, `path` is a folder of finished files (part-00000.parquet, ...): a data set, which readers of
-    Parquet take as one table. `close` makes one file of it, where there are at most 500 parts. A process that is killed
-    leaves the folder, with everything up to the last flush. An existing file, or a folder that such a process has left,
-    is replaced.
+    Parquet take as one table. A flush writes the last part anew, with what came since, and puts it in the old one's
+    place; after 20,000 rows another part begins, so that months leave no more files than their rows need. `close` makes
+    one file of the folder, where there are at most 500 parts. A process that is killed leaves the folder, with
+    everything up to the last flush. An existing file, or a folder that such a process has left, is replaced.
 
     Args:
         path: ends in .parquet.
         au_names: the AUs that get a column, such as `detector.au_names`.
         source: see `MessageSink`.
         landmarks: whether the 68 points have columns, x0 to x67 and y0 to y67.
-        flush_s: how often a part is written, looked at whenever something comes; also after 20,000 rows.
+        validity: two columns more per AU, `AU.._valid` (boolean) and `AU.._why_not` (text); null where nobody looked.
+        intensity: a column more per AU, `AU.._intensity`, 0 to 1; null where the model has none.
+        flush_s: how often the last part is written, looked at whenever something comes; also after 20,000 rows.
 
     Raises InvalidInput where the path cannot be used, and where a face carries no such AU; OutputLost where the disk is
     full: what was flushed before is kept, as a folder. BackendUnavailable where pyarrow is missing.
@@ -59,6 +62,8 @@ class ParquetSink(Sink):
         source: str = "",
         *,
         landmarks: bool = False,
+        validity: bool = False,
+        intensity: bool = False,
         flush_s: float = 10.0,
     ) -> None:
         self._arrow = load_extra("pyarrow", "Parquet", 'pip install "aunet_sdk[parquet]"')
@@ -68,11 +73,15 @@ class ParquetSink(Sink):
         self.rows = 0
         self._source = source
         self._landmarks = landmarks
+        self._validity = validity
+        self._intensity = intensity
         self._flush_s = flush_s
         self._parts = self._unflushed = 0
         self._closed = False
         self._schema = self._make_schema()
         self._columns: list[list[Any]] = [[] for _ in self._schema]
+        self._part: list[Any] = []
+        """tables of the last part, which are flushed"""
         if self.path.suffix.lower() != ".parquet":
             raise InvalidInput(f"Parquet: expected a path that ends in .parquet, got {self.path.name!r}")
         self._make_folder()
@@ -105,6 +114,11 @@ class ParquetSink(Sink):
         fields += [("context", a.string()), ("provisional", a.bool_())]
         fields += [(name, a.float32()) for name in ("yaw_deg", "pitch_deg", "roll_deg", *self.au_names)]
         fields += [(f"{name}_active", a.bool_()) for name in self.au_names]
+        if self._intensity:
+            fields += [(f"{name}_intensity", a.float32()) for name in self.au_names]
+        if self._validity:
+            fields += [(f"{name}_valid", a.bool_()) for name in self.au_names]
+            fields += [(f"{name}_why_not", a.string()) for name in self.au_names]
         if self._landmarks:
             fields += [(f"{axis}{i}", a.float32()) for axis in "xy" for i in range(N_POINTS)]
         return a.schema(fields)
@@ -132,6 +146,13 @@ class ParquetSink(Sink):
         row = [source, result.index, result.timestamp_s, face.id, *face.box.tolist(), face.score, str(face.context)]
         row += [result.provisional or face.provisional, pose.yaw_deg, pose.pitch_deg, pose.roll_deg]
         row += [*face.probabilities[where].tolist(), *face.active[where].tolist()]
+        if self._intensity:
+            strength = face.intensity
+            row += [strength[name] for name in self.au_names]
+        if self._validity:
+            valid, why_not = face.valid, face.why_not
+            row += [valid[name] for name in self.au_names]
+            row += [why_not[name] for name in self.au_names]
         if self._landmarks:
             row += face.landmarks.T.ravel().tolist()
         return row
@@ -143,17 +164,19 @@ class ParquetSink(Sink):
         return due
 
     def flush(self) -> None:
-        """Writes what waits as one more part. Raises OutputLost; the rows then wait for the next flush."""
+        """Writes the last part, with what waits. Raises OutputLost; the rows then wait for the next flush."""
         self._check_open()
         self._flushed_s = time.monotonic()
         count = len(self._columns[0])
         if not count:
             self._unflushed = 0  # nobody was in them
             return
-        part = self.path / f"part-{self._parts:05d}.parquet"
-        self._write(part, [self._arrow.table(self._columns, schema=self._schema)])
-        self._parts += 1
+        tables = [*self._part, self._arrow.table(self._columns, schema=self._schema)]
+        self._write(self.path / f"part-{self._parts:05d}.parquet", [self._arrow.concat_tables(tables)])
+        self._part = tables
         self.rows += count
+        if sum(table.num_rows for table in tables) >= FLUSH_ROWS:
+            self._parts, self._part = self._parts + 1, []
         self._unflushed = 0
         self._columns = [[] for _ in self._schema]
 

@@ -108,10 +108,11 @@ def _csv(
     landmarks: bool = False,
     with_file: bool = False,
     validity: bool = False,
+    intensity: bool = False,
 ) -> Sink:
     from .csv import CsvSink
 
-    return CsvSink(_path(place), _names("csv", au_names), landmarks, with_file, provisional, validity)
+    return CsvSink(_path(place), _names("csv", au_names), landmarks, with_file, provisional, validity, intensity)
 
 
 def _jsonl(place: str, *, source: str) -> Sink:
@@ -133,11 +134,19 @@ def _udp(place: Address, *, source: str, ttl: int = 1) -> Sink:
 
 
 def _parquet(
-    place: str, *, au_names: tuple[str, ...], source: str, landmarks: bool = False, flush_s: float = 10.0
+    place: str,
+    *,
+    au_names: tuple[str, ...],
+    source: str,
+    landmarks: bool = False,
+    validity: bool = False,
+    intensity: bool = False,
+    flush_s: float = 10.0,
 ) -> Sink:
     from .parquet import ParquetSink
 
-    return ParquetSink(_path(place), _names("parquet", au_names), source, landmarks=landmarks, flush_s=flush_s)
+    wanted = {"landmarks": landmarks, "validity": validity, "intensity": intensity}
+    return ParquetSink(_path(place), _names("parquet", au_names), source, **wanted, flush_s=flush_s)
 
 
 def _ws(place: Address, *, source: str, token: str = "", origins: tuple[str, ...] = (), most_clients: int = 16) -> Sink:

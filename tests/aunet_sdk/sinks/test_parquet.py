@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ import pytest
 
 from aunet_sdk.errors import AUNetError, InvalidInput, OutputLost
 from aunet_sdk.facs import AU_NAMES
-from aunet_sdk.sinks import CallbackSink, FanOut, csv_columns, open_sink
+from aunet_sdk.post.validity import Reason
+from aunet_sdk.sinks import CallbackSink, FanOut, csv_columns, open_sink, parquet
 from aunet_sdk.sinks.message import status_message
 
 from ..scripted import face, frame
 
-pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+arrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
 
 
 def test_the_rows_are_those_of_the_table(tmp_path: Path) -> None:
@@ -83,6 +85,32 @@ def test_parts_are_flushed_by_time_also_where_nobody_is_seen(tmp_path: Path) -> 
     assert path.is_dir() and len(pandas.read_parquet(path)) == 2
 
 
+def test_a_part_grows_until_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of its own for every flush made a file every ten seconds, for months."""
+    monkeypatch.setattr(parquet, "FLUSH_ROWS", 4)
+    path = tmp_path / "a.parquet"
+    sink = open_sink(f"parquet:{path}", au_names=AU_NAMES, flush_s=0.0)
+    for index in range(10):
+        sink.put(frame(index, face()))
+        assert pandas.read_parquet(path)["frame"].tolist() == list(range(index + 1))
+        assert len(list(path.iterdir())) == index // 4 + 1
+    sink.close()
+    assert path.is_file() and pandas.read_parquet(path)["frame"].tolist() == list(range(10)) and sink.rows == 10
+
+
+def test_validity_and_intensity_have_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    with open_sink(f"parquet:{path}", au_names=AU_NAMES, validity=True, intensity=True) as sink:
+        known = replace(face(), reasons=(Reason.COVERED, *[None] * 14), intensities=np.arange(15) / 15)
+        sink.put(frame(0, known))
+        sink.put(frame(1, face()))
+    table = arrow.read_table(path).to_pydict()
+    assert list(table) == ["source", *csv_columns(AU_NAMES, provisional=True, validity=True, intensity=True)]
+    assert table["AU4_intensity"] == [pytest.approx(2 / 15), None]
+    assert table["AU1_valid"] == [False, None] and table["AU1_why_not"] == ["covered", None]
+    assert table["AU2_valid"] == [True, None] and table["AU2_why_not"] == [None, None]
+
+
 def test_a_full_disk_keeps_the_parts_and_the_other_sinks(tmp_path: Path) -> None:
     """The limit of a file's size stands for the disk: it is the same error to us, and needs no rights."""
     path = tmp_path / "a.parquet"
@@ -108,9 +136,12 @@ def test_a_full_disk_keeps_the_parts_and_the_other_sinks(tmp_path: Path) -> None
     assert fan_out.dropped == {"parquet": 19, "other": 0}, "what it had taken and not written is counted, too"
 
 
-def test_no_room_for_one_file_in_the_end_leaves_the_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_room_for_one_file_in_the_end_leaves_the_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.parquet"
-    sink = open_sink(f"parquet:{path}", au_names=AU_NAMES, landmarks=True, flush_s=0.0)
+    monkeypatch.setattr(parquet, "FLUSH_ROWS", 1)
+    sink = open_sink(f"parquet:{path}", au_names=AU_NAMES, landmarks=True)
     for index in range(3):
         sink.put(frame(index, face()))
     (tmp_path / ".a.parquet.whole").mkdir()  # in the way
@@ -120,9 +151,10 @@ def test_no_room_for_one_file_in_the_end_leaves_the_folder(tmp_path: Path, caplo
 
 
 def test_very_many_parts_stay_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aunet_sdk.sinks.parquet.MOST_PARTS", 2)
+    monkeypatch.setattr(parquet, "MOST_PARTS", 2)
+    monkeypatch.setattr(parquet, "FLUSH_ROWS", 1)
     path = tmp_path / "a.parquet"
-    with open_sink(f"parquet:{path}", au_names=AU_NAMES, flush_s=0.0) as sink:
+    with open_sink(f"parquet:{path}", au_names=AU_NAMES) as sink:
         for index in range(3):
             sink.put(frame(index, face()))
     assert path.is_dir() and pandas.read_parquet(path)["frame"].tolist() == [0, 1, 2]
