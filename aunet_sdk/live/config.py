@@ -25,6 +25,8 @@ LARGEST = 1e9
 """of every number of seconds: 30 years"""
 EVENTS = ("release", "min_duration_s", "min_pause_s", "max_gap_s")
 """the arguments of EventTracker that a file may set"""
+NOTICE = ("operator", "contact", "purpose")
+"""what the notice for people may say"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class LiveConfig:
     """arguments of EventTracker"""
     serve: str | None = None
     token: str | None = None
+    notice: Mapping[str, str] = field(default_factory=dict)
+    """fields of the page's Notice: operator, contact, purpose"""
     realtime: bool = False
     duration_s: float | None = None
 
@@ -88,7 +92,7 @@ class LiveConfig:
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> LiveConfig:
         """Of a parsed file. Raises InvalidInput, see `read`."""
-        known = ("live", "detector", "thresholds", "events", "serve", "source", "sink")
+        known = ("live", "detector", "thresholds", "events", "serve", "notice", "source", "sink")
         _known("", table, known)
         live = _section(table, "live", ("realtime", "duration_s"))
         serve = _section(table, "serve", ("address", "token", "token_file"))
@@ -111,6 +115,7 @@ class LiveConfig:
             events={k: _number(f"events.{k}", v) for k, v in _section(table, "events", EVENTS).items()},
             serve=_text("serve.address", serve["address"]) if "address" in serve else None,
             token=_token(serve),
+            notice={k: _text(f"notice.{k}", v) for k, v in _section(table, "notice", NOTICE).items()},
             realtime=realtime,
             duration_s=None if duration is None else _number("live.duration_s", duration),
         )

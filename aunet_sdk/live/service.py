@@ -144,7 +144,7 @@ class LiveService:
         return FanOut(sinks, policy="wait" if self._lossless else "drop-oldest")
 
     def _open_page(self, address: str, token: str | None) -> Sink:
-        from .page import PageServer
+        from .page import Notice, PageServer
 
         host, port = _host_and_port(address)
         page = PageServer(
@@ -156,6 +156,7 @@ class LiveService:
             sources=[entry.name for entry in self.config.sources],
             au_names=self.detector.au_names,
             thresholds=self.detector.thresholds,
+            notice=Notice(**self.config.notice),
         )
         self.page_url = page.url
         return page
@@ -219,7 +220,7 @@ class LiveService:
             self.notifier.ready()
             return
         old, self.config = self.config, new
-        for name in ("detector", "serve", "token", "duration_s", "events"):
+        for name in ("detector", "serve", "token", "notice", "duration_s", "events"):
             if getattr(old, name) != getattr(new, name):
                 log.warning("the configuration's %s changed: that takes a restart", name)
         self._try("thresholds", lambda: self.runner.use_thresholds(new.thresholds))

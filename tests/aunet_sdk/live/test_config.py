@@ -31,6 +31,10 @@ min_duration_s = 0.1
 address = "127.0.0.1:8080"
 token = "${AUNET_TOKEN}"
 
+[notice]
+operator = "Museum of ${CITY}"
+contact = "the desk"
+
 [[source]]
 uri = "rtsp://user:${AUNET_TOKEN}@host/a"
 name = "door"
@@ -53,6 +57,7 @@ def read(tmp_path: Path, text: str) -> LiveConfig:
 
 def test_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUNET_TOKEN", "pa{ss")
+    monkeypatch.setenv("CITY", "Essen")
     config = read(tmp_path, WHOLE)
     assert [(s.name, s.uri, s.options.realtime) for s in config.sources] == [
         ("door", "rtsp://user:pa{ss@host/a", True),
@@ -62,6 +67,7 @@ def test_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.thresholds == {"AU12": 0.6, "AU4": 0.55} and config.events == {"min_duration_s": 0.1}
     assert config.detector == {"look_ahead": "none", "aus": ("AU12", "4")}
     assert config.serve == "127.0.0.1:8080" and config.token == "pa{ss" and config.duration_s == 60
+    assert config.notice == {"operator": "Museum of Essen", "contact": "the desk"}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +89,8 @@ def test_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("[serve]\ntoken = 'a'\ntoken_file = 'b'", ["either token or token_file"]),
         ("[serve]\ntoken = '${NO_SUCH_VARIABLE}'", ["serve.token", "NO_SUCH_VARIABLE"]),
         ("[serve]\ntoken_file = 'nowhere'", ["serve.token_file", "nowhere"]),
+        ("[notice]\noperater = 'x'", ["notice.operater", "did you mean operator?"]),
+        ("[notice]\ncontact = 7", ["notice.contact", "text"]),
         ("[detector", ["expected TOML"]),
     ],
 )
@@ -112,7 +120,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-KEYS = st.sampled_from(["live", "detector", "thresholds", "events", "serve", "source", "sink", "odd"])
+KEYS = st.sampled_from(["live", "detector", "thresholds", "events", "serve", "notice", "source", "sink", "odd"])
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
