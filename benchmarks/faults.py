@@ -1,6 +1,6 @@
 """Random faults for as long as wanted: the results stay right, and nothing grows.
 
-    python benchmarks/faults.py --minutes 60 [--seed 0]
+    python benchmarks/faults.py --minutes 60 [--seed 0] [--frames 60]
 
 One detector with two streams, and iterators that are given up, is fed frames with a sample's face. Its finder, its
 engine's steps and questions, its source and its pictures fail at random, once or for a while. After every round the
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import logging
 import random
 import sys
@@ -33,7 +34,7 @@ from aunet_sdk.faces.finders.slime import SlimefaceFinder
 from aunet_sdk.sources import VideoFile
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "sample.mp4"
-FRAMES = 60
+FEWEST_FRAMES = 20
 MOST_GROWTH_MB = 8.0
 """from the beginning of the second half to its end"""
 LEAST_ROUNDS = 28
@@ -112,7 +113,7 @@ def round_of(detector: Detector, calm: Detector, images: list[np.ndarray], fault
     results: list[list[FrameResult]] = [[], []]
     faults.on = True
     period_s = dice.choice([0.002, 1 / 60, 1 / 25, 0.2])
-    for i in range(dice.randint(20, FRAMES)):
+    for i in range(dice.randint(FEWEST_FRAMES, len(images))):
         which = dice.randrange(2)
         image, time_s = images[i % len(images)], i * period_s
         try:
@@ -161,11 +162,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--frames", type=int, default=60, help="of a round at most (default: 60)")
     given = parser.parse_args()
-    if not given.minutes > 0:
-        parser.error("--minutes: expected a number above 0")
+    if not given.minutes > 0 or given.frames < FEWEST_FRAMES:
+        parser.error(f"--minutes: expected a number above 0; --frames: {FEWEST_FRAMES} or more")
     logging.getLogger("aunet_sdk").setLevel(logging.ERROR)
-    images = [frame.image.copy() for frame in VideoFile(SAMPLE)][:FRAMES]
+    images = [frame.image.copy() for frame in itertools.islice(VideoFile(SAMPLE), given.frames)]
     faults, none = Faults(given.seed), Faults(0)
     memory: list[tuple[float, float]] = []
     threads: list[int] = []

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,9 +26,14 @@ def run(repository: Path, script: str, *arguments: object) -> tuple[int, str, di
     command = [sys.executable, str(repository / "benchmarks" / script), *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    lines = done.stdout.splitlines()
-    figures = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    return done.returncode, done.stdout + done.stderr, figures
+    return done.returncode, done.stdout + done.stderr, figures_in(done.stdout)
+
+
+def figures_in(text: str) -> dict[str, Any]:
+    """The object in the last line; none where there is none."""
+    lines = text.splitlines()
+    figures: dict[str, Any] = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    return figures
 
 
 @pytest.fixture
@@ -49,6 +55,24 @@ def scripts(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def load(name: str) -> ModuleType:
     return importlib.import_module(name)
+
+
+@pytest.fixture
+def here(
+    scripts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, dict[str, Any]]]:
+    """`run` in this process, for scripts whose imports take longer than what they do here."""
+
+    def call(script: str, *arguments: object) -> tuple[int, str, dict[str, Any]]:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        try:
+            code = load(script.removesuffix(".py")).main()
+        except SystemExit as end:
+            code = end.code
+        out, err = capsys.readouterr()
+        return int(code or 0), out + err, figures_in(out)
+
+    return call
 
 
 def test_pipeline_prints_its_figures(repository: Path, clip: Path, tmp_path: Path) -> None:
@@ -90,16 +114,16 @@ def test_pipeline_measures_by_the_profiling_api(
     assert stages["rest"] >= turn.profile.stages["other"].mean_ms - 1e-6
 
 
-def test_alignment_prints_its_ratio(repository: Path) -> None:
-    code, output, figures = run(repository, "alignment.py", "--rounds", 10)
+def test_alignment_prints_its_ratio(here: Callable[..., Any]) -> None:
+    code, output, figures = here("alignment.py", "--rounds", 10)
     assert code == 0, output
     assert len(figures["cases"]) == 4 and figures["ratio"] == min(row["ratio"] for row in figures["cases"])
     assert all(row["kernel_us"] > 0 and row["difference_levels"] < 2 for row in figures["cases"])
-    assert run(repository, "alignment.py", "--rounds", 9)[0] == 2
+    assert here("alignment.py", "--rounds", 9)[0] == 2
 
 
-def test_events_are_those_of_the_sample_and_of_a_clip(repository: Path, clip: Path) -> None:
-    code, output, figures = run(repository, "events.py", clip, "--threads", 1)
+def test_events_are_those_of_the_sample_and_of_a_clip(here: Callable[..., Any], clip: Path) -> None:
+    code, output, figures = here("events.py", clip, "--threads", 1)
     assert code == 0, output
     assert figures["movements"] == 13 and figures["found"] >= 12
     assert figures["in_pieces"] <= 1 and figures["besides"] <= 4
@@ -107,13 +131,12 @@ def test_events_are_those_of_the_sample_and_of_a_clip(repository: Path, clip: Pa
     assert figures["clips"]["clip.avi"] == {"over_threshold": 0, "events": 0}
 
 
-def test_validity_of_a_rendered_face_with_a_covered_mouth(repository: Path) -> None:
-    code, output, figures = run(
-        repository, "validity.py", repository / "examples" / "sample.mp4", "--frames", 15, "--threads", 1
-    )
+def test_validity_of_a_rendered_face_with_a_covered_mouth(repository: Path, here: Callable[..., Any]) -> None:
+    sample = repository / "examples" / "sample.mp4"
+    code, output, figures = here("validity.py", sample, "--frames", 10, "--threads", 1)
     assert code == 0, output
     for kind in ("black", "skin", "hand"):
-        assert figures[kind]["frames"] + figures[kind]["no_face"] == 15
+        assert figures[kind]["frames"] + figures[kind]["no_face"] == 10
         assert figures[kind]["au1_valid"] >= 95 and figures[kind]["au12_valid"] <= 5, kind
     assert figures["none"]["au1_valid"] >= 98 and figures["none"]["au12_valid"] >= 98
 
@@ -137,8 +160,8 @@ def test_memory_sees_an_array(scripts: Path) -> None:
     assert top >= memory.SMALLEST_ARRAY and growth >= 4 * memory.SMALLEST_ARRAY
 
 
-def test_pipeline_names_a_clip_that_is_missing(repository: Path, tmp_path: Path) -> None:
-    code, output, _ = run(repository, "pipeline.py", tmp_path / "missing.mp4", "--no-mediapipe")
+def test_pipeline_names_a_clip_that_is_missing(here: Callable[..., Any], tmp_path: Path) -> None:
+    code, output, _ = here("pipeline.py", tmp_path / "missing.mp4", "--no-mediapipe")
     assert code == 2 and "missing.mp4" in output and "Traceback" not in output
 
 
@@ -260,8 +283,8 @@ def test_gpu_ends_with_an_error_after_failed_tests(
         assert gpu.main() == code and json.loads(path.read_text())["tests"] == tests
 
 
-def test_a_benchmark_says_which_model_is_missing(repository: Path, tmp_path: Path) -> None:
-    code, output, _ = run(repository, "pipeline.py", "--no-mediapipe", "--model", tmp_path / "missing.onnx")
+def test_a_benchmark_says_which_model_is_missing(here: Callable[..., Any], tmp_path: Path) -> None:
+    code, output, _ = here("pipeline.py", "--no-mediapipe", "--model", tmp_path / "missing.onnx")
     assert code == 2 and "missing.onnx" in output and "Traceback" not in output
 
 
@@ -273,14 +296,14 @@ def test_medians_take_turns(scripts: Path) -> None:
 
 def test_pipeline_follows_eight_faces(scripts: Path) -> None:
     pipeline = load("pipeline")
-    tiles = [paint((80, 80, 70), background=i, size=(160, 160)) for i in range(20)]
+    tiles = [paint((80, 80, 70), background=i, size=(160, 160)) for i in range(12)]
     with painted_detector() as detector:
         assert pipeline.crowd_ms(detector, tiles, 1)[1] == 1
         assert pipeline.crowd_ms(detector, tiles, 8)[1] == 8
 
 
-def test_agreement_wants_the_task_file(repository: Path, clip: Path, tmp_path: Path) -> None:
-    code, output, _ = run(repository, "agreement.py", clip, "--task", tmp_path / "missing.task")
+def test_agreement_wants_the_task_file(here: Callable[..., Any], clip: Path, tmp_path: Path) -> None:
+    code, output, _ = here("agreement.py", clip, "--task", tmp_path / "missing.task")
     assert code == 2 and "Traceback" not in output
 
 
@@ -368,14 +391,14 @@ def test_the_map_has_68_distinct_mesh_points(scripts: Path) -> None:
     assert len(set(points.tolist())) == 68 and points.max() < 478
 
 
-def test_training_prints_its_ratios(repository: Path, tmp_path: Path) -> None:
+def test_training_prints_its_ratios(here: Callable[..., Any], tmp_path: Path) -> None:
     arguments = ("--cases", "8:64", "--batch", 2, "--rounds", 1, "--steps", 1, "--device", "cpu", "--threads", 1)
-    code, output, figures = run(repository, "training.py", *arguments, "--json", tmp_path / "t.json")
+    code, output, figures = here("training.py", *arguments, "--json", tmp_path / "t.json")
     assert code == 0, output
     row = figures["cases"][0]
-    assert row["ratio_ours_kept"] == pytest.approx(row["ours_kept_images_per_s"] / row["recipe_images_per_s"], abs=0.02)
+    assert row["ratio_ours_kept"] == pytest.approx(row["ours_kept_images_per_s"] / row["recipe_images_per_s"], rel=0.02)
     assert figures["ratio"] == row["ratio_ours_kept"] and json.loads((tmp_path / "t.json").read_text()) == figures
-    assert run(repository, "training.py", "--cases", "256")[0] == 2
+    assert here("training.py", "--cases", "256")[0] == 2
 
 
 def test_training_compares_the_same_step(scripts: Path) -> None:
@@ -399,24 +422,24 @@ def test_training_compares_the_same_step(scripts: Path) -> None:
     assert all(torch.allclose(a, b, atol=1e-5, rtol=1e-3) for a, b in gradients)
 
 
-def test_random_faults_leave_right_results_and_nothing_behind(repository: Path) -> None:
-    """The fewest rounds; `--minutes 60` is the real thing."""
-    code, output, figures = run(repository, "faults.py", "--minutes", 0.01)
+def test_random_faults_leave_right_results_and_nothing_behind(repository: Path, here: Callable[..., Any]) -> None:
+    """The fewest rounds, and short ones; `--minutes 60` is the real thing."""
+    code, output, figures = run(repository, "faults.py", "--minutes", 0.01, "--frames", 24)
     assert code == 0, output
     assert figures["rounds"] >= 28 and figures["faults"] > 0 and figures["wrong_rounds"] == 0
     assert figures["threads_grown"] <= 0 and figures["files_grown"] <= 0
-    assert run(repository, "faults.py", "--minutes", 0)[0] == 2
+    assert here("faults.py", "--minutes", 0)[0] == 2
 
 
-def test_small_faces_wants_portraits(repository: Path, tmp_path: Path) -> None:
-    assert run(repository, "small_faces.py", tmp_path)[0] == 2
+def test_small_faces_wants_portraits(here: Callable[..., Any], tmp_path: Path) -> None:
+    assert here("small_faces.py", tmp_path)[0] == 2
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device here")
-def test_sinks_prints_a_ratio_for_every_case(repository: Path) -> None:
+def test_sinks_prints_a_ratio_for_every_case(repository: Path, here: Callable[..., Any]) -> None:
     code, output, figures = run(repository, "sinks.py", "--seconds", 1, "--case", "full_disk")
     assert code in (0, 1), output  # a ratio of one second on a busy machine is no finding
     assert set(figures["cases"]) == {"none", "full_disk"} and figures["ratio"] > 0
     row = figures["cases"]["full_disk"]
     assert row["dropped"] > 0 and row["file_complete"] and "No space left" in row["said"]
-    assert run(repository, "sinks.py", "--case", "nonsense")[0] == 2
+    assert here("sinks.py", "--case", "nonsense")[0] == 2

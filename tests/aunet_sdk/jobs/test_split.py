@@ -18,6 +18,8 @@ from aunet_sdk.jobs.split import OVERLAP_S, Part, change_over, join, parts_of
 from aunet_sdk.jobs.worker import Worker
 from aunet_sdk.sources import VideoFile
 
+from .conftest import FRAMES
+
 pq = pytest.importorskip("pyarrow.parquet")
 pa = pytest.importorskip("pyarrow")
 
@@ -67,17 +69,17 @@ def test_somebody_new_in_a_later_part_has_a_new_id() -> None:
     assert joined.num_rows == 160 + 80
 
 
-def test_the_sample_in_parts_is_the_sample(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(split, "OVERLAP_S", 3.0)
-    (item,) = expand([str(repository / "examples" / "sample.mp4")])
+def test_the_sample_in_parts_is_the_sample(short_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split, "OVERLAP_S", 2.5)
+    (item,) = expand([str(short_sample)])
     data = DataSet(tmp_path / "out")
     data.begin({}, resume=False)
     worker = Worker(str(data.root), DetectorOptions(engine="onnxruntime", threads=1), {"model": "default"})
     status = worker.run(item)
     whole = pq.read_table(data.place_of(item.key), partitioning=None)
-    assert (status.state, status.frames, status.rows) == ("done", 350, whole.num_rows)
+    assert (status.state, status.frames, status.rows) == ("done", FRAMES, whole.num_rows)
     video = VideoFile(item.uri)
-    parts = parts_of(video.frame_count or 0, video.fps, 4)
+    parts = parts_of(video.frame_count or 0, video.fps, 3)
     video.close()
     assert len(parts) == 2
     tables = []
