@@ -6,12 +6,14 @@ The hourglasses have depth 1 instead of 4: the same layers, fewer of them, since
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from export.build import build, describe, save
@@ -87,19 +89,31 @@ def model(checkpoint: Path) -> Model:
         return Model.load(checkpoint)
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The file of this name, made by the first test that asks: an export takes seconds, and pytest-xdist's workers,
+    whose folders lie side by side, share it. `make` may write others beside it before."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "exports"
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    with FileLock(folder / f"{name}.lock"):
+        if not path.exists():
+            make(path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
     """(kind, head) -> path of the FP32 bundle, written by the command."""
-    folder = tmp_path_factory.mktemp("exported")
 
     def get(kind: str, head: str) -> Path:
-        path = folder / f"tiny-{head}-{kind}-fp32.onnx"
-        if not path.exists():
-            options = ["--kind", kind, "--head", head, "--limit", "4", "--out", str(folder)]
+        def make(path: Path) -> None:
+            options = ["--kind", kind, "--head", head, "--limit", "4", "--out", str(path.parent)]
             result = CliRunner().invoke(app, [str(checkpoint), *options])
             assert result.exit_code == 0, result.output
-            (folder / f"{path.stem}.txt").write_text(result.output, encoding="utf-8")
-        return path
+            path.with_suffix(".txt").write_text(result.output, encoding="utf-8")
+
+        return made_once(tmp_path_factory, f"tiny-{head}-{kind}-fp32.onnx", make)
 
     return get
 
@@ -107,13 +121,9 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
 @pytest.fixture(scope="session")
 def half(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
     """(kind, head) -> path of the half-precision bundle."""
-    folder = tmp_path_factory.mktemp("half")
 
     def get(kind: str, head: str) -> Path:
-        path = folder / f"{kind}-{head}.onnx"
-        if not path.exists():
-            bundle = describe(model, kind=kind, head=head, precision="fp16", arithmetic="fp16")
-            save(build(model, bundle), path)
-        return path
+        bundle = describe(model, kind=kind, head=head, precision="fp16", arithmetic="fp16")
+        return made_once(tmp_path_factory, f"half-{kind}-{head}.onnx", lambda path: save(build(model, bundle), path))
 
     return get

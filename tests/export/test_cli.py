@@ -140,8 +140,10 @@ def test_ship(exported: Exported, tmp_path: Path) -> None:
     files = json.loads((tmp_path / "models" / "MANIFEST.json").read_text())["files"]
     assert files["default.onnx"] == manifest["files"]["default.onnx"] and small.name == "nano.onnx"
     assert Bundle.load(small).sha256 == files["nano.onnx"]["sha256"] != bundle.sha256
+    clip = onnx.load(small)
+    stamp(clip, dataclasses.replace(Bundle.load(small), kind="clip", state=()))
     with pytest.raises(ValueError, match="expected a stream bundle"):
-        ship(exported("clip", "points"), tmp_path / "models")
+        ship(save(clip, tmp_path / "clip.onnx"), tmp_path / "models")
 
 
 def test_mean_shape_must_be_there() -> None:

@@ -23,7 +23,8 @@ Exported = Callable[[str, str], Path]
 def test_int8_command(
     checkpoint: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Exported
 ) -> None:
-    """From the exported graph on, all of it: calibration, choice, both engines, gate."""
+    """From the exported graph on, all of it: calibration, choice, both engines, gate. The limits are so wide that the
+    convolutions need not be tried one by one, which test_quantise.py does on small graphs."""
     from export import build, quantise
 
     full = onnx.load(exported("stream", "aunet"))
@@ -45,7 +46,7 @@ def test_int8_command(
     def watched(proto: onnx.ModelProto, described: Bundle, ranges: Sample, chosen: Sample) -> quantise.Quantised:
         calibration.append(ranges.name)
         selection.append(chosen)
-        return real(proto, described, ranges, chosen)
+        return real(proto, described, ranges, chosen, quantise.Limits(mean_difference=0.05, landmark_px=5.0))
 
     monkeypatch.setattr(quantise, "quantise", watched)
     whole = tmp_path / "set"
