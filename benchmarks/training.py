@@ -32,10 +32,10 @@ from torch.nn import functional
 
 from train.config import RunOptions
 from train.features_cache import FeatureCache, Layout
+from train.inference import features_of, logits_of
 from train.loop import pick_device
 from train.losses import au_loss
 from train.model import FAN, AUNetHead
-from train.paper_run import features_of, logits_of
 from train.step import PRECISIONS, Stepper, pick_dtype
 from train.variants import build
 

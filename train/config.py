@@ -36,6 +36,7 @@ class RunOptions:
     workers: int = _option(1, "Threads that prepare data.")
     clip: float = _option(5.0, "Largest norm of the gradient; 0: any.")
     accumulate: int = _option(1, "Parts that a batch is computed in, one after the other; `run` only.")
+    tf32: bool = _option(False, "In fp32, let a GPU that has TF32 compute in it.", "--tf32/--no-tf32")
 
     @property
     def steps(self) -> int:
@@ -161,10 +162,27 @@ class GeometryOptions(RunOptions):
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
 
 
+CHOICES = {
+    "preset": ("paper", "release"),
+    "cache": ("auto", "always", "never"),
+    "alignment": ("latent", "label"),
+    "alignment_reduction": ("sum", "mean"),
+    "alignment_spread": ("std", "variance", "log-variance", "predicted-std"),
+    "neighbours": ("video", "list"),
+    "augmentation": ("paper", "release"),
+    "flip_average": ("probabilities", "logits"),
+}
+"""Options of PaperOptions that are one of a few words."""
+
+
 @dataclasses.dataclass(frozen=True)
 class PaperOptions(RunOptions):
-    """Training of one network of the paper on triplets (section V-C); the defaults are the paper's."""
+    """Training of one network of the paper on triplets (section V-C); the defaults are the paper's.
 
+    What the authors' release does otherwise is the preset `release` (train/presets.py).
+    """
+
+    preset: str = _option("paper", "What the other options are where nothing is said: paper or release.")
     variant: str = _option("aunet", "au-fan, au-vae, au-tdn, aunet, au-flow, resnet18, ... (train/variants.py).")
     train_on: tuple[str, ...] = _option((), "Data sets: bp4d, disfa, affwild2, or synthetic alone.")
     test_on: tuple[str, ...] = _option((), "Data sets whose test parts are predicted; empty: those of train_on.")
@@ -186,10 +204,19 @@ class PaperOptions(RunOptions):
     clip: float = _option(0.0, "Largest norm of the gradient; 0: any.")
     eval_every: int = _option(1, "Epochs between evaluations.")
     eval_frames: int = _option(2000, "Frames that such an evaluation looks at; the predictions look at all.")
+    alpha: float = _option(0.9, "Weight of the static features, for variants with motion.")
+    beta: float = _option(0.1, "Weight of the motion features, for variants with motion.")
     gamma: float = _option(1.0, "Weight of equation 3, for variants with a VAE.")
     alignment: str = _option("latent", "Space in which predictions and labels are aligned: latent or label.")
+    alignment_reduction: str = _option("sum", "Equation 3 over the dimensions of the code: sum (as printed) or mean.")
+    alignment_spread: str = _option(
+        "std", "Second term of equation 3: std, variance or log-variance of both; predicted-std: the release's."
+    )
     vae_lambda: float = _option(0.1, "Weight of the divergence in equation 2: .1, .2 or .3.")
     vae_epochs: int = _option(100, "Epochs of the VAE.")
+    vae_drop_last: bool = _option(
+        False, "Leave out what is left of the labels at the end of the VAE's epoch.", "--vae-drop-last/--vae-all"
+    )
     fan: str = _option("", "Model file or run folder whose FAN is used; its width and resolution hold.")
     weights: str = _option("", "ImageNet weights of a ResNet18.")
     init: str = _option("", "Run folder or file of the same variant to start from; AUs are matched by number.")
@@ -197,14 +224,28 @@ class PaperOptions(RunOptions):
     resolution: int = _option(256, "Side of the crop in pixels, where no FAN decides.")
     interval_s: float = _option(0.4, "Time between the frames of a triplet: T = 10 frames at 25 Hz.")
     interval_frames: int = _option(0, "T in frames whatever a video's rate, the paper's is 10; 0: by interval_s.")
+    neighbours: str = _option(
+        "video",
+        "Where the former and the later frame are taken from: video, or list: only out of the part's own frames.",
+    )
     lists: str = _option("", "Folder of the fold lists, or of a folder per data set; empty: searched beside the data.")
+    hold_out: float = _option(
+        0.0, "Share of the training subjects that stand in for the test part, which is not opened then; 0: none."
+    )
     augment: bool = _option(True, "Augment the training triplets.", "--augment/--no-augment")
+    augmentation: str = _option("paper", "Ranges of the augmentation: paper or release.")
     draws: int = _option(0, "Different augmentations of a triplet, used in turn; 0: new ones in every epoch.")
     cache: str = _option(
         "auto", "Keep features of a frozen FAN on disk: always, never, auto: where nothing is augmented."
     )
     cache_folder: str = _option("", "Folder of kept features; empty: `features` in the run's folder.")
     flip: bool = _option(True, "Predict mirrored crops, too, for flip averaging.", "--flip/--no-flip")
+    flip_average: str = _option("probabilities", "What flip averaging is the mean of: probabilities or logits.")
+    keep_epochs: bool = _option(
+        False,
+        "Predict with the weights of every epoch, too: epochs/ in the run's folder.",
+        "--keep-epochs/--last-epoch",
+    )
 
     @property
     def steps(self) -> int:
@@ -224,9 +265,13 @@ class PaperOptions(RunOptions):
             raise ValueError("train_on: expected at least one data set, got none")
         if self.fold not in (0, 1, 2, 3):
             raise ValueError(f"fold: expected 0 (none), 1, 2 or 3, got {self.fold}")
-        for name, allowed in (("cache", ("auto", "always", "never")), ("alignment", ("latent", "label"))):
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not 0 <= self.hold_out < 1:
+            raise ValueError(f"hold_out: expected a share in [0, 1), got {self.hold_out}")
+        if self.keep_epochs and self.variant.startswith("resnet18"):
+            raise ValueError("keep_epochs: expected a variant with a frozen FAN, whose heads are small, got a ResNet18")
         if self.draws < 0 or self.samples < 0 or self.test_frames < 0 or self.gamma < 0 or self.interval_frames < 0:
             raise ValueError("draws, samples, test_frames, gamma, interval_frames: expected no negative number")
         if self.cache == "always" and self.augment and not self.draws:
@@ -237,4 +282,4 @@ class PaperOptions(RunOptions):
     @staticmethod
     def free() -> set[str]:
         """Names of the options that may change when a run is resumed."""
-        return RunOptions.free() | {"cache", "cache_folder", "weights", "flip", "test_frames"}
+        return RunOptions.free() | {"cache", "cache_folder", "weights", "flip_average"}

@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from train.config import PaperOptions
+from train.presets import preset_values
 
 FOLDER = Path(__file__).with_name("experiments")
 GIVEN = ("variant", "fold", "seed", "run", "data")
@@ -53,8 +54,9 @@ class Experiment:
     """What all runs share."""
 
     def runs(self, data: str, out: Path) -> list[PaperOptions]:
-        """The options of every run, in order; folders `out`/name/variant-foldF-seedS."""
+        """The options of every run, in order; folders `out`/name/variant-foldF-seedS[-release]."""
         grid = itertools.product(self.seeds, self.folds, self.variants)
+        preset = self.options.preset
         return [
             dataclasses.replace(
                 self.options,
@@ -62,16 +64,19 @@ class Experiment:
                 fold=fold,
                 seed=seed,
                 data=data,
-                run=str(run_folder(out, self.name, variant, fold, seed)),
-                init=str(run_folder(out, self.after, variant, fold, seed)) if self.after else self.options.init,
+                run=str(run_folder(out, self.name, variant, fold, seed, preset)),
+                init=(
+                    str(run_folder(out, self.after, variant, fold, seed, preset)) if self.after else self.options.init
+                ),
             )
             for seed, fold, variant in grid
         ]
 
 
-def run_folder(out: Path, experiment: str, variant: str, fold: int, seed: int) -> Path:
-    """The folder of a run of an experiment."""
-    return out / experiment / (f"{variant}-fold{fold}-seed{seed}" if fold else f"{variant}-seed{seed}")
+def run_folder(out: Path, experiment: str, variant: str, fold: int, seed: int, preset: str = "paper") -> Path:
+    """The folder of a run of an experiment; that of the paper's preset does not name it."""
+    name = f"{variant}-fold{fold}-seed{seed}" if fold else f"{variant}-seed{seed}"
+    return out / experiment / (name if preset == "paper" else f"{name}-{preset}")
 
 
 def available() -> list[str]:
@@ -79,11 +84,14 @@ def available() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def read_experiment(source: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+def read_experiment(source: str | Path, overrides: Iterable[str] = (), preset: str | None = None) -> Experiment:
     """Experiment of a file, or of a name in train/experiments/, with `key=value` overrides.
 
     A key is one of the experiment (`variants=[aunet]`, `seeds=[1,2,3]`) or of its options (`epochs=2`); values are
-    YAML.
+    YAML. An option has the value of the overrides, else that of the file, else that of the preset, else its default.
+
+    Args:
+        preset: of train.presets.PRESETS; None: the one that the file or an override names, else `paper`.
 
     Raises:
         FileNotFoundError: no such file or name.
@@ -96,10 +104,7 @@ def read_experiment(source: str | Path, overrides: Iterable[str] = ()) -> Experi
         raise FileNotFoundError(
             f"experiment: found no {source}; expected a .yaml file or one of {', '.join(available())}"
         )
-    raw = _yaml(path.read_text(encoding="utf-8"), str(path))
-    if not isinstance(raw, dict):
-        raise ExperimentError(f"{path}: expected keys and values, got {type(raw).__name__}")
-    raw = dict(raw)
+    raw = read_yaml(path)
     options = raw.get("options") or {}
     if not isinstance(options, dict):
         raise ExperimentError(f"{path}: options: expected keys and values, got {options!r}")
@@ -117,13 +122,27 @@ def read_experiment(source: str | Path, overrides: Iterable[str] = ()) -> Experi
     for required in ("title", "variants"):
         if not fields.get(required):
             raise ExperimentError(f"{path}: {required}: expected it, found none")
+    if preset is not None:
+        options["preset"] = preset
     values = _typed(PaperOptions, options, f"{path}: options", set(GIVEN))
+    try:
+        values = {**preset_values(values.get("preset", "paper")), **values}
+    except ValueError as error:
+        raise ExperimentError(f"{path}: options: {error}") from error
     experiment = Experiment(name=path.stem, **fields, options=PaperOptions(**values))
     try:
         experiment.options.check()
     except ValueError as error:
         raise ExperimentError(f"{path}: options: {error}") from error
     return experiment
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Keys and values of a file; ExperimentError where it holds something else."""
+    raw = _yaml(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(raw, dict):
+        raise ExperimentError(f"{path}: expected keys and values, got {type(raw).__name__}")
+    return dict(raw)
 
 
 def _yaml(text: str, where: str) -> Any:

@@ -64,8 +64,12 @@ class AUNetHead(nn.Module):
         self.predictor = _predictor(width, n_aus)
 
     def forward(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
-        """The plain form, as released. Features (B, 3 * width, h, h) of three frames -> logits (B, n_aus)."""
-        motion = functional.avg_pool2d(torch.cat((due - former, later - due), 1), 2)  # (B, 1536, 32, 32)
+        """The plain form, as released. Features (B, 3 * width, h, h) of three frames -> logits (B, n_aus).
+
+        Neighbours differ little: means and differences are taken in float32, also where autocast is on.
+        """
+        before, now, after = (functional.avg_pool2d(x.float(), 2) for x in (former, due, later))
+        motion = torch.cat((now - before, after - now), 1)  # (B, 1536, 32, 32)
         return self._decide(self.conv1x1(due), self.conv1x1_diff(motion))
 
     def from_means(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
@@ -73,7 +77,7 @@ class AUNetHead(nn.Module):
 
         Equal to it, since the mean of a difference is the difference of the means.
         """
-        mean = functional.avg_pool2d(due, 2)
+        mean = functional.avg_pool2d(due.float(), 2)
         return self._decide(self.conv1x1(due), self.conv1x1_diff(torch.cat((mean - former, later - mean), 1)))
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -49,7 +49,11 @@ def fit_vae(
     columns = [k for k in range(labels.shape[1]) if not np.isnan(labels[:, k]).all()]
     labels, numbers = labels[:, columns], [au_numbers[k] for k in columns]
     settings = VAEOptions(
-        latent=LATENT.get(corpus, 8), kl_weight=options.vae_lambda, epochs=options.vae_epochs, seed=options.seed
+        latent=LATENT.get(corpus, 8),
+        kl_weight=options.vae_lambda,
+        epochs=options.vae_epochs,
+        seed=options.seed,
+        drop_last=options.vae_drop_last,
     )
     if path.exists():
         if LabelVAE.load(path).is_of(labels, settings, numbers):

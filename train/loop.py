@@ -83,7 +83,7 @@ class Task(Protocol):
         """Loss and scalars to report, of a batch on the model's device."""
 
     def evaluate(self, model: Any) -> dict[str, float]:
-        """Measures on the validation split."""
+        """Measures on the validation split; what is measured on other data has a name with a slash, 'seen/f1'."""
 
     def score(self, results: dict[str, float]) -> float:
         """One number out of `evaluate`, the larger the better: what best.safetensors is chosen by."""
@@ -119,7 +119,7 @@ class PlannedTask(Protocol):
 
 def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
-        raise RunError("device: expected a CUDA device, found none; use --device cpu")
+        raise RunError("device: expected a CUDA device, found none; use --device cpu (of `run`: --override device=cpu)")
     if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
         if launched():
             torch.cuda.set_device(local_rank())
@@ -214,6 +214,7 @@ def train(task: Task, options: RunOptions, resume: bool = False) -> dict[str, fl
         raise RunError(f"{task.name}: expected one process and accumulate 1; start it without torchrun")
     _keep_memory()
     torch.set_num_threads(options.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.tf32
     cv2.setNumThreads(1)
     device = pick_device(options.device)
     group = join(device)
@@ -317,7 +318,7 @@ class _Trainer:
         results = self.task.evaluate(self.stepper.ema)
         samples = self.done * self.plan.batch
         for name, value in results.items():
-            self.add_scalar(f"val/{name}", value, samples)
+            self.add_scalar(name if "/" in name else f"val/{name}", value, samples)
         if self.group.leads:
             LOG.info("sample %d: %s", samples, "  ".join(f"{k} {v:.4f}" for k, v in results.items()))
         self.folder.save_model(self._write_model, self.done, samples, results, self.task.score(results))

@@ -69,7 +69,15 @@ def load_network(place: str | Path) -> tuple[Network, ModelConfig]:
     config = ModelConfig.from_json(json.dumps(values))
     fan = None if variant.startswith("resnet18") else FAN(config.width, pooling=config.pooling)
     plain = "resnet18" if variant == "resnet18-imagenet" else variant  # the weights are in the file
-    network = build(plain, len(config.au_numbers), width=config.width, resolution=config.resolution, fan=fan)
+    network = build(
+        plain,
+        len(config.au_numbers),
+        width=config.width,
+        resolution=config.resolution,
+        fan=fan,
+        alpha=config.alpha,
+        beta=config.beta,
+    )
     network.variant = variant
     load_exactly(network, tensors, str(path))
     return network.eval(), config

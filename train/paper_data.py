@@ -16,7 +16,7 @@ from train.data.corpora import CORPORA, lists_of, open_corpus
 from train.data.corpus import EXAMPLES, Corpus, spans
 from train.data.mixture import mix
 from train.data.sequences import DatasetInfo, load_split
-from train.data.triplets import TripletSet
+from train.data.triplets import AUGMENTATIONS, TripletSet
 from train.distributed import leads
 
 LOG = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ class Parts:
     """Of the synthetic set, whose crops are its own."""
     interval_s: float
     """T in seconds; where it is given in frames, at the median rate of the training part."""
+    held_out: bool = False
+    """Whether `test` and `validation` are people of the training part, held out; the test part was not opened then."""
 
 
 def load_parts(options: PaperOptions, resolution: int) -> Parts:
@@ -60,32 +62,76 @@ def load_parts(options: PaperOptions, resolution: int) -> Parts:
     }
     numbers = options.aus or _numbers([opened[name] for name in options.train_on])
     train = mix([_part(opened[name], "train", options, resolution) for name in options.train_on], numbers)
-    tests = [
-        part
-        for name in test_on
-        for part in (
-            [_part(opened[name], "test", options, resolution)]
-            if name in options.train_on
-            else _whole(opened[name], options, resolution)
-        )
-    ]
+    tests = (
+        []
+        if options.hold_out
+        else [
+            part
+            for name in test_on
+            for part in (
+                [_part(opened[name], "test", options, resolution)]
+                if name in options.train_on
+                else _whole(opened[name], options, resolution)
+            )
+        ]
+    )
     if leads():
         for corpus in opened.values():
             _tell(corpus)
+    interval_s = _interval_s(options, opened, train)
+    if options.hold_out:
+        return _held_out(options, train, None, interval_s)
+    if leads():
         _tell_parts({"training": [train], "test": tests})
     thinned = [evenly(part, options.test_frames) for part in tests]
-    used = evenly(labelled(train), options.samples)
-    return Parts(used, labelled(mix(thinned, numbers)), None, None, _interval_s(options, opened, used))
+    return Parts(evenly(labelled(train), options.samples), labelled(mix(thinned, numbers)), None, None, interval_s)
+
+
+def _held_out(options: PaperOptions, train: TripletSet, info: DatasetInfo | None, interval_s: float) -> Parts:
+    """Parts of a run that looks at people of the training part alone."""
+    train = labelled(train)
+    out = held_out(train, options.hold_out)
+    rest, apart = train.subset(~out), train.subset(out)
+    if leads():
+        _tell_parts({"training": [rest], "held out": [apart]})
+    return Parts(
+        evenly(rest, options.samples),
+        evenly(apart, options.test_frames),
+        evenly(apart, options.eval_frames),
+        info,
+        interval_s,
+        held_out=True,
+    )
+
+
+def held_out(part: TripletSet, share: float) -> NDArray[np.bool_]:
+    """(N,) rows of about `share` of the subjects of each data set, at least one: evenly spaced in the order of their
+    names, so that every run holds out the same people. ValueError where a data set has one subject alone."""
+    chosen = np.zeros(len(part), bool)
+    for name in dict.fromkeys(part.corpus.tolist()):
+        own = part.corpus == name
+        people = sorted(set(part.subject[own].tolist()))
+        if len(people) < 2:
+            raise ValueError(f"hold_out: expected two and more subjects of {name} in the training part, got {people}")
+        count = min(max(1, round(share * len(people))), len(people) - 1)
+        apart = [people[int((k + 0.5) * len(people) / count)] for k in range(count)]
+        chosen |= own & np.isin(part.subject, apart)
+    return chosen
 
 
 def _synthetic(options: PaperOptions, resolution: int) -> Parts:
-    sets = {split: load_split(options.data, split) for split in ("train", "val", "test")}
+    names = ("train",) if options.hold_out else ("train", "val", "test")
+    sets = {split: load_split(options.data, split) for split in names}
     if leads():
         for problem in lacking(sets["train"].info, [name for part in sets.values() for name in part.identity.tolist()]):
             LOG.warning("%s", problem)
-    parts = {split: TripletSet.from_sequences(part, resolution) for split, part in sets.items()}
+    augment = AUGMENTATIONS[options.augmentation]
+    parts = {split: TripletSet.from_sequences(part, resolution, augment) for split, part in sets.items()}
     if options.aus:
         parts = {split: mix([part], options.aus) for split, part in parts.items()}
+    info = sets["train"].info
+    if options.hold_out:
+        return _held_out(options, parts["train"], info, info.interval_s)
     train, validation, test = (labelled(parts[split]) for split in ("train", "val", "test"))
     if leads():
         _tell_parts({"training": [train], "validation": [validation], "test": [test]})
@@ -93,8 +139,8 @@ def _synthetic(options: PaperOptions, resolution: int) -> Parts:
         evenly(train, options.samples),
         evenly(test, options.test_frames),
         evenly(validation, options.eval_frames),
-        sets["train"].info,
-        sets["train"].info.interval_s,
+        info,
+        info.interval_s,
     )
 
 
@@ -136,6 +182,8 @@ def _part(corpus: Corpus, part: str, options: PaperOptions, resolution: int, fol
         interval_s=options.interval_s,
         interval_frames=options.interval_frames or None,
         skip_missing=options.skip_missing,
+        augment=AUGMENTATIONS[options.augmentation],
+        listed=options.neighbours == "list",
     )
 
 

@@ -6,19 +6,21 @@ epoch's. Every draw is a function of (seed, epoch, sample), so the batch does no
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import hashlib
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from train import losses, metrics
@@ -27,6 +29,7 @@ from train.data.sequences import set_key
 from train.data.triplets import TripletSet
 from train.distributed import Group, rows_of
 from train.features_cache import FeatureCache, Layout, amount, key_of, model_key
+from train.inference import ROWS_AT_ONCE, features_of, logits_of, predict, stacked_crops
 from train.label_vaes import fit_vae, vae_file
 from train.loop import Plan, batches
 from train.meter import AddScalar
@@ -36,12 +39,11 @@ from train.paper_data import Parts, load_parts
 from train.predictions import FILE, Predictions
 from train.row_keys import faces_key, rows_key
 from train.rundir import MODEL, RunError, Stopped, replacing
-from train.vae import LabelVAE, mixture_alignment_loss
-from train.variants import Network, build, uses_vae
+from train.tensor_file import write_tensors
+from train.vae import Alignment, LabelVAE, mixture_alignment_loss
+from train.variants import FanNetwork, Network, build, uses_vae
 
 LOG = logging.getLogger("train")
-ROWS_AT_ONCE = 16
-"""Triplets per pass of an evaluation."""
 
 
 class PaperTask:
@@ -68,6 +70,8 @@ class PaperTask:
             resolution=resolution,
             fan=looks[0] if looks else None,
             weights=options.weights or None,
+            alpha=options.alpha,
+            beta=options.beta,
         )
         self.config = self._config(looks[1] if looks else None, resolution)
         if options.init:
@@ -76,7 +80,10 @@ class PaperTask:
         self.frames_per_sample = 3 if self.model.contexts else 1
         self.corpora = tuple(dict.fromkeys(self.parts.train.corpus.tolist()))
         self.vaes: dict[str, LabelVAE] = {}
+        self.alignment = Alignment(options.alignment, options.alignment_reduction, options.alignment_spread)
         self.cache: FeatureCache | None = None
+        self._kept = 0
+        """The epoch whose head was kept last."""
         self.device, self.group = torch.device("cpu"), Group()
         self.epoch_size = len(self.parts.train)
         self.batch = min(options.batch, self.epoch_size)
@@ -155,19 +162,20 @@ class PaperTask:
         names = np.array(self.corpora)[batch["corpus"].cpu().numpy()]
         with torch.autocast(labels.device.type, enabled=False):
             aligned = mixture_alignment_loss(
-                self.vaes, self.au_numbers, names, logits.float().sigmoid(), labels, options.alignment
+                self.vaes, self.au_numbers, names, logits.float().sigmoid(), labels, self.alignment
             )
         aligned = aligned * batch["row_share"]
         return classes + options.gamma * aligned, {"classes": classes, "alignment": aligned}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Mean F1 at .5 and AUC on the validation part; where a run has none, on some of the test part (to look at:
-        nothing is chosen by it)."""
-        data = self.parts.test if self.parts.validation is None else self.parts.validation
+        """Mean F1 at .5 and AUC on the validation part; where a run has none, on some of the training part, and then
+        under names that say so: nobody is to stop a run, or choose an option, by the test part."""
+        data = self.parts.train if self.parts.validation is None else self.parts.validation
         rows = np.linspace(0, len(data) - 1, min(len(data), self.options.eval_frames)).round().astype(np.int64)
-        probabilities = self._predict(model, data, rows)[0]
+        probabilities = self._predict([model], data, rows)[0][0]
         table = metrics.per_au(probabilities, data.labels[rows], np.full(len(self.au_numbers), 0.5))
-        return {"f1": metrics.nanmean(table["f1"]), "auc": metrics.nanmean(table["auc"])}
+        start = "seen/" if self.parts.validation is None else ""
+        return {f"{start}f1": metrics.nanmean(table["f1"]), f"{start}auc": metrics.nanmean(table["auc"])}
 
     def score(self, results: dict[str, float]) -> float:
         """AUC on the validation part; without one no weights are better than later ones: the last are the best, as in
@@ -175,19 +183,39 @@ class PaperTask:
         return math.inf if self.parts.validation is None else results["auc"]
 
     def save_model(self, model: nn.Module, path: Path, entry: dict[str, Any]) -> None:
+        """Write the model file, and with `keep_epochs` the head of this epoch, once."""
+        if self.options.keep_epochs:
+            self._keep_epoch(cast(FanNetwork, model).head, path.parent, entry["steps"] // self.steps_per_epoch)
         provenance = {**self.config.provenance, self.name: entry}
         save_network(model, dataclasses.replace(self.config, provenance=provenance), path)  # type: ignore[arg-type]
 
     def finish(self, model: nn.Module, folder: Path, stop: threading.Event) -> None:
-        """Write predictions.npz of the test part with these, the last weights."""
+        """Write predictions.npz of the test part with these, the last weights, and with `keep_epochs` those of every
+        epoch beside it. The features are computed once."""
         data, options = self.parts.test, self.options
-        both = self._predict(model, data, np.arange(len(data)), options.flip, stop)
+        epochs = dict(self._kept_epochs(cast(FanNetwork, model), folder)) if options.keep_epochs else {}
+        found = self._predict([model, *epochs.values()], data, np.arange(len(data)), options.flip, stop)
         if not self.group.leads:
             return
-        extra = {"train_corpus": self.corpora[0] if len(self.corpora) == 1 else "mixture"}
+        for k, epoch in enumerate(epochs, 1):
+            with replacing(epochs_folder(folder) / f"predictions-{epoch:03d}.npz") as partial:
+                self._predictions(found[k], {"epoch": str(epoch)}).save(partial)
+        with replacing(folder / FILE) as partial:
+            self._predictions(found[0]).save(partial)
+        LOG.info("%s: %d frames", folder / FILE, len(data))
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _predictions(self, both: list[NDArray[np.float32]], more: Mapping[str, str] | None = None) -> Predictions:
+        """Of the whole test part; `both`: of the crops, and of the mirrored ones where they were predicted."""
+        data, options = self.parts.test, self.options
+        extra = {"train_corpus": self.corpora[0] if len(self.corpora) == 1 else "mixture", "preset": options.preset}
+        extra |= {"flip_average": options.flip_average, **(more or {})}
+        if self.parts.held_out:
+            extra["part"] = "held-out"
         if uses_vae(options.variant):
             extra |= {"alignment_space": options.alignment, "vae_lambda": str(options.vae_lambda)}
-        predictions = Predictions(
+        return Predictions(
             probabilities=both[0],
             labels=data.labels,
             video=data.video,
@@ -198,14 +226,26 @@ class PaperTask:
             variant=options.variant,
             fold=options.fold,
             seed=options.seed,
-            flipped=both[1] if options.flip else None,
+            flipped=both[1] if len(both) > 1 else None,
             extra=extra,
         )
-        with replacing(folder / FILE) as partial:
-            predictions.save(partial)
-        LOG.info("%s: %d frames", folder / FILE, len(predictions))
 
-    # -- inside ----------------------------------------------------------------------------------------------------
+    def _keep_epoch(self, head: nn.Module, folder: Path, epoch: int) -> None:
+        if epoch == self._kept:
+            return
+        place = epochs_folder(folder)
+        place.mkdir(exist_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in head.state_dict().items()}
+        with replacing(place / f"head-{epoch:03d}.safetensors") as partial:
+            write_tensors(tensors, partial, {"epoch": str(epoch)})
+        self._kept = epoch
+
+    def _kept_epochs(self, network: FanNetwork, folder: Path) -> Iterator[tuple[int, FanNetwork]]:
+        """Epoch and network of every head that was kept."""
+        for path in sorted(epochs_folder(folder).glob("head-*.safetensors")):
+            head = copy.deepcopy(network.head)
+            head.load_state_dict(load_file(path, device=str(self.device)))
+            yield int(path.stem.removeprefix("head-")), FanNetwork(network.variant, network.fan, head).eval()
 
     def _config(self, looks: ModelConfig | None, resolution: int) -> ModelConfig:
         """Of the network's file. The crop is the data's: the paper's square, or the synthetic set's own."""
@@ -222,6 +262,8 @@ class PaperTask:
             points3d=(looks.points3d if looks else ()) or mean_face(),
             interval_s=self.parts.interval_s,
             min_confidence=looks.min_confidence if looks else 0.3,
+            alpha=self.options.alpha,
+            beta=self.options.beta,
             provenance=dict(looks.provenance) if looks else {},
         )
 
@@ -234,14 +276,11 @@ class PaperTask:
 
     def _crops(self, data: TripletSet, rows: NDArray[np.int64], epoch: int | None) -> NDArray[np.uint8]:
         """(B, 3 or 1, R, R, 3) uint8; `epoch` None: not augmented."""
-        kept = slice(None) if self.model.contexts else slice(1, 2)
-        seed = self.options.seed
-        return np.stack(
-            [
-                data.crops(i, None if epoch is None else np.random.default_rng([seed, 11, self._draw(epoch), i]))[kept]
-                for i in rows.tolist()
-            ]
-        )
+        own = rows.tolist()
+        draws = None
+        if epoch is not None:
+            draws = [np.random.default_rng([self.options.seed, 11, self._draw(epoch), i]) for i in own]
+        return stacked_crops(data, own, self.model.contexts, draws)
 
     def _label_vaes(
         self, folder: Path, stop: threading.Event, add_scalar: AddScalar = lambda name, value, at: None
@@ -317,55 +356,31 @@ class PaperTask:
         self.cache.flush()
         self.group.barrier()
 
-    @torch.inference_mode()
     def _predict(
         self,
-        model: nn.Module,
+        models: Sequence[nn.Module],
         data: TripletSet,
         rows: NDArray[np.int64],
         flip: bool = False,
         stop: threading.Event | None = None,
-    ) -> list[NDArray[np.float32]]:
-        """Probabilities (len(rows), n) of rows of a set, and with `flip` those of the mirrored crops; all processes
-        take a share and have the whole result."""
-        model.eval()
-        own = rows[rows_of(len(rows), self.group.rank, self.group.size)]
-        chunks = [own[k : k + ROWS_AT_ONCE] for k in range(0, len(own), ROWS_AT_ONCE)]
-
-        def load(k: int) -> Tensor:
-            return torch.from_numpy(self._crops(data, chunks[k], None))
-
-        found: list[list[Tensor]] = [[torch.empty(0, len(self.au_numbers))] for _ in range(1 + flip)]
-        for crops in _shown(batches(load, 0, len(chunks), workers=self.options.workers), len(chunks), stop is not None):
-            for mirrored, parts in enumerate(found):
-                seen = crops.flip(3) if mirrored else crops
-                parts.append(logits_of(model, {"crops": seen.to(self.device)}).float().sigmoid().cpu())  # type: ignore[arg-type]
-            if stop is not None and stop.is_set():
-                raise Stopped("stopped before the predictions were written; the training is done: --resume writes them")
-        return [self.group.gather(torch.cat(parts)).numpy() for parts in found]
+    ) -> list[list[NDArray[np.float32]]]:
+        """Per model, probabilities of rows of a set, and with `flip` those of the mirrored crops, in float32."""
+        networks = [cast(Network, model) for model in models]
+        return predict(
+            networks,
+            data,
+            rows,
+            flip=flip,
+            device=self.device,
+            workers=self.options.workers,
+            group=self.group,
+            stop=stop,
+        )
 
 
-def features_of(network: Network, crops: Tensor) -> Tensor:
-    """uint8 (B, F, R, R, 3), on the network's device -> features (B, F, C, h, w)."""
-    frames = crops.flatten(0, 1).permute(0, 3, 1, 2).float().div_(255.0)
-    return network.features(frames).unflatten(0, crops.shape[:2])
-
-
-def logits_of(network: Network, batch: dict[str, Tensor]) -> Tensor:
-    """Logits (B, n) of a batch on the network's device: of its `crops`, or of the features `due` and `near` that were
-    kept of them."""
-    if "due" in batch:
-        near = batch["near"].float() if "near" in batch else None
-        return network.decide_kept(batch["due"].to(torch.float32, memory_format=torch.channels_last), near)
-    features = features_of(network, batch["crops"])
-    return network.decide(features[:, 0], features[:, features.shape[1] // 2], features[:, -1])
-
-
-def _shown(source: Any, total: int, shown: bool) -> Iterator[Tensor]:
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(source, "predictions", total, console=Console(stderr=True), disable=not shown)
+def epochs_folder(folder: Path) -> Path:
+    """Where a run keeps the heads of its epochs and what they predict."""
+    return folder / "epochs"
 
 
 def _fan(options: PaperOptions) -> tuple[FAN, ModelConfig]:

@@ -99,7 +99,8 @@ class MotionTrunk(nn.Module):
         self.ConvNet_diff = nn.Sequential(ConvBlock(128, 256), nn.MaxPool2d(2, 2))
 
     def forward(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
-        motion = functional.avg_pool2d(torch.cat((due - former, later - due), 1), 2)  # (B, 256, 16, 16)
+        before, now, after = (functional.avg_pool2d(x.float(), 2) for x in (former, due, later))
+        motion = torch.cat((now - before, after - now), 1)  # (B, 256, 16, 16), in float32 also where autocast is on
         motion = self.conv1x1_diff(motion)  # (B, 128, 16, 16)
         y = self.alpha * due + self.beta * enlarge(motion)  # (B, 128, 32, 32)
         y = self.alpha * self.layer3(y) + self.beta * enlarge(self.ConvNet_diff(motion))  # (B, 256, 16, 16)

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,13 +31,17 @@ def run(
     override: Annotated[
         list[str] | None, typer.Option(help="key=value of the experiment or its options; may be repeated.")
     ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="paper, or release: options as the authors' code has them (docs/training.md).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with runs that were begun.")] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Print the runs and stop.")] = False,
 ) -> None:
     """Train the networks of an experiment and write their predictions; runs that are finished are passed over, where
     they had the same options.
 
-    A run folder is OUT/EXPERIMENT/VARIANT[-foldN]-seedN. Several GPUs: torchrun --nproc-per-node N -m train run ...
+    A run folder is OUT/EXPERIMENT/VARIANT[-foldN]-seedN[-release]. Several GPUs: torchrun --nproc-per-node N -m train
+    run ...
     """
     if experiment is None:
         for name in available():
@@ -44,7 +49,7 @@ def run(
             tables = f" (Table {', '.join(found.tables)})" if found.tables else ""
             typer.echo(f"{name:24}{found.title}{tables}")
         return
-    found = read_experiment(experiment, override or ())
+    found = read_experiment(experiment, override or (), preset)
     if data is None and not dry:
         raise ValueError("--data: expected the folder of the data sets, got none")
     runs = found.runs(str(data or ""), out)
@@ -52,6 +57,15 @@ def run(
         for options in runs:
             typer.echo(options.run)
         return
+    run_all(found, runs, resume)
+
+
+def run_all(experiment: Experiment, runs: Sequence[PaperOptions], resume: bool) -> None:
+    """Do the runs that are not finished, one after the other.
+
+    Raises:
+        RunError: one that was begun and `resume` is False, or is finished with other options.
+    """
     from train.distributed import leave
     from train.predictions import FILE
     from train.rundir import CHECKPOINT, RunError, check_finished
@@ -60,13 +74,13 @@ def run(
     for options in itertools.compress(runs, finished):
         check_finished(options)
     waiting = [options for options, done in zip(runs, finished, strict=True) if not done]
-    LOG.info("%s: %d runs, %d of them finished", found.name, len(runs), len(runs) - len(waiting))
+    LOG.info("%s: %d runs, %d of them finished", experiment.name, len(runs), len(runs) - len(waiting))
     begun = [options.run for options in waiting if (Path(options.run) / CHECKPOINT).exists()]
     if begun and not resume:
         raise RunError(f"run: {begun[0]} holds a run already; add --resume to go on with it, or name another --out")
     for number, options in enumerate(waiting, 1):
         LOG.info("run %d of %d: %s", number, len(waiting), options.run)
-        _one(found, options, resume)
+        _one(experiment, options, resume)
     leave()
 
 
@@ -104,5 +118,8 @@ def as_yaml(experiment: Experiment, options: PaperOptions) -> str:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
+    from train.sweep import sweep
+
     app.command("run")(run)
+    app.command("sweep")(sweep)

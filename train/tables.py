@@ -40,6 +40,11 @@ def build(number: str, runs: Sequence[Predictions], data_set: str | None = None,
     name = number.upper()
     if name not in paper.NUMBERS:
         raise ValueError(f"table: expected one of {', '.join(paper.NUMBERS)}, got {number!r}")
+    if any(run.extra.get("part") == "held-out" for run in runs):
+        raise ValueError(
+            "table: expected runs on a test part, got some on people held out of the training part (hold_out); they "
+            "are there to choose options by"
+        )
     found = protocol.groups(runs)
     stand_in = data_set or _only_other(found)
     builder: dict[str, Callable[[], Table]] = {

@@ -28,6 +28,25 @@ LATENT = {"bp4d": 8, "disfa": 6, "affwild2": 5}
 LAMBDAS = (0.1, 0.2, 0.3)
 """Among which the paper selects the weight of the KL divergence."""
 SPACES = ("latent", "label")
+SPREADS = ("std", "variance", "log-variance", "predicted-std")
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """How equation 3 is read. The paper prints squared norms of mu_p - mu_g and Sigma_p - Sigma_g."""
+
+    space: str = "latent"
+    """'latent'; 'label': the ablation of section V-E, between the decoder's probabilities."""
+    reduction: str = "sum"
+    """Over the dimensions of the code (of the labels): 'sum' as a squared norm is, 'mean' as in the release."""
+    spread: str = "std"
+    """What Sigma stands for: 'std' (what the released encoder returns), 'variance', 'log-variance'; 'predicted-std':
+    no difference but the standard deviation of the predictions alone, not squared, which is what the release adds."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("space", SPACES), ("reduction", ("sum", "mean")), ("spread", SPREADS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +66,8 @@ class VAEOptions:
     epochs: int = 100
     batch: int = 128
     seed: int = 1
+    drop_last: bool = False
+    """Leave out the rows that do not fill the last batch of an epoch, as the release does."""
 
     def __post_init__(self) -> None:
         for name in ("latent", "epochs", "batch"):
@@ -172,8 +193,9 @@ def vae_loss(
     return bce + kl_weight * kl, {"bce": bce, "kl": kl}
 
 
-def alignment_loss(vae: LabelVAE, probabilities: Tensor, labels: Tensor, space: str = "latent") -> Tensor:
-    """Equation 3 through the frozen encoder, as a mean over the rows: |mean_p - mean_g|^2 + |std_p - std_g|^2.
+def alignment_loss(vae: LabelVAE, probabilities: Tensor, labels: Tensor, how: Alignment | None = None) -> Tensor:
+    """Equation 3 through the frozen encoder, as a mean over the rows: |mean_p - mean_g|^2 + |std_p - std_g|^2, or as
+    `how` reads it.
 
     An AU whose label is missing takes its own prediction, without gradient, on both sides: the AUs that are known are
     compared in its presence, and nothing pulls at the one that is not. Rows without any label count for nothing.
@@ -182,10 +204,9 @@ def alignment_loss(vae: LabelVAE, probabilities: Tensor, labels: Tensor, space: 
         vae: frozen (`freeze`).
         probabilities: (B, n_aus), with gradient.
         labels: (B, n_aus) 0/1, NaN where missing.
-        space: "latent", or "label": the ablation of section V-E, |sigmoid(D(mean_p)) - sigmoid(D(mean_g))|^2.
+        how: None: as the paper prints it.
     """
-    if space not in SPACES:
-        raise ValueError(f"space: expected one of {SPACES}, got {space!r}")
+    how = how or Alignment()
     if probabilities.shape != labels.shape or labels.shape[1] != vae.n_aus:
         raise ValueError(
             f"probabilities, labels: expected (B, {vae.n_aus}), got {tuple(probabilities.shape)}, {tuple(labels.shape)}"
@@ -195,13 +216,23 @@ def alignment_loss(vae: LabelVAE, probabilities: Tensor, labels: Tensor, space: 
     stand_in = probabilities.detach()
     mean_p, log_variance_p = vae.encode(torch.where(known, probabilities, stand_in))
     mean_g, log_variance_g = vae.encode(torch.where(known, labels, stand_in))
-    if space == "latent":
-        spread = torch.exp(0.5 * log_variance_p) - torch.exp(0.5 * log_variance_g)
-        rows = (mean_p - mean_g).square().sum(1) + spread.square().sum(1)
+    if how.space == "latent":
+        terms = (mean_p - mean_g).square() + _spread(log_variance_p, log_variance_g, how.spread)
     else:
-        rows = (vae.decode(mean_p).sigmoid() - vae.decode(mean_g).sigmoid()).square().sum(1)
+        terms = (vae.decode(mean_p).sigmoid() - vae.decode(mean_g).sigmoid()).square()
+    rows = terms.sum(1) if how.reduction == "sum" else terms.mean(1)
     counted = known.any(1)
     return (rows * counted).sum() / counted.sum().clamp(min=1)
+
+
+def _spread(predicted: Tensor, given: Tensor, kind: str) -> Tensor:
+    """The second term of equation 3, per dimension of the code, from both log-variances (B, latent)."""
+    if kind == "predicted-std":
+        return torch.exp(0.5 * predicted)
+    if kind != "log-variance":
+        power = 0.5 if kind == "std" else 1.0
+        predicted, given = torch.exp(power * predicted), torch.exp(power * given)
+    return (predicted - given).square()
 
 
 def mixture_alignment_loss(
@@ -210,7 +241,7 @@ def mixture_alignment_loss(
     corpora: Sequence[str] | NDArray[Any],
     probabilities: Tensor,
     labels: Tensor,
-    space: str = "latent",
+    how: Alignment | None = None,
 ) -> Tensor:
     """`alignment_loss` of a batch from several data sets, each row through the VAE of its own, over that VAE's AUs.
 
@@ -240,7 +271,7 @@ def mixture_alignment_loss(
         chosen = torch.from_numpy(np.flatnonzero(names == name)).to(labels.device)
         p, y = probabilities[chosen][:, columns], labels[chosen][:, columns]
         counted = float((~y.isnan()).any(1).sum())
-        total = total + counted * alignment_loss(vae, p, y, space)
+        total = total + counted * alignment_loss(vae, p, y, how)
         rows += counted
     return total / max(rows, 1.0)
 
@@ -281,7 +312,9 @@ def train_vae(
     vae.train()
     for epoch in range(1, options.epochs + 1):
         sums = {"loss": 0.0, "bce": 0.0, "kl": 0.0}
-        for rows in torch.randperm(len(whole), generator=generator).split(options.batch):
+        order = torch.randperm(len(whole), generator=generator)
+        seen = len(order) // options.batch * options.batch if options.drop_last else 0  # fewer than a batch: all of it
+        for rows in order[: seen or len(order)].split(options.batch):
             loss, parts = vae_loss(vae, whole[rows], options.kl_weight, options.noise, generator)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -289,7 +322,7 @@ def train_vae(
             for name, value in (("loss", loss), *parts.items()):
                 sums[name] += float(value.detach()) * len(rows)
         if progress is not None:
-            progress(epoch, {name: value / len(whole) for name, value in sums.items()})
+            progress(epoch, {name: value / (seen or len(whole)) for name, value in sums.items()})
     vae.provenance = {
         "options": dataclasses.asdict(options),
         "labels": labels_digest(table.numpy()),

@@ -114,13 +114,15 @@ class ResNetNetwork(Network):
 
     frozen = False
 
-    def __init__(self, variant: str, n_aus: int, trunk: ResNet18, motion: bool) -> None:
+    def __init__(
+        self, variant: str, n_aus: int, trunk: ResNet18, motion: bool, alpha: float = 0.9, beta: float = 0.1
+    ) -> None:
         super().__init__()
         self.variant, self.contexts = variant, motion
         self.trunk = trunk
         self.motion: MotionTrunk | None = None
         if motion:
-            self.motion = MotionTrunk(trunk)  # owns layer3 and layer4
+            self.motion = MotionTrunk(trunk, alpha, beta)  # owns layer3 and layer4
             del trunk.layer3, trunk.layer4
         self.predictor = nn.Sequential(
             nn.Linear(512, 256), nn.BatchNorm1d(256), nn.ReLU(inplace=True), nn.Linear(256, n_aus)
@@ -148,6 +150,8 @@ def build(
     resolution: int = 256,
     fan: FAN | None = None,
     weights: str | Path | None = None,
+    alpha: float = 0.9,
+    beta: float = 0.1,
 ) -> Network:
     """One of VARIANTS, freshly made, in training mode.
 
@@ -158,6 +162,7 @@ def build(
         fan: the FAN of a FAN variant; it is frozen in place. Without it and without `weights` FAN has random weights.
         weights: file. FAN variants: a model of ours, or a FAN that train.weights.load_fan reads. ResNets: a ResNet18
             classifier of ImageNet with torchvision's names; resnet18-imagenet must have one.
+        alpha, beta: weights of the static and the motion features, for variants with motion.
 
     Raises:
         ValueError: an unknown variant, or options that do not go together.
@@ -180,7 +185,7 @@ def build(
             trunk.load_imagenet(weights)
         elif variant == "resnet18-imagenet":
             raise ValueError("weights: expected a ResNet18 classifier of ImageNet for resnet18-imagenet, got none")
-        return ResNetNetwork(variant, n_aus, trunk, motion=variant == "resnet18-a")
+        return ResNetNetwork(variant, n_aus, trunk, motion=variant == "resnet18-a", alpha=alpha, beta=beta)
     if fan is not None and weights is not None:
         raise ValueError("fan, weights: expected one of them, got both")
     if weights is not None:
@@ -191,9 +196,9 @@ def build(
         fan = FAN(width)
     head: AUFANHead | AUNetHead
     if variant == "au-flow":
-        head = FlowHead(n_aus, fan.width)
+        head = FlowHead(n_aus, fan.width, alpha, beta)
     elif variant in ("au-tdn", "aunet"):
-        head = AUNetHead(n_aus, fan.width)
+        head = AUNetHead(n_aus, fan.width, alpha, beta)
     else:
         head = AUFANHead(n_aus, fan.width)
     return FanNetwork(variant, fan, head)

@@ -21,10 +21,11 @@ from train.config import PaperOptions
 from train.data.sequences import set_key
 from train.experiment import ExperimentError, available, read_experiment
 from train.features_cache import FeatureCache, Layout
+from train.inference import logits_of
 from train.loop import RunError
 from train.model import Model
 from train.network_file import load_network
-from train.paper_run import PaperTask, logits_of, run_paper
+from train.paper_run import PaperTask, run_paper
 from train.predictions import Predictions
 from train.step import PRECISIONS
 
@@ -61,7 +62,7 @@ def test_every_variant_learns_and_predicts(options: PaperOptions, fan: Path, var
     before.train_mode()
     assert before.loss(batch)[0].item() < 0.98 * first
     assert (folder / "packages.txt").read_text() and json.loads((folder / "config.json").read_text())["environment"]
-    again = before._predict(network, before.parts.test, np.arange(8))[0]
+    again = before._predict([network], before.parts.test, np.arange(8))[0][0]
     np.testing.assert_allclose(again, found.probabilities, atol=1e-5)
 
 

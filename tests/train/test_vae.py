@@ -17,7 +17,16 @@ from typer.testing import CliRunner
 
 from train.cli import app
 from train.model import ModelFileError
-from train.vae import LATENT, LabelVAE, VAEOptions, alignment_loss, mixture_alignment_loss, train_vae, vae_loss
+from train.vae import (
+    LATENT,
+    Alignment,
+    LabelVAE,
+    VAEOptions,
+    alignment_loss,
+    mixture_alignment_loss,
+    train_vae,
+    vae_loss,
+)
 
 AUS = (1, 2, 6, 12)
 
@@ -102,26 +111,28 @@ def test_equation_3(trained: LabelVAE) -> None:
     assert p.grad is not None and p.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in trained.parameters())
     assert alignment_loss(trained, g.clone(), g) == 0
-    label = alignment_loss(trained, p, g, space="label")
+    label = alignment_loss(trained, p, g, Alignment(space="label"))
     with torch.no_grad():
         apart = trained.decode(mp).sigmoid() - trained.decode(mg).sigmoid()
     torch.testing.assert_close(label, (apart**2).sum(1).mean())
     with pytest.raises(ValueError, match="space"):
-        alignment_loss(trained, p, g, space="other")
+        Alignment(space="other")
     with pytest.raises(ValueError, match=r"expected \(B, 4\)"):
         alignment_loss(trained, p[:, :3], g[:, :3])
 
 
 @settings(max_examples=25)
 @given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=6), st.integers(0, 999))
-@pytest.mark.parametrize("space", ["latent", "label"])
-def test_missing_labels_pull_at_nothing(space: str, known: list[list[bool]], seed: int) -> None:
+@pytest.mark.parametrize(
+    "how", [Alignment(), Alignment("label"), Alignment(reduction="mean", spread="predicted-std")], ids=str
+)
+def test_missing_labels_pull_at_nothing(how: Alignment, known: list[list[bool]], seed: int) -> None:
     torch.manual_seed(seed)
     vae = LabelVAE(4, 3).freeze()
     mask = torch.tensor(known)
     p = torch.rand(mask.shape, requires_grad=True)
     y = torch.where(mask, torch.randint(0, 2, mask.shape).float(), torch.nan)
-    loss = alignment_loss(vae, p, y, space)
+    loss = alignment_loss(vae, p, y, how)
     loss.backward()
     assert loss.isfinite() and p.grad is not None and p.grad.isfinite().all()
     assert (p.grad[~mask] == 0).all()
@@ -130,7 +141,7 @@ def test_missing_labels_pull_at_nothing(space: str, known: list[list[bool]], see
         assert loss == 0
     else:  # rows without a label change nothing
         with torch.no_grad():
-            torch.testing.assert_close(alignment_loss(vae, p[some], y[some], space), loss)
+            torch.testing.assert_close(alignment_loss(vae, p[some], y[some], how), loss)
 
 
 def test_the_mixture_takes_each_row_through_its_own_vae(trained: LabelVAE) -> None:

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,6 +46,8 @@ class TripletAugment:
     dropout: float = 0.5
     colour: float = 0.0
     """strength of a colour jitter; the paper has none, the release 0.3"""
+    box_blur: bool = False
+    """blur by a mean over a square, as the release does; the paper's is Gaussian"""
 
     def content(self) -> Any:
         """The albumentations pipeline over three pictures of one size, or None where nothing is asked for."""
@@ -54,7 +56,8 @@ class TripletAugment:
 
         steps: list[Any] = []
         if self.blur > 0:
-            steps.append(albumentations.GaussianBlur(blur_limit=(3, 7), p=self.blur))
+            kind = albumentations.Blur if self.box_blur else albumentations.GaussianBlur
+            steps.append(kind(blur_limit=(3, 7), p=self.blur))
         if self.colour > 0:
             c = self.colour
             steps.append(albumentations.ColorJitter((1 - c, 1 + c), (1 - c, 1 + c), (1 - c, 1 + c), (0, 0), p=1.0))
@@ -77,6 +80,14 @@ class TripletAugment:
         linear = grow * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         centre = np.full(2, (resolution - 1) / 2)
         return np.column_stack((linear, centre + shift - linear @ centre))
+
+
+AUGMENTATIONS = {
+    "paper": TripletAugment(),
+    "release": TripletAugment(rotation_deg=13.5, shift=12.8 / 256, colour=0.3, box_blur=True),
+}
+"""By name. The released code turns 15 of 200 parts of half a turn, 13.5 degrees, and shifts by 10 px of a face of 200
+px, which are 12.8 px of the crop."""
 
 
 class FrameTable(Protocol):
@@ -138,14 +149,15 @@ class TripletSet:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _local=threading.local())
 
-    def crops(self, i: int, rng: np.random.Generator | None = None) -> NDArray[np.uint8]:
+    def crops(self, i: int, rng: np.random.Generator | None = None, neighbours: bool = True) -> NDArray[np.uint8]:
         """The crops of sample `i`, former, due, later.
 
         Args:
             rng: source of all draws of the augmentation; None: the plain crops.
+            neighbours: False: the due frame alone; the others are not read.
 
         Returns:
-            uint8 (3, R, R, 3) RGB.
+            uint8 (3 or 1, R, R, 3) RGB.
 
         Raises:
             DatasetError: a picture that could be read when it was prepared, and cannot now; five points that cannot be
@@ -158,14 +170,19 @@ class TripletSet:
             more = self.augment.matrix(rng, side)
             matrix = np.column_stack((more[:, :2] @ matrix[:, :2], more[:, :2] @ matrix[:, 2] + more[:, 2]))
         target = alignment.transform(matrix, self.table.points[due])
-        out = np.empty((3, side, side, 3), np.uint8)
-        for slot in (1, 0, 2):
+        slots = (0, 1, 2) if neighbours else (1,)
+        out = np.empty((len(slots), side, side, 3), np.uint8)
+        middle = out[slots.index(1)]
+        alignment.warp_crop(*alignment.reduce_for_crop(self.table.read(due), matrix, side), middle)
+        for place, slot in enumerate(slots):
             row = int(self.rows[i, slot])
-            if slot != 1 and row == due:
-                out[slot] = out[1]
+            if slot == 1:
                 continue
-            own = matrix if slot == 1 else self._alignment(i, row, target)
-            alignment.warp_crop(*alignment.reduce_for_crop(self.table.read(row), own, side), out[slot])
+            if row == due:
+                out[place] = middle
+                continue
+            own = self._alignment(i, row, target)
+            alignment.warp_crop(*alignment.reduce_for_crop(self.table.read(row), own, side), out[place])
         if rng is None:
             return out
         if rng.random() < self.augment.flip:
@@ -204,6 +221,8 @@ class TripletSet:
             self._local.content = self.augment.content()
         pipeline = self._local.content
         pipeline.set_random_seed(int(rng.integers(2**31)))
+        if len(crops) == 1:
+            return np.asarray(pipeline(image=crops[0])["image"])[None]
         done = pipeline(image=crops[1], former=crops[0], later=crops[2])
         return np.stack((done["former"], done["image"], done["later"]))
 
@@ -220,6 +239,7 @@ class TripletSet:
         interval_frames: int | None = None,
         augment: TripletAugment | None = None,
         skip_missing: bool = False,
+        listed: bool = False,
     ) -> TripletSet:
         """The samples of one part ("train" or "test") of a corpus.
 
@@ -228,6 +248,8 @@ class TripletSet:
             interval_s: T in seconds; frames by the video's rate (10 at 25 Hz, 8 at 20 Hz).
             interval_frames: T in frames whatever the rate, as the authors' code has it.
             skip_missing: see Corpus.select.
+            listed: take neighbours out of the part's own frames alone, and only where none is missing between, as the
+                authors' code does; otherwise out of all frames of the video.
 
         Raises DatasetError as Corpus.select, and where videos are not prepared.
         """
@@ -243,7 +265,7 @@ class TripletSet:
                 f"{corpus.name}: {len(lacking)} of {len(selections)} videos of {part} are not ready: {lacking[0]}"
             )
         return cls._build(
-            corpus, selections, loaded, resolution, interval_s, interval_frames, augment or TripletAugment()
+            corpus, selections, loaded, resolution, interval_s, interval_frames, augment or TripletAugment(), listed
         )
 
     @classmethod
@@ -256,6 +278,7 @@ class TripletSet:
         interval_s: float,
         interval_frames: int | None,
         augment: TripletAugment,
+        listed: bool,
     ) -> TripletSet:
         rows, labels, frame = [], [], []
         videos, counts = [], []
@@ -269,7 +292,8 @@ class TripletSet:
                 raise DatasetError(f"interval: expected at least one frame, {interval_s} s at {video.fps} Hz is less")
             numbers = video.frames[good]
             own = np.arange(start, start + len(good))
-            beside = [_neighbour(numbers, offset, own) for offset in (-step, step)]
+            find = _in_list(selection.chosen[good]) if listed else _neighbour
+            beside = [find(numbers, offset, own) for offset in (-step, step)]
             labelled = ~np.isnan(video.labels).all(1)
             take = (selection.chosen & labelled)[good]
             for status in (NO_FACE, UNREADABLE):
@@ -338,6 +362,22 @@ def _neighbour(numbers: NDArray[np.int64], offset: int, own: NDArray[np.int64]) 
     at = np.minimum(np.searchsorted(numbers, numbers + offset), max(len(numbers) - 1, 0))
     there = numbers[at] == numbers + offset
     return np.where(there, own[at], own).astype(np.int64)
+
+
+def _in_list(chosen: NDArray[np.bool_]) -> Callable[[NDArray[np.int64], int, NDArray[np.int64]], NDArray[np.int64]]:
+    """`_neighbour` among the chosen frames: the one `offset` places away in their list, if its number is as far."""
+    places = np.flatnonzero(chosen)
+
+    def find(numbers: NDArray[np.int64], offset: int, own: NDArray[np.int64]) -> NDArray[np.int64]:
+        found = own.copy()
+        order = np.arange(len(places)) + offset
+        inside = (order >= 0) & (order < len(places))
+        due, near = places[inside], places[order[inside]]
+        there = numbers[near] == numbers[due] + offset
+        found[due[there]] = own[near[there]]
+        return found
+
+    return find
 
 
 class _CorpusFrames:
