@@ -212,22 +212,22 @@ def export(
 
 
 def checkpoint_file(checkpoint: Path) -> Path:
-    """The file itself; of a folder best.safetensors, else model.safetensors (the two that a run writes), else the only
-    other one. Label VAEs (vae-*.safetensors) are no models of AUs.
+    """The file itself; of a run folder model.safetensors, the last weights, which the tables are of; of another folder
+    the only file. best.safetensors, the best on a validation part, is taken where it is named. Label VAEs
+    (vae-*.safetensors) are no models of AUs.
 
-    Raises ValueError for a folder that holds neither of the two, and several others or none.
+    Raises ValueError for a folder without model.safetensors that holds several others or none.
     """
     if not checkpoint.is_dir():
         return checkpoint
-    from train.rundir import BEST, MODEL
+    from train.rundir import MODEL
 
-    for name in (BEST, MODEL):
-        if (checkpoint / name).is_file():
-            return checkpoint / name
+    if (checkpoint / MODEL).is_file():
+        return checkpoint / MODEL
     found = sorted(path for path in checkpoint.glob("*.safetensors") if not path.name.startswith("vae-"))
     if len(found) != 1:
         raise ValueError(
-            f"checkpoint: expected one .safetensors file in {checkpoint}, or {BEST} or {MODEL}, got "
+            f"checkpoint: expected one .safetensors file in {checkpoint}, or {MODEL}, got "
             f"{', '.join(path.name for path in found) or 'none'}; name the file"
         )
     return found[0]

@@ -282,4 +282,4 @@ class PaperOptions(RunOptions):
     @staticmethod
     def free() -> set[str]:
         """Names of the options that may change when a run is resumed."""
-        return RunOptions.free() | {"cache", "cache_folder", "weights", "flip_average"}
+        return RunOptions.free() | {"cache", "cache_folder", "weights"}

@@ -102,6 +102,9 @@ class PlannedTask(Protocol):
     def data_key(self) -> str:
         """What the run is trained on, in a few characters: a run is not resumed with data of another key."""
 
+    def inputs(self) -> dict[str, str]:
+        """Digests of what else decides about the run, by name: a run is not resumed where one has changed."""
+
     def start(
         self, device: torch.device, group: Group, folder: Path, stop: threading.Event, add_scalar: AddScalar
     ) -> None:
@@ -219,7 +222,8 @@ def train(task: Task, options: RunOptions, resume: bool = False) -> dict[str, fl
     device = pick_device(options.device)
     group = join(device)
     key = cast(PlannedTask, task).data_key() if planned else _set_key(options.data)
-    run = RunFolder(options, task.name, resume, group.leads, data=key, same_data=planned)
+    inputs = cast(PlannedTask, task).inputs() if planned else {}
+    run = RunFolder(options, task.name, resume, group.leads, data=key, same_data=planned, inputs=inputs)
     try:
         group.barrier()
         with _scalars(run) as add_scalar, _stop_signals() as stop:

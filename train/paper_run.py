@@ -38,7 +38,8 @@ from train.network_file import save_network, warm_start
 from train.paper_data import Parts, load_parts
 from train.predictions import FILE, Predictions
 from train.row_keys import faces_key, rows_key
-from train.rundir import MODEL, RunError, Stopped, replacing
+from train.run_inputs import fan_file, inputs_of
+from train.rundir import RunError, Stopped, replacing
 from train.tensor_file import write_tensors
 from train.vae import Alignment, LabelVAE, mixture_alignment_loss
 from train.variants import FanNetwork, Network, build, uses_vae
@@ -105,6 +106,10 @@ class PaperTask:
     def data_key(self) -> str:
         """Number of the training rows, and hash of what they are: keys, neighbours, five points, labels."""
         return rows_key(self.parts.train)
+
+    def inputs(self) -> dict[str, str]:
+        """Digests of the files that the run is made of, and of its test part."""
+        return {**inputs_of(self.options), "test part": rows_key(self.parts.test)}
 
     def start(
         self,
@@ -384,21 +389,16 @@ def epochs_folder(folder: Path) -> Path:
 
 
 def _fan(options: PaperOptions) -> tuple[FAN, ModelConfig]:
-    """FAN of the options' file, and the configuration that it came with. A relative path is looked for in the working
-    directory, then in the project's folder."""
+    """FAN of the options' file, and the configuration that it came with."""
     from train.fan import load_model
 
     if not options.fan:
         raise ValueError(
-            f"fan: expected a trained FAN for {options.variant} (fan=FILE; `python -m train import-release` or "
+            f"fan: expected a trained FAN for {options.variant} (--override fan=FILE; `python -m train import` or "
             "`python -m train fan` makes one), got none"
         )
-    path = Path(options.fan)
-    if not path.exists():  # the project's own, from any folder
-        beside = Path(__file__).resolve().parents[1] / path
-        path = beside if beside.exists() else path
-    model: Model = load_model(str(path))
-    file = (path / MODEL if path.is_dir() else path).resolve()
+    file = fan_file(options)
+    model: Model = load_model(str(file))
     LOG.info("fan: %s, SHA-256 %s", file, hashlib.sha256(file.read_bytes()).hexdigest())
     return model.fan, model.config
 

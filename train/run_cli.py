@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import logging
@@ -68,11 +69,12 @@ def run_all(experiment: Experiment, runs: Sequence[PaperOptions], resume: bool) 
     """
     from train.distributed import leave
     from train.predictions import FILE
+    from train.run_inputs import inputs_of
     from train.rundir import CHECKPOINT, RunError, check_finished
 
     finished = [(Path(options.run) / FILE).exists() for options in runs]
     for options in itertools.compress(runs, finished):
-        check_finished(options)
+        check_finished(options, functools.partial(inputs_of, options))
     waiting = [options for options, done in zip(runs, finished, strict=True) if not done]
     LOG.info("%s: %d runs, %d of them finished", experiment.name, len(runs), len(runs) - len(waiting))
     begun = [options.run for options in waiting if (Path(options.run) / CHECKPOINT).exists()]

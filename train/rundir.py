@@ -60,6 +60,7 @@ def environment() -> dict[str, str]:
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "tf32": "allowed" if torch.backends.cudnn.allow_tf32 else "not allowed",
     }
 
 
@@ -143,18 +144,23 @@ def read_checkpoint(options: RunOptions, mapped: bool = False) -> dict[str, Any]
     return state
 
 
-def check_finished(options: RunOptions) -> None:
+def check_finished(options: RunOptions, inputs: Callable[[], dict[str, str]] | None = None) -> None:
     """Check that the finished run in `options.run` has these options; a folder without config.json passes.
 
+    Args:
+        inputs: gives the digests of what the run would be made of now; called where the run knows its own.
+
     Raises:
-        RunError: it had other options; the message names the difference.
+        RunError: it had other options, or was made of other inputs; the message names the difference.
     """
     path = Path(options.run) / CONFIG
     if not path.is_file():
         LOG.warning("%s: finished, without %s: its options are not known", options.run, CONFIG)
         return
     try:
-        before = dict(json.loads(path.read_text(encoding="utf-8"))["options"])
+        config = json.loads(path.read_text(encoding="utf-8"))
+        before, made_of = dict(config["options"]), dict(config.get("inputs", {}))
+        made_of.pop("test part", None)  # follows from data and options
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"run: {path} cannot be read ({error}); remove the folder to train anew") from error
     changed = changed_options(before, options)
@@ -163,6 +169,19 @@ def check_finished(options: RunOptions) -> None:
             f"run: {options.run} is finished, with other options: {', '.join(changed)}; name another --out, or remove "
             "the folder to train anew"
         )
+    if not made_of:
+        return
+    other = changed_inputs(made_of, inputs() if inputs else made_of)
+    if other:
+        raise RunError(
+            f"run: {options.run} is finished, with the same options, but of other contents: {', '.join(other)}; name "
+            "another --out, or remove the folder to train anew"
+        )
+
+
+def changed_inputs(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Names of what differs; what the former run did not know of counts as the same."""
+    return [name for name in sorted(before) if before[name] != now.get(name)]
 
 
 def changed_options(before: dict[str, Any], options: RunOptions) -> list[str]:
@@ -202,6 +221,7 @@ class RunFolder:
         leads: False: a further process of the same run, which writes nothing.
         data: key of what the run is trained on; empty: not known.
         same_data: whether a run must go on with the data that it was begun with; otherwise other data is only logged.
+        inputs: digests of what else it is made of, by name.
 
     Raises:
         RunError: the folder holds a run and `resume` is False, or one of other options or data; nothing is written
@@ -216,17 +236,26 @@ class RunFolder:
         leads: bool = True,
         data: str = "",
         same_data: bool = True,
+        inputs: dict[str, str] | None = None,
     ) -> None:
         self.folder = Path(options.run)
         self.checkpoint = self.folder / CHECKPOINT
         if self.checkpoint.exists() and not resume:
             raise RunError(f"run: {self.folder} holds a run already; add --resume or name another folder")
-        former = (read_checkpoint(options, mapped=True) or {}).get("data", "")
+        state = read_checkpoint(options, mapped=True) or {}
+        former = state.get("data", "")
         other = bool(former and data and former != data)
         if other and same_data:
             raise RunError(
                 f"run: cannot resume {self.folder}: the training part is not the one that it was begun with "
                 f"({former}; now {data}); put the former data back, or remove the folder to train anew"
+            )
+        self.inputs = inputs or {}
+        changed = changed_inputs(json.loads(state.get("inputs", "{}")), self.inputs)
+        if changed:
+            raise RunError(
+                f"run: cannot resume {self.folder} with other contents of: {', '.join(changed)}; put the former ones "
+                "back, or use a new folder"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         self.options, self.task, self.leads, self.data = options, task, leads, data
@@ -234,7 +263,7 @@ class RunFolder:
         self.handler: logging.Handler = logging.NullHandler()
         if not leads:
             return
-        config = {"task": task, "options": dataclasses.asdict(options), "command": sys.argv}
+        config = {"task": task, "options": dataclasses.asdict(options), "inputs": self.inputs, "command": sys.argv}
         write_text(self.folder / CONFIG, json.dumps(config | {"environment": self.environment}, indent=1))
         write_text(self.folder / "packages.txt", packages())
         self.handler = _LogFile(self.folder / "train.log")
@@ -266,7 +295,8 @@ class RunFolder:
         """Write the checkpoint: `state`, the options and the key of the data."""
         if self.leads:
             buffer = io.BytesIO()  # torch's own writer hides the reason of a failure
-            torch.save({**state, "options": json.dumps(self.options.fixed()), "data": self.data}, buffer)
+            about = {"options": json.dumps(self.options.fixed()), "inputs": json.dumps(self.inputs), "data": self.data}
+            torch.save({**state, **about}, buffer)
             with replacing(self.checkpoint) as partial:
                 partial.write_bytes(buffer.getbuffer())
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from tests.train.data import trees
 from tests.train.paper import changed, paper_options, same, started, write_fan
-from train import meter, paper_run, run_cli, vae
+from train import meter, paper_run, run_cli, run_inputs, vae
 from train.cli import app
 from train.config import PaperOptions
 from train.data.corpora import open_corpus
@@ -32,9 +32,11 @@ from train.data.sequences import DatasetError
 from train.experiment import read_experiment
 from train.loop import RunError, Stopped
 from train.meter import ScalarFile
+from train.model import Model, ModelConfig
 from train.paper_run import PaperTask, run_paper
 from train.predictions import Predictions
-from train.rundir import RunFolder, replacing
+from train.run_inputs import inputs_of
+from train.rundir import RunFolder, check_finished, replacing
 
 
 @pytest.fixture(scope="module")
@@ -336,3 +338,57 @@ def stop_at_once(patch: pytest.MonkeyPatch) -> None:
         return inner(self, batch)
 
     patch.setattr(PaperTask, "loss", loss)
+
+
+def test_other_contents_under_the_same_options_do_not_pass(
+    options: PaperOptions, fan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "fan.safetensors"
+    own.write_bytes(fan.read_bytes())
+    options = changed(options, variant="au-fan", cache="never", epochs=1, eval_every=1, fan=str(own))
+    with monkeypatch.context() as patch:
+        stop_at_once(patch)
+        with pytest.raises(Stopped):
+            run_paper(options)
+    torch.manual_seed(9)
+    Model(ModelConfig(width=8, resolution=64)).save(own)
+    with pytest.raises(RunError, match=r"cannot resume .* with other contents of: fan; put the former ones back"):
+        run_paper(options, resume=True)
+    own.write_bytes(fan.read_bytes())
+    run_paper(changed(options, fan=str(fan)), resume=True)  # the same file in another place
+    check_finished(options, lambda: inputs_of(options))
+    for values, words in (({"flip": False}, "flip True -> False"), ({"test_frames": 4}, "test_frames 8 -> 4")):
+        with pytest.raises(RunError, match=words):
+            check_finished(changed(options, **values))
+    weights = tmp_path / "other.safetensors"
+    Model(ModelConfig(width=8, resolution=64)).save(weights)
+    other = changed(options, fan=str(weights))
+    with pytest.raises(RunError, match="of other contents: fan; name another --out"):
+        check_finished(other, lambda: inputs_of(other))
+    with pytest.raises(FileNotFoundError, match="expected a file of weights or a run folder"):
+        inputs_of(changed(options, fan=str(tmp_path / "none")))
+    inputs = json.loads((Path(options.run) / "config.json").read_text())
+    assert set(inputs["inputs"]) == {"fan", "data", "test part"} and inputs["environment"]["tf32"] == "not allowed"
+
+
+def test_the_inputs_of_a_corpus_are_faces_and_labels(tmp_path: Path) -> None:
+    trees.bp4d(tmp_path / "bp4d")
+    faces = tmp_path / "prepared" / "bp4d" / "F001_T1.parquet"
+    faces.parent.mkdir(parents=True)
+    faces.write_bytes(b"one")
+    options = PaperOptions(data=str(tmp_path), train_on=("bp4d",), variant="resnet18")
+
+    def key() -> str:
+        run_inputs._of_data.cache_clear()
+        return inputs_of(options)["data"]
+
+    found = [key()]
+    assert key() == found[0]
+    faces.write_bytes(b"two")
+    found.append(key())
+    coding = tmp_path / "bp4d" / "AUCoding" / "AU_OCC" / "F001_T1.csv"
+    coding.write_text(coding.read_text() + "\n")
+    found.append(key())
+    with (tmp_path / "bp4d" / "splits" / "BP4D_tr1_path.txt").open("a") as file:
+        file.write("\n")
+    assert len({*found, key()}) == 4

@@ -99,6 +99,9 @@ class AffWild2(Corpus):
         in_picture = side[2] if side and isinstance(reader, VideoFrames) else None
         return Video(self.name, name, name, fps, numbers, labels[numbers - 1], self.au_numbers, reader, in_picture)
 
+    def annotations(self) -> list[Path]:
+        return [self._files[name] for name in self.names()]
+
     def _frames(self, name: str, count: int) -> tuple[float, np.ndarray, FrameReader]:
         """Frames per second, frame numbers from 1 that have a picture, their reader."""
         if self._frame_folder is not None:

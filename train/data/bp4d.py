@@ -101,6 +101,10 @@ class BP4D(Corpus):
         )
         return select_listed(self, listed["tr" if part == "train" else "ts"], skip_missing)
 
+    def annotations(self) -> list[Path]:
+        lists = sorted(self.lists.glob("BP4D_*_path.txt")) if self.lists is not None else []
+        return [*(self.coding / f"{name}.csv" for name in self._names), *lists]
+
     def further_problems(self) -> list[str]:
         problems = []
         for fold in self.folds if self.lists is not None else ():

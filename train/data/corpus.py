@@ -159,6 +159,10 @@ class Corpus:
         """Video and frame number that a path in a list of frames means; None where it does not look like one."""
         raise NotImplementedError
 
+    def annotations(self) -> list[Path]:
+        """Files of labels and fold lists, in a fixed order."""
+        raise NotImplementedError
+
     def further_problems(self) -> list[str]:
         """What a subclass checks beside videos and subjects."""
         return []

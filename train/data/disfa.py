@@ -90,6 +90,10 @@ class DISFA(Corpus):
             self.gaps.append(f"{name}: {len(labels)} labelled frames, {len(numbers)} of them have a picture")
         return Video(self.name, name, name, FPS, numbers, labels[numbers], AU_NUMBERS, reader)
 
+    def annotations(self) -> list[Path]:
+        lists = sorted(self.lists.glob("DISFA_*_path.txt")) if self.lists is not None else []
+        return [*(file for name in self._names for file in sorted((self.labels_folder / name).glob("*.txt"))), *lists]
+
     def _frames(self, name: str, count: int) -> tuple[np.ndarray, FrameReader]:
         """Frame numbers from 0, under `count`, that have a picture, and their reader: frames before the video."""
         for folder, pattern in (
