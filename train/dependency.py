@@ -4,7 +4,8 @@ Sources, as the paper cites them:
 
 - L2 distance between adjacency matrices [50]: X. Niu, H. Han, S. Shan, X. Chen, "Multi-label co-regularization for
   semi-supervised facial action unit recognition", NeurIPS 2019. An adjacency matrix of AUs holds how much each pair
-  belongs together; the paper's figure 8 takes the correlation coefficient of the two AUs, and so do we.
+  belongs together. The paper's figure 8 takes the correlation coefficient of the two AUs; [50] builds its matrix from
+  the conditional probabilities of the labels. READINGS has both, and the correlation of undecided probabilities.
 - Dependency F1 [65]: P. Tirupattur, K. Duarte, Y. S. Rawat, M. Shah, "Modeling multi-label action dependencies for
   temporal action localization", CVPR 2021: the action-conditional F1 within a time step (tau = 0). For each ordered
   pair of different AUs (i, j), precision and recall of i over the frames where j is labelled active; pairs that never
@@ -22,6 +23,28 @@ from numpy.typing import NDArray
 from train.metrics import nanmean
 from train.predictions import Predictions
 from train.protocol import THRESHOLD, Floats, f1_scores, probabilities
+
+READINGS = ("decisions", "conditional", "probabilities")
+"""What an adjacency matrix of predictions holds: correlations of the decisions at .5 (figure 8), conditional
+probabilities of the decisions ([50]), correlations of the probabilities."""
+
+
+def conditional(values: Floats) -> NDArray[np.float64]:
+    """Share of AU i among the frames where AU j is active and i known.
+
+    Args:
+        values: (N, n) 0 and 1, NaN left out.
+
+    Returns:
+        (n, n), row i, column j, 1 on the diagonal; 0 where j is never active, NaN where no frame has both.
+    """
+    known = (~np.isnan(values)).astype(np.float64)
+    active = np.nan_to_num(values).astype(np.float64)
+    count = known.T @ active
+    share = np.where(count > 0, active.T @ active / np.maximum(count, 1.0), 0.0)
+    share = np.where(known.T @ known > 0, share, np.nan)
+    np.fill_diagonal(share, np.where(np.diag(known.T @ known) > 0, 1.0, np.nan))
+    return share
 
 
 def adjacency(values: Floats) -> NDArray[np.float64]:
@@ -48,16 +71,18 @@ def adjacency(values: Floats) -> NDArray[np.float64]:
     return np.clip(result, -1.0, 1.0)
 
 
-def adjacency_distance(predictions: Predictions, flip: bool = False, decided: bool = False) -> float:
+def adjacency_distance(predictions: Predictions, flip: bool = False, reading: str = "decisions") -> float:
     """L2 (Frobenius) distance between the adjacency matrices of predictions and labels, same cells in both.
 
     Args:
-        decided: correlate decisions at .5 instead of probabilities.
+        reading: of READINGS (ValueError).
     """
+    if reading not in READINGS:
+        raise ValueError(f"adjacency: expected one of {', '.join(READINGS)}, got {reading!r}")
     values = probabilities(predictions, flip)
-    values = (values >= THRESHOLD).astype(np.float32) if decided else values
-    masked = np.where(np.isnan(predictions.labels), np.nan, values)
-    difference = adjacency(masked) - adjacency(predictions.labels)
+    values = values if reading == "probabilities" else (values >= THRESHOLD).astype(np.float32)
+    matrix = conditional if reading == "conditional" else adjacency
+    difference = matrix(np.where(np.isnan(predictions.labels), np.nan, values)) - matrix(predictions.labels)
     return float(np.sqrt(np.nansum(difference**2)))
 
 
@@ -90,11 +115,11 @@ def dependency_score(predictions: Predictions, flip: bool = False) -> Dependency
     return DependencyScore(precision, recall, f1, int(use.sum()))
 
 
-def both(predictions: Predictions, flip: bool = False) -> tuple[float, float]:
+def both(predictions: Predictions, flip: bool = False, reading: str = "decisions") -> tuple[float, float]:
     """(L2 distance of the adjacency matrices, dependency F1) on the AUs that have a label: a column of Table X."""
     known = ~np.isnan(predictions.labels).all(0)
     own = predictions.only(tuple(np.array(predictions.au_numbers)[known].tolist()))
-    return adjacency_distance(own, flip), dependency_score(own, flip).f1
+    return adjacency_distance(own, flip, reading), dependency_score(own, flip).f1
 
 
 @dataclasses.dataclass(frozen=True)

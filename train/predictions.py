@@ -56,7 +56,8 @@ class Predictions:
     extra: dict[str, str] = dataclasses.field(default_factory=dict)
     """What else distinguishes this run from others, as text. Read here: 'train_corpus' (data set of the training where
     it is not that of the rows; 'mixture'), 'alignment_space' ('latent', 'label'), 'vae_lambda', 'motion',
-    'experiment'. Others are kept."""
+    'experiment', 'preset', 'flip_average' ('probabilities', 'logits'), 'chosen_epoch', 'part' ('held-out': no test
+    part). Others are kept."""
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__

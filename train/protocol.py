@@ -18,6 +18,7 @@ from train.metrics import best_threshold, nanmean
 from train.predictions import Predictions
 
 THRESHOLD = 0.5
+USUAL_LAMBDA = {"": "0.1", "release": "0.3"}
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
 
@@ -64,6 +65,8 @@ class Summary:
     """Standard deviation of the average over the folds, mean over the seeds; NaN with one fold."""
     seed_spread: float
     """Standard deviation of the average over the seeds; NaN with one seed."""
+    f1_pooled: NDArray[np.float64]
+    """(n,) F1 over the frames of all folds together, mean over the seeds; some papers print it."""
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
     frames: int
@@ -85,18 +88,24 @@ class Group:
     space: str = ""
     """'label', or empty for the latent space."""
     vae_lambda: str = ""
-    """Empty for the usual .1."""
+    """Empty for the usual one, .1 and .3 in the release."""
     experiment: str = ""
+    preset: str = ""
+    """'release', or empty for the paper's."""
+    epoch: str = ""
+    """'best': each run with that of its epochs which is best on the test part; empty: the last."""
 
     def __str__(self) -> str:
         weight = f"lambda {self.vae_lambda}" if self.vae_lambda else ""
-        rest = "".join(f", {value}" for value in (self.motion, self.space, weight) if value)
+        epoch = f"{self.epoch} epoch" if self.epoch else ""
+        rest = "".join(f", {v}" for v in (self.motion, self.space, weight, self.preset, epoch) if v)
         where = f" ({self.experiment})" if self.experiment else ""
         return f"{self.variant or 'model'}{rest}: {self.train} -> {self.test}{where}"
 
 
 def probabilities(predictions: Predictions, flip: bool = False) -> NDArray[np.float32]:
-    """(N, n); with `flip` the mean of the crop and its mirror image, which `Predictions.with_flipped` paired by key.
+    """(N, n); with `flip` the mean of the crop and its mirror image, which `Predictions.with_flipped` paired by key: of
+    their logits where the run's `extra` says flip_average=logits, as the release does, else of their probabilities.
 
     Raises:
         ValueError: `flip` without mirrored probabilities.
@@ -106,7 +115,19 @@ def probabilities(predictions: Predictions, flip: bool = False) -> NDArray[np.fl
         return own
     if predictions.flipped is None:
         raise ValueError("flip averaging: expected probabilities of the mirrored crops, got none in this run")
+    if predictions.extra.get("flip_average") == "logits":
+        return np.asarray(_sigmoid((_logit(own) + _logit(predictions.flipped)) / 2), np.float32)
     return np.asarray((own + predictions.flipped) / 2, np.float32)
+
+
+def _logit(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of float32 probabilities, which end 1e-7 before 0 and 1 here."""
+    clipped = np.clip(values.astype(np.float64), 1e-7, 1 - 1e-7)
+    return np.log(clipped) - np.log1p(-clipped)
+
+
+def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-values))
 
 
 def f1_scores(values: Floats, labels: Floats, threshold: float | Floats = THRESHOLD) -> NDArray[np.float64]:
@@ -217,6 +238,11 @@ def summarise(runs: Sequence[Predictions], flip: bool = False) -> Summary:
         rows = [[column(name, m) for (s, _), m in measured.items() if s == seed] for seed in seeds]
         return np.stack([_mean(np.stack(row)) for row in rows])
 
+    def pooled(seed: int) -> NDArray[np.float64]:
+        parts = [run.only(common) for run in runs if run.seed == seed]
+        values = np.concatenate([probabilities(part, flip) for part in parts])
+        return f1_scores(values, np.concatenate([part.labels for part in parts]))
+
     f1 = per_seed("f1")
     by_fold = [[nanmean(column("f1", m)) for (s, _), m in measured.items() if s == seed] for seed in seeds]
     first = [run for run in runs if run.seed == seeds[0]]
@@ -230,6 +256,7 @@ def summarise(runs: Sequence[Predictions], flip: bool = False) -> Summary:
         average=nanmean(_mean(f1)),
         fold_spread=nanmean(np.array([_spread(values) for values in by_fold])),
         seed_spread=_spread([nanmean(row) for row in f1]),
+        f1_pooled=_mean(np.stack([pooled(seed) for seed in seeds])),
         folds=tuple(folds),
         seeds=tuple(seeds),
         frames=sum(len(run) for run in first),
@@ -255,32 +282,44 @@ def groups(runs: Iterable[Predictions]) -> dict[Group, list[Predictions]]:
     """Sort runs into repetitions; a run on several data sets is taken apart by the rows' corpus.
 
     `extra` of a run may say `train_corpus` (without it: the rows' own corpora), `motion`, `alignment_space`,
-    `vae_lambda` and `experiment`.
+    `vae_lambda`, `experiment`, `preset` and `chosen_epoch`.
     """
     found: dict[Group, list[Predictions]] = {}
     for run in runs:
         corpora = sorted(set(run.corpus.tolist()))
         train = run.extra.get("train_corpus") or ("mixture" if len(corpora) > 1 else corpora[0] if corpora else "")
         train = "mixture" if any(mark in train for mark in ",+ ") else train
-        said = {**dict.fromkeys(("motion", "alignment_space", "vae_lambda", "experiment"), ""), **run.extra}
+        names = ("motion", "alignment_space", "vae_lambda", "experiment", "preset", "chosen_epoch")
+        said = {**dict.fromkeys(names, ""), **run.extra}
         space = "" if said["alignment_space"] == "latent" else said["alignment_space"]
-        weight = "" if said["vae_lambda"] == "0.1" else said["vae_lambda"]
+        preset = "" if said["preset"] == "paper" else said["preset"]
+        weight = "" if said["vae_lambda"] == USUAL_LAMBDA[preset] else said["vae_lambda"]
         for corpus in corpora:
-            group = Group(run.variant, train, corpus, said["motion"], space, weight, said["experiment"])
+            group = Group(
+                run.variant, train, corpus, said["motion"], space, weight, said["experiment"], preset,
+                said["chosen_epoch"],
+            )  # fmt: skip
             part = run if len(corpora) == 1 else run.select(run.corpus == corpus)
             if not np.isnan(part.labels).all():
                 found.setdefault(group, []).append(part)
     return found
 
 
-def read_runs(places: Iterable[str | Path]) -> list[Predictions]:
+def read_runs(places: Iterable[str | Path], epoch: str = "last") -> list[Predictions]:
     """Predictions of files, run folders (`predictions*.npz` in them) and folders of run folders, two levels deep.
 
     `extra` of a run says its `experiment`: the folder that its run folder is in (bp4d of runs/paper/bp4d/aunet-...).
 
+    Args:
+        epoch: 'last'; 'best': of each run with kept epochs the one whose mean F1 on the test part is the largest, as
+            the release prints it. It is chosen by what it is measured on.
+
     Raises:
-        ValueError: a file that holds something else.  FileNotFoundError: nothing there.
+        ValueError: a file that holds something else, another `epoch`, a run without kept epochs where it is 'best'.
+        FileNotFoundError: nothing there.
     """
+    if epoch not in ("last", "best"):
+        raise ValueError(f"epoch: expected last or best, got {epoch!r}")
     files: dict[Path, None] = {}
     for place in map(Path, places):
         if place.is_file():
@@ -295,6 +334,14 @@ def read_runs(places: Iterable[str | Path]) -> list[Predictions]:
         files.update(dict.fromkeys(path.resolve() for path in found))
     runs = []
     for path in files:
-        run = Predictions.load(path)
+        run = Predictions.load(path) if epoch == "last" else _best_epoch(path.parent)
         runs.append(dataclasses.replace(run, extra={"experiment": path.parent.parent.name, **run.extra}))
     return runs
+
+
+def _best_epoch(folder: Path) -> Predictions:
+    kept = [Predictions.load(path) for path in sorted((folder / "epochs").glob("predictions-*.npz"))]
+    if not kept:
+        raise ValueError(f"{folder}: expected kept epochs, found none; run with keep_epochs=true (--preset release)")
+    best = max(kept, key=lambda one: nanmean(f1_scores(one.probabilities, one.labels)))
+    return dataclasses.replace(best, extra={**best.extra, "chosen_epoch": "best"})

@@ -13,6 +13,12 @@ RunsArgument = Annotated[list[Path], typer.Argument(help="Run folders, folders o
 ListsOption = Annotated[
     str, typer.Option("--lists", help="Folder of the fold lists, or of a folder per data set; empty: searched.")
 ]
+AdjacencyOption = Annotated[
+    str, typer.Option("--adjacency", help="Matrices of Table X: decisions, conditional or probabilities.")
+]
+EpochOption = Annotated[
+    str, typer.Option("--epoch", help="last, or best: of each run the epoch that is best on the test part (release).")
+]
 FlipOption = Annotated[bool, typer.Option("--flip", help="Average each crop with its mirror image.")]
 
 
@@ -58,6 +64,8 @@ def predict(
 def score(
     runs: RunsArgument,
     flip: FlipOption = False,
+    adjacency: AdjacencyOption = "decisions",
+    epoch: EpochOption = "last",
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the whole report.")] = None,
 ) -> None:
     """Measure runs: F1 per AU at .5, its spread over folds and seeds, AUC, F1-micro, calibrated F1, dependencies."""
@@ -69,7 +77,9 @@ def score(
 
     report = []
     console = _console()
-    for group, members in sorted(protocol.groups(protocol.read_runs(runs)).items(), key=lambda item: str(item[0])):
+    for group, members in sorted(
+        protocol.groups(protocol.read_runs(runs, epoch)).items(), key=lambda item: str(item[0])
+    ):
         summary = protocol.summarise(members, flip)
         table = Table(title=escape(str(group)) + (", flip averaging" if flip else ""), title_justify="left")
         for name in ("AU", "F1", "± seeds", "AUC", "F1 calibrated"):
@@ -83,13 +93,16 @@ def score(
         table.add_row("Avg", _share(summary.average), _share(summary.seed_spread), *means)
         console.print(table)
         console.print(
+            f"F1 of all folds pooled {_share(protocol.nanmean(summary.f1_pooled))}  "
             f"F1-micro {_share(summary.f1_micro)}  ± over folds {_share(summary.fold_spread)}  "
             f"{summary.frames} frames, folds {_names(summary.folds)}, seeds {_names(summary.seeds)}"
         )
-        pairs = [dependency.both(run, flip) for run in members]
+        pairs = [dependency.both(run, flip, adjacency) for run in members]
         l2, f1 = (protocol.nanmean(np.array(values)) for values in zip(*pairs, strict=True))
-        console.print(f"dependencies: L2 distance of the correlation matrices {l2:.3f}, dependency F1 {_share(f1)}\n")
-        rest = {"adjacency_l2": l2, "dependency_f1": f1, **dataclasses.asdict(summary)}
+        console.print(
+            f"dependencies: L2 distance of the matrices of {adjacency} {l2:.3f}, dependency F1 {_share(f1)}\n"
+        )
+        rest = {"adjacency": adjacency, "adjacency_l2": l2, "dependency_f1": f1, **dataclasses.asdict(summary)}
         report.append({"group": dataclasses.asdict(group), "flip": flip, **_plain(rest)})
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -106,6 +119,9 @@ def tables(
         str | None, typer.Option("--data-set", help="Runs on this set stand in for the table's own, e.g. synthetic.")
     ] = None,
     flip: FlipOption = False,
+    adjacency: AdjacencyOption = "decisions",
+    epoch: EpochOption = "last",
+    preset: Annotated[str | None, typer.Option(help="paper or release, where there are runs of both.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Folder for table_III.csv and so on.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="File for all of them as Markdown.")] = None,
 ) -> None:
@@ -114,8 +130,8 @@ def tables(
     from train import table as written
     from train import tables as made
 
-    loaded = protocol.read_runs(runs or [])
-    built = [made.build(number, loaded, data_set, flip) for number in (table or paper.NUMBERS)]
+    loaded = protocol.read_runs(runs or [], epoch)
+    built = [made.build(number, loaded, data_set, flip, adjacency, preset) for number in (table or paper.NUMBERS)]
     console = _console()
     for one in built:
         console.print(written.to_rich(one))

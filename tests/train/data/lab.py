@@ -11,8 +11,8 @@ from train.cli import app
 from train.model import Model, ModelConfig
 
 SMALL = {
-    "folds": "[1]", "batch": 4, "samples": 12, "test_frames": 5, "epochs": 1, "threads": 1, "precision": "fp32",
-    "device": "cpu", "eval_frames": 4, "vae_epochs": 1, "lr": 1e-3, "workers": 2,
+    "folds": "[1]", "seeds": "[1]", "batch": 4, "samples": 12, "test_frames": 5, "epochs": 1, "threads": 1,
+    "precision": "fp32", "device": "cpu", "eval_frames": 4, "vae_epochs": 1, "lr": 1e-3, "workers": 2,
 }  # fmt: skip
 """Options of every run; a FAN of width 8 on crops of 64 px goes with them."""
 
