@@ -188,6 +188,12 @@ class PaperOptions(RunOptions):
     test_on: tuple[str, ...] = _option((), "Data sets whose test parts are predicted; empty: those of train_on.")
     fold: int = _option(0, "Fold of a data set that has folds, 1 to 3; 0: none.")
     aus: tuple[int, ...] = _option((), "AUs to train, ascending; empty: all of train_on.")
+    corpus_aus: dict[str, tuple[int, ...]] = dataclasses.field(
+        default_factory=dict, metadata={"help": "By data set, the AUs whose labels count; the others: all it labels."}
+    )
+    corpus_frames: dict[str, int] = dataclasses.field(
+        default_factory=dict, metadata={"help": "By data set, the most triplets to train on, evenly spaced."}
+    )
     samples: int = _option(0, "Triplets of the training part that are used, evenly spaced; 0: all.")
     test_frames: int = _option(0, "Frames of each test part that are predicted, evenly spaced; 0: all.")
     skip_missing: bool = _option(
@@ -268,6 +274,12 @@ class PaperOptions(RunOptions):
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        for name in ("corpus_aus", "corpus_frames"):
+            unknown = sorted(set(getattr(self, name)) - {*self.train_on, *self.test_on})
+            if unknown:
+                raise ValueError(f"{name}: expected data sets of train_on and test_on, got {', '.join(unknown)} beside")
+        if any(not aus for aus in self.corpus_aus.values()) or any(n < 1 for n in self.corpus_frames.values()):
+            raise ValueError("corpus_aus, corpus_frames: expected at least one AU, and positive numbers of frames")
         if not 0 <= self.hold_out < 1:
             raise ValueError(f"hold_out: expected a share in [0, 1), got {self.hold_out}")
         if self.keep_epochs and self.variant.startswith("resnet18"):

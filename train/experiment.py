@@ -177,6 +177,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ExperimentError(f"{where}: expected a list, got {value!r}")
         return tuple(_value(inner[0], item, where) for item in value)
+    if origin is dict:
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise ExperimentError(f"{where}: expected names and values, got {value!r}")
+        return {key: _value(inner[1], item, f"{where}: {key}") for key, item in value.items()}
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _value(inner[0], value, where)
     if hint is float and isinstance(value, str):  # YAML reads 1e-4 as text

@@ -144,12 +144,14 @@ def open_data(
     split: str = "test",
     interval: Interval | None = None,
     lists: str = "",
+    listed: bool = False,
 ) -> TripletSet:
     """The labelled samples of a split of the synthetic set in `data`, or of the test part of the `corpus` under it.
 
     Args:
         interval: T of the corpus's triplets, the model's own (None: 0.4 s); the synthetic set has its own.
         lists: the corpus's fold lists, as train.config.PaperOptions has them.
+        listed: neighbours out of the part's own frames alone, as TripletSet.from_corpus has it.
 
     Raises:
         ValueError, OSError: data that are not there as they should be.
@@ -171,6 +173,7 @@ def open_data(
             resolution=resolution,
             interval_s=interval.seconds,
             interval_frames=interval.frames or None,
+            listed=listed,
         )
     )
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from train.data.triplets import TripletSet
 from train.distributed import Group, rows_of
+from train.predictions import Predictions
 from train.rundir import Stopped
 from train.variants import Network
 
@@ -108,6 +109,42 @@ def predict(
         if stop is not None and stop.is_set():
             raise Stopped("stopped before the predictions were written; the training is done: --resume writes them")
     return [[group.gather(torch.cat(side)).numpy() for side in parts] for parts in said]
+
+
+def predictions_of(
+    network: Network,
+    au_numbers: Sequence[int],
+    data: TripletSet,
+    *,
+    flip: bool = False,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    batch: int = ROWS_AT_ONCE,
+    workers: int = 1,
+) -> Predictions:
+    """What a network says about a whole set, on the AUs that both have; it is moved to the device.
+
+    Args:
+        au_numbers: of the network's outputs.  Others: as `predict`.
+    """
+    device = device or torch.device("cpu")
+    common = tuple(au for au in au_numbers if au in data.au_numbers)
+    own = [list(au_numbers).index(au) for au in common]
+    moved = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    (both,) = predict(
+        [moved], data, np.arange(len(data)), flip=flip, device=device, dtype=dtype, batch=batch, workers=workers,
+        stop=threading.Event(),
+    )  # fmt: skip
+    return Predictions(
+        both[0][:, own],
+        data.labels[:, [data.au_numbers.index(au) for au in common]],
+        data.video,
+        data.frame,
+        data.subject,
+        common,
+        data.corpus,
+        flipped=both[1][:, own] if flip else None,
+    )
 
 
 def _outputs(network: Network) -> int:

@@ -60,8 +60,10 @@ def load_parts(options: PaperOptions, resolution: int) -> Parts:
         name: open_corpus(name, Path(options.data) / name, lists_of(options.lists, name))
         for name in dict.fromkeys((*options.train_on, *test_on))
     }
-    numbers = options.aus or _numbers([opened[name] for name in options.train_on])
-    train = mix([_part(opened[name], "train", options, resolution) for name in options.train_on], numbers)
+    numbers = options.aus or _numbers([opened[name] for name in options.train_on], options)
+    train = mix(
+        [_capped(_part(opened[name], "train", options, resolution), options) for name in options.train_on], numbers
+    )
     tests = (
         []
         if options.hold_out
@@ -165,15 +167,33 @@ def _tell_parts(parts: dict[str, list[TripletSet]]) -> None:
                 LOG.info("%s: %s: %d frames, %d subjects: %s", use, name, own.sum(), len(people), spans(people))
 
 
-def _numbers(corpora: list[Corpus]) -> tuple[int, ...]:
-    """All AUs that the data sets label, out of the paper's 15."""
-    return tuple(number for number in AU_NUMBERS if any(number in corpus.au_numbers for corpus in corpora))
+def _numbers(corpora: list[Corpus], options: PaperOptions) -> tuple[int, ...]:
+    """All AUs that the data sets label, as far as they count, out of the paper's 15."""
+    counted = {au for one in corpora for au in set(one.au_numbers) & set(options.corpus_aus.get(one.name, AU_NUMBERS))}
+    return tuple(number for number in AU_NUMBERS if number in counted)
+
+
+def _counted(part: TripletSet, options: PaperOptions, corpus: Corpus) -> TripletSet:
+    """The part with the labels that count (`corpus_aus`), and the samples that have one."""
+    wanted = options.corpus_aus.get(corpus.name)
+    if wanted is None:
+        return part
+    absent = sorted(set(wanted) - set(corpus.au_numbers))
+    if absent:
+        raise ValueError(f"corpus_aus: expected some of {corpus.au_numbers} for {corpus.name}, got {absent} beside")
+    part.labels[:, ~np.isin(part.au_numbers, wanted)] = np.nan
+    return labelled(part)
+
+
+def _capped(part: TripletSet, options: PaperOptions) -> TripletSet:
+    """The part with at most as many samples as its data set may have."""
+    return evenly(labelled(part), options.corpus_frames.get(str(part.corpus[0]), 0))
 
 
 def _part(corpus: Corpus, part: str, options: PaperOptions, resolution: int, fold: int | None = None) -> TripletSet:
     if corpus.folds and not (fold or options.fold):
         raise ValueError(f"fold: expected one of {list(corpus.folds)} for {corpus.name}, got none")
-    return TripletSet.from_corpus(
+    found = TripletSet.from_corpus(
         corpus,
         Path(options.data) / "prepared",
         part,
@@ -185,6 +205,7 @@ def _part(corpus: Corpus, part: str, options: PaperOptions, resolution: int, fol
         augment=AUGMENTATIONS[options.augmentation],
         listed=options.neighbours == "list",
     )
+    return _counted(found, options, corpus)
 
 
 def _interval_s(options: PaperOptions, opened: dict[str, Corpus], part: TripletSet) -> float:

@@ -191,7 +191,7 @@ def changed_options(before: dict[str, Any], options: RunOptions) -> list[str]:
         before: as JSON has them; an option that is younger than they are had its default.
     """
     now = json.loads(json.dumps(options.fixed()))
-    defaults = json.loads(json.dumps({field.name: field.default for field in dataclasses.fields(options)}))
+    defaults = json.loads(json.dumps(dataclasses.asdict(type(options)())))
     return [f"{k} {before.get(k, defaults[k])!r} -> {v!r}" for k, v in now.items() if before.get(k, defaults[k]) != v]
 
 

@@ -2,8 +2,8 @@
 
 <root>/.../AU_Detection_Challenge/Train_Set/<name>.txt, Validation_Set/<name>.txt
     first line the AUs (`AU1,AU2,...`), then one line per frame: 0, 1 or -1
-<root>/.../cropped_aligned/<name>/00001.jpg   frames from 1; or cropped/, or the videos in batch1, batch2:
-<root>/.../<name>.mp4 or .avi; <name> may end in _left or _right where two people are in the video
+<root>/.../<name>.mp4 or .avi   batch1, batch2; <name> may end in _left or _right where two people are in the video
+<root>/.../cropped_aligned/<name>/00001.jpg   frames from 1, of the videos that have no file; or cropped/, or frames/
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from train.data.reading import FrameReader, ImageFiles, VideoFrames, find_folder
 
 SETS = {"train": ("Train_Set", "Training_Set"), "test": ("Validation_Set",)}
 FRAME_FOLDERS = ("cropped_aligned", "cropped", "cropped_images", "frames")
+CROPPED = ("cropped_aligned", "cropped", "cropped_images")
 VIDEO_SUFFIXES = (".mp4", ".avi")
 EARLY = 20
 """the AU that only the early release labels, the one of the paper"""
@@ -61,12 +62,13 @@ class AffWild2(Corpus):
                     raise DatasetError(f"affwild2: {file.stem} is annotated in {self._files[file.stem]} and in {file}")
                 self._files[file.stem] = file
         self._frame_folder = find_folder(self.root, lambda f: f.name in FRAME_FOLDERS and bool(subfolders(f)), 3)
-        self._video_files = {} if self._frame_folder is not None else _video_files(self.root)
+        self._video_files = _video_files(self.root)
         if self._frame_folder is None and not self._video_files:
             raise DatasetError(
                 f"affwild2: found neither cropped_aligned/<video>/00001.jpg nor batch1/*.mp4 at or under {self.root}; "
                 "unpack the frames or the videos there"
             )
+        self._note_pictures()
         self._without: dict[str, int] = {}
         first = self._files[self._parts["train"][0]]
         self._header = _read_header(first)
@@ -74,6 +76,24 @@ class AffWild2(Corpus):
         dropped = [f"AU{au}" for au in self._header if au not in KNOWN_AUS]
         if dropped:
             self.notes.append(f"left out, not among the 15 AUs: {', '.join(dropped)}")
+
+    def _note_pictures(self) -> None:
+        """Say where the pictures come from, where that is not whole frames."""
+        without = [name for name in self.names() if self._video_of(name) is None]
+        if self._frame_folder is not None and len(without) < len(self._files):
+            self.notes.append(
+                f"{len(self._files) - len(without)} videos are read from their files and not from "
+                f"{self._frame_folder.name}; for its pictures give a root without the videos"
+            )
+        if self._frame_folder is not None and without and self._frame_folder.name in CROPPED:
+            self.notes.append(
+                f"{len(without)} videos come from {self._frame_folder.name}, whose pictures are cut out (112 px where "
+                "they are aligned, too); the paper cuts its own of 256 px out of whole frames"
+            )
+
+    def _video_of(self, name: str) -> Path | None:
+        side = _SIDE.fullmatch(name)
+        return self._video_files.get(name) or self._video_files.get(side[1] if side else name)
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._files))
@@ -104,13 +124,12 @@ class AffWild2(Corpus):
 
     def _frames(self, name: str, count: int) -> tuple[float, np.ndarray, FrameReader]:
         """Frames per second, frame numbers from 1 that have a picture, their reader."""
-        if self._frame_folder is not None:
+        path = self._video_of(name)
+        if path is None and self._frame_folder is not None:
             folder = self._frame_folder / name
             numbers, files = ImageFiles.numbered(folder, r"(\d+)\.(?:jpg|jpeg|png)")
             keep = (numbers >= 1) & (numbers <= count)
             return FPS, numbers[keep], ImageFiles(folder, files[keep])
-        side = _SIDE.fullmatch(name)
-        path = self._video_files.get(name) or self._video_files.get(side[1] if side else name)
         if path is None:
             none = np.empty(0, np.int64)
             return FPS, none, VideoFrames(self.root / f"{name}.mp4", none)

@@ -49,6 +49,20 @@ def test_videos_with_two_people(tmp_path: Path) -> None:
     assert np.array_equal(left.read(0), right.read(0)) and alone.fps == 15 and alone.frames[0] == 1
 
 
+def test_small_crops_do_not_win_over_videos(tmp_path: Path) -> None:
+    root = trees.affwild2(tmp_path / "a", "video")
+    crops = root / "cropped_aligned"
+    for name in ("video1", "video3"):
+        trees.write_pictures(crops / name, [f"{i + 1:05d}.jpg" for i in range(trees.FRAMES)], 112)
+    corpus = open_corpus("affwild2", root)
+    assert corpus.video("video1").read(0).shape == (trees.SIDE, trees.SIDE, 3)
+    assert any("4 videos are read from their files and not from cropped_aligned" in note for note in corpus.notes)
+    (root / "batch2" / "video3.avi").unlink()
+    corpus = open_corpus("affwild2", root)
+    assert corpus.video("video3").read(0).shape == (112, 112, 3) and corpus.video("video3").fps == 30
+    assert any("1 videos come from cropped_aligned, whose pictures are cut out" in note for note in corpus.notes)
+
+
 @pytest.mark.parametrize(
     ("line", "new", "message"),
     [

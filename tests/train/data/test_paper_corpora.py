@@ -20,7 +20,7 @@ from train.cli import app
 from train.config import PaperOptions
 from train.data.corpora import CORPORA
 from train.data.corpus import DatasetError
-from train.experiment import available, read_experiment
+from train.experiment import ExperimentError, available, read_experiment
 from train.figure_run import open_data
 from train.model import Model, ModelConfig
 from train.network_file import load_network, save_network
@@ -207,3 +207,50 @@ def test_a_list_that_names_a_missing_frame(root: Path, tmp_path: Path, caplog: p
         call(tmp_path, "bp4d", "au-fan")
     found = Predictions.load(call(tmp_path, "bp4d", "au-fan", skip_missing="true", test_frames=0))
     assert len(found) == 26 and "F007_T1 frame 999" in caplog.text and "left out" in caplog.text
+
+
+def test_aus_and_frames_of_a_data_set_can_be_bounded(root: Path) -> None:
+    plain = paper_options(root, train_on=("bp4d", "affwild2"), fold=1)
+    options = dataclasses.replace(
+        plain, corpus_aus={"affwild2": (1, 2, 12)}, corpus_frames={"affwild2": 7, "bp4d": 999}
+    )
+    parts, whole = load_parts(options, 64), load_parts(plain, 64)
+    for part, before in ((parts.train, whole.train), (parts.test, whole.test)):
+        of_wild = part.corpus == "affwild2"
+        known = ~np.isnan(part.labels[of_wild]).all(0)
+        assert [au for au, there in zip(part.au_numbers, known, strict=True) if there] == [1, 2, 12]
+        ours, theirs = part.labels[~of_wild], before.labels[before.corpus == "bp4d"]
+        wanted = [before.au_numbers.index(au) for au in part.au_numbers]
+        assert np.array_equal(ours, theirs[:, wanted], equal_nan=True)
+    assert (parts.train.corpus == "affwild2").sum() == 7 and len(parts.test) == len(whole.test)
+    assert set(whole.train.au_numbers) - set(parts.train.au_numbers) == {25, 26}
+    for values, words in (
+        ({"corpus_aus": {"disfa": (1,)}}, "corpus_aus: expected data sets of train_on"),
+        ({"corpus_frames": {"bp4d": 0}}, "positive numbers of frames"),
+        ({"corpus_aus": {"affwild2": (9,)}}, "got \\[9\\] beside"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            wrong = dataclasses.replace(plain, **values)
+            wrong.check()
+            load_parts(wrong, 64)
+    mixture = read_experiment("mixture").options
+    assert mixture.corpus_aus == {"affwild2": (1, 2, 4, 6, 12, 15, 25)} and mixture.corpus_frames == {
+        "affwild2": 227000
+    }
+    with pytest.raises(ExperimentError, match="corpus_frames: affwild2: expected int, got 'many'"):
+        read_experiment("mixture", ["corpus_frames={affwild2: many}"])
+
+
+def test_neighbours_out_of_the_list_alone(root: Path, tmp_path: Path) -> None:
+    """The release steps through its list: a frame that is missing there between two takes both of their neighbours."""
+    (tmp_path / "bp4d").mkdir()
+    for file in (root / "bp4d" / "splits").iterdir():
+        lines = [line for line in file.read_text().splitlines(keepends=True) if "T1_0648" not in line]
+        (tmp_path / "bp4d" / file.name).write_text("".join(lines))
+    options = paper_options(root, train_on=("bp4d",), fold=1, lists=str(tmp_path), interval_frames=10)
+    video, listed = (load_parts(dataclasses.replace(options, neighbours=name), 64).test for name in ("video", "list"))
+    assert np.array_equal(video.frame, listed.frame)
+    apart = {name: np.diff(part.rows, axis=1) for name, part in (("video", video), ("list", listed))}
+    of_first = video.video == "F007_T1"
+    assert (apart["video"][of_first] == 10).any() and not apart["list"][of_first].any()  # 648 lies between all pairs
+    assert (apart["list"][~of_first] == 10).any()

@@ -46,6 +46,13 @@ def test_predict_on_a_corpus(root: Path, aunet: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(again.probabilities, own.probabilities, atol=1e-5)
     assert again.flipped is not None and own.flipped is not None
     np.testing.assert_allclose(again.flipped, own.flipped, atol=1e-5)
+    words = ("--corpus", "disfa", "--fold", 1, "--preset", "release", "--device", "cpu", "--precision", "bf16")
+    said("predict", "--model", aunet, "--data", root, *words, "--batch", 5, "--out", tmp_path / "half")
+    half = Predictions.load(tmp_path / "half")
+    assert half.extra == {"preset": "release", "flip_average": "logits"} and half.keys() == own.keys()
+    assert 0 < np.abs(half.probabilities - own.probabilities).max() < 0.05
+    with pytest.raises(ValueError, match="precision: expected auto, fp32, bf16, fp16, got 'int8'"):
+        said("predict", "--model", aunet, "--data", root, "--precision", "int8", "--out", tmp_path)
     out = tmp_path / "affwild2"
     said("predict", "--model", aunet, "--data", root, "--corpus", "affwild2", "--frames", 6, "--out", out)
     other = Predictions.load(out)
