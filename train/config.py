@@ -170,6 +170,7 @@ CHOICES = {
     "alignment_spread": ("std", "variance", "log-variance", "predicted-std"),
     "neighbours": ("video", "list"),
     "augmentation": ("paper", "release"),
+    "store": ("auto", "always", "never"),
     "flip_average": ("probabilities", "logits"),
 }
 """Options of PaperOptions that are one of a few words."""
@@ -235,6 +236,9 @@ class PaperOptions(RunOptions):
         "Where the former and the later frame are taken from: video, or list: only out of the part's own frames.",
     )
     lists: str = _option("", "Folder of the fold lists, or of a folder per data set; empty: searched beside the data.")
+    store: str = _option(
+        "auto", "Read the crops that `python -m train store` cut: always, never, auto: where all videos have them."
+    )
     hold_out: float = _option(
         0.0, "Share of the training subjects that stand in for the test part, which is not opened then; 0: none."
     )

@@ -204,6 +204,7 @@ def _part(corpus: Corpus, part: str, options: PaperOptions, resolution: int, fol
         skip_missing=options.skip_missing,
         augment=AUGMENTATIONS[options.augmentation],
         listed=options.neighbours == "list",
+        store=options.store,
     )
     return _counted(found, options, corpus)
 

@@ -141,6 +141,17 @@ def decode_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise DatasetError(f"{path}: cannot be read: {error}") from error
 
 
+def decode_bytes(content: bytes, place: str) -> NDArray[np.uint8]:
+    """A JPEG or PNG as uint8 (H, W, 3) BGR; DatasetError naming its place where it is cut short or no picture."""
+    import cv2
+
+    whole = content.startswith(b"\x89PNG") or (content.startswith(b"\xff\xd8") and content.endswith(b"\xff\xd9"))
+    image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if whole else None
+    if image is None:
+        raise DatasetError(f"{place}: the picture is cut short, or is none; make it again")
+    return np.asarray(image, np.uint8)
+
+
 def read_numbers(path: Path, skip: int, width: int | None = None) -> NDArray[np.float64]:
     """The comma-separated numbers of an annotation file.
 

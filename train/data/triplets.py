@@ -240,6 +240,7 @@ class TripletSet:
         augment: TripletAugment | None = None,
         skip_missing: bool = False,
         listed: bool = False,
+        store: str = "never",
     ) -> TripletSet:
         """The samples of one part ("train" or "test") of a corpus.
 
@@ -250,6 +251,8 @@ class TripletSet:
             skip_missing: see Corpus.select.
             listed: take neighbours out of the part's own frames alone, and only where none is missing between, as the
                 authors' code does; otherwise out of all frames of the video.
+            store: whether to read crops that `python -m train store` cut instead of whole frames: never, always, or
+                auto: where every video has one that fits its faces.
 
         Raises DatasetError as Corpus.select, and where videos are not prepared.
         """
@@ -264,9 +267,14 @@ class TripletSet:
             raise DatasetError(
                 f"{corpus.name}: {len(lacking)} of {len(selections)} videos of {part} are not ready: {lacking[0]}"
             )
-        return cls._build(
+        whole = cls._build(
             corpus, selections, loaded, resolution, interval_s, interval_frames, augment or TripletAugment(), listed
         )
+        if store != "never":
+            from train.data.store import stored_frames
+
+            whole.table = stored_frames(loaded, prepared, required=store == "always") or whole.table
+        return whole
 
     @classmethod
     def _build(
