@@ -136,6 +136,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the whole report.")] = None,
     frames: Annotated[int, typer.Option(help="Look at about this many frames, evenly spaced; 0: all.")] = 0,
+    ablation: Annotated[
+        bool, typer.Option("--paths", help="Also measure the paths of a points head alone, on renders.")
+    ] = False,
     page: Annotated[
         Path | None,
         typer.Option(
@@ -164,6 +167,11 @@ def evaluate(
         "split": split,
         **report_of(model, sequences),
     }
+    if ablation:
+        from train import fusion
+        from train.fan import load_model
+
+        report["paths"] = fusion.ablation(load_model(model), sequences)
     show(report)
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -228,11 +236,19 @@ def fuse(
             help="Model file or run folder, of the same FAN, whose geometry path is taken [default: MODEL's]."
         ),
     ] = None,
+    where_known: Annotated[
+        bool,
+        typer.Option(
+            "--where-known",
+            help="Fuse AU1, AU2, AU12 and AU26 alone, and only where the person's points at rest are known; everything "
+            "else stays what MODEL says.",
+        ),
+    ] = False,
     half: Annotated[bool, typer.Option("--half", help="Store weights as FP16.")] = False,
     threads: ThreadsArgument = 2,
 ) -> None:
-    """Weigh the appearance and the geometry path of the points head for each AU, on the validation split and on
-    pictures that no training saw; .5 decides afterwards. Writes a model file."""
+    """Weigh the appearance and the geometry path of the points head for each AU, on the validation split and, without
+    --where-known, on pictures that no training saw; .5 decides afterwards. Writes a model file."""
     import numpy as np
     import torch
 
@@ -245,18 +261,24 @@ def fuse(
     if geometry is not None:
         trained = fusion.with_path_of(trained, load_model(str(geometry)))
     numbers = trained.config.aus_of("points")
-    rendered = fusion.rendered_evidence(trained, validation.of(numbers))
-    pictured = fusion.pictured_evidence(trained, source, set(validation.info.splits["val"]))
-    unknown, known = ([*pair] for pair in zip(rendered, pictured, strict=True))
-    if len(known[0].labels) == 0:
+    evidence = [fusion.rendered_evidence(trained, validation.of(numbers))]
+    if len(evidence[0][1].labels) == 0:
         raise ValueError(f"data: expected a set that tells how faces look at rest, {data} does not; make it anew")
-    presence = fusion.fit(unknown, numbers), fusion.fit(known, numbers)
-    intensity = fusion.fit_intensity(unknown, numbers), fusion.fit_intensity(known, numbers)
+    if not where_known:
+        evidence.append(fusion.pictured_evidence(trained, source, set(validation.info.splits["val"])))
+    unknown, known = ([*pair] for pair in zip(*evidence, strict=True))
+    intensity = None
+    if where_known:
+        presence = fusion.fit_where_known(known, numbers)
+    else:
+        presence = fusion.fit(unknown, numbers), fusion.fit(known, numbers)
+        intensity = fusion.fit_intensity(unknown, numbers), fusion.fit_intensity(known, numbers)
     before = trained.config.provenance
     fused = fusion.apply(trained, presence, intensity)
+    more = f"{f' --geometry {geometry}' if geometry else ''}{' --where-known' if where_known else ''}"
     command = (
-        f"python -m train fuse --model {model} --data {data} --source {source}"
-        f"{f' --geometry {geometry}' if geometry else ''}{' --half' if half else ''} --out {out}"
+        f"python -m train fuse --model {model} --data {data} --source {source}{more}"
+        f"{' --half' if half else ''} --out {out}"
     )
     table = {
         state: {name: np.round(getattr(one, name), 4).tolist() for name in ("appearance", "geometry", "shift")}

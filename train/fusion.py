@@ -4,6 +4,9 @@ Per AU the logit is a * appearance + b * geometry + c (train.heads.Gate). The th
 the val identities and on pictures that no path was trained on, once without and once with the person's points at rest;
 rows are repeated with either path at its resting value, so that each has to be able to carry a decision: on smooth skin
 the furrows that renders often show are missing, and under a hand FAN's points are.
+
+`fit_where_known` is the careful way: it leaves every decision without the points at rest, and every AU that is not
+named, to the appearance path, whose logits then stay as they are to the bit.
 """
 
 from __future__ import annotations
@@ -74,6 +77,8 @@ class FusionOptions:
     """Of the decisions whose F1 is no more than this below the best one, the most sensitive is taken."""
     looser: float = 0.01
     """By how much more than before."""
+    only: tuple[int, ...] | None = None
+    """AUs that are fused; None: all. Those that are named need not gain."""
     ridge: float = 1e-3
     """Pull towards the first guess, all of the appearance path and half of the other."""
 
@@ -136,21 +141,30 @@ def both(
 
 
 def with_path_of(model: Model, other: Model) -> Model:
-    """A copy of `model` with the geometry path of `other`: both paths are trained apart, on one FAN. ValueError where
-    the FANs or the AUs differ, or `other` has no such path."""
+    """A copy of `model` with the geometry path of `other`: both paths are trained apart, on one FAN.
+
+    Of a path for more AUs those of `model` are taken; it keeps the output for intensities only where `model` has one,
+    or where the AUs are the same. ValueError where the FANs differ, or `other` has no such path for the AUs.
+    """
     path, theirs = other.points.geometry, other.fan.state_dict()
-    if path is None or other.config.aus_of("points") != model.config.aus_of("points"):
+    numbers, had = model.config.aus_of("points"), other.config.aus_of("points")
+    if path is None or not set(numbers) <= set(had):
         raise ValueError(
-            f"geometry: expected a model with a geometry path for the AUs {model.config.aus_of('points')}, got one "
-            f"{'without it' if path is None else 'for ' + str(other.config.aus_of('points'))}"
+            f"geometry: expected a model with a geometry path for the AUs {numbers}, got one "
+            f"{'without it' if path is None else 'for ' + str(had)}"
         )
     if any(not torch.equal(tensor, theirs[name]) for name, tensor in model.fan.state_dict().items()):
         raise ValueError("geometry: expected a model of the same FAN, got another one")
     made = {name: entry for name, entry in other.config.provenance.items() if name == "geometry"}
     plain = Model(dataclasses.replace(model.config, geometry=0, provenance={**model.config.provenance, **made}))
     plain.load_state_dict(model.state_dict(), strict=False)
-    wider = grown(plain, geometry=other.config.geometry, intensity=other.config.intensity)
-    cast(torch.nn.Module, wider.points.geometry).load_state_dict(path.state_dict())
+    intensity = other.config.intensity and (model.config.intensity or numbers == had)
+    wider = grown(plain, geometry=other.config.geometry, intensity=intensity)
+    rows = [had.index(number) for number in numbers]
+    last = (f"predictor.{len(path.predictor) - 1}.", "intensity.")
+    taken = {name: tensor[rows] if name.startswith(last) else tensor for name, tensor in path.state_dict().items()}
+    wanted = cast(torch.nn.Module, wider.points.geometry)
+    wanted.load_state_dict({name: tensor for name, tensor in taken.items() if name in wanted.state_dict()})
     return wider
 
 
@@ -198,14 +212,59 @@ def fit(
     n_aus = evidence[0].labels.shape[1]
     found = np.tile([1.0, 0.0, 0.0], (n_aus, 1))
     for i in range(n_aus):
+        if options.only is not None and au_numbers[i] not in options.only:
+            continue
         known = [one for one in evidence if min((one.labels[:, i] == on).sum() for on in (0, 1)) >= options.fewest]
         if known:
             fitted = _fit_one([_rows(one, i, options.dropout) for one in known], options.ridge)
-            if au_numbers[i] not in options.seen and _gain(known, fitted, i) < options.gain:
+            if options.only is None and au_numbers[i] not in options.seen and _gain(known, fitted, i) < options.gain:
                 continue
             found[i] = fitted
             found[i, 2] -= _decision(found[i], known, evidence, i, options)
     return Weights(*found.T.copy())
+
+
+WHERE_KNOWN = FusionOptions(only=(1, 2, 12, 26), false_rate=0.02)
+"""For `fit_where_known`: AUs that move points by much, so that real clips show whether it does good."""
+
+
+def fit_where_known(
+    evidence: list[Evidence], au_numbers: tuple[int, ...] = AU_NUMBERS, options: FusionOptions = WHERE_KNOWN
+) -> tuple[Weights, Weights]:
+    """Weights without and with the person's points at rest, from evidence with them: without them, and for every AU
+    but `options.only`, the appearance path counts alone, to the bit."""
+    n_aus = len(au_numbers)
+    return Weights(np.ones(n_aus), np.zeros(n_aus), np.zeros(n_aus)), fit(evidence, au_numbers, options)
+
+
+def ablation(model: Model, sequences: SequenceSet) -> dict[str, dict[str, dict[str, float]]]:
+    """AU -> appearance alone; geometry alone, without and with the points at rest; and both, with them -> `auc` and
+    `f1` on rendered frames, where .5 decides; of the AUs of which the geometry path has a say."""
+    numbers = model.config.aus_of("points")
+    unknown, known = rendered_evidence(model, sequences.of(numbers))
+    gate = model.points.gate
+    if gate is None or not len(known.labels):
+        return {}
+    a, b, c = (part.double().numpy() for part in (gate.weight[1, 0], gate.weight[1, 1], gate.shift[1]))
+    plain = gate.weight[0, 0].double().numpy(), gate.shift[0].double().numpy()
+    logits = {
+        "appearance": known.appearance * plain[0] + plain[1],
+        "geometry, no rest": unknown.geometry,
+        "geometry": known.geometry,
+        "both": Weights(a, b, c).logits(known),
+    }
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for i, number in enumerate(numbers):
+        if b[i] == 0:
+            continue
+        found[f"AU{number}"] = {}
+        for name, table in logits.items():
+            labels = (unknown if name == "geometry, no rest" else known).labels[:, i]
+            found[f"AU{number}"][name] = {
+                "auc": metrics.auc(table[:, i], labels),
+                "f1": metrics.f1(table[:, i] > 0, labels),
+            }
+    return found
 
 
 def _rows(evidence: Evidence, i: int, dropout: float) -> tuple[Table, Table, Table]:
@@ -322,6 +381,6 @@ def apply(model: Model, presence: tuple[Weights, Weights], intensity: tuple[Weig
 
 
 __all__ = [
-    "Evidence", "FusionOptions", "Weights", "apply", "both", "fit", "fit_intensity", "paths", "pictured_evidence",
-    "rendered_evidence",
+    "WHERE_KNOWN", "Evidence", "FusionOptions", "Weights", "ablation", "apply", "both", "fit", "fit_intensity",
+    "fit_where_known", "paths", "pictured_evidence", "rendered_evidence", "with_path_of",
 ]  # fmt: skip

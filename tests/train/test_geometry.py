@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -357,6 +358,55 @@ def test_the_path_of_another_model_of_the_same_fan() -> None:
         fusion.with_path_of(Model(ModelConfig(width=16, resolution=64, intensity=True)), other)
 
 
+def moved(model: Model) -> Model:
+    """A model whose geometry path says something."""
+    assert model.points.geometry is not None
+    for layer in model.points.geometry.modules():
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight, std=0.1)
+    randomised(model.points.geometry)
+    return model.eval()
+
+
+def test_of_a_path_for_more_aus_those_of_the_model_are_taken() -> None:
+    torch.manual_seed(0)
+    plain = Model(ModelConfig(width=16, resolution=64)).eval()
+    other = moved(grown(plain, AU_NUMBERS, geometry=24, intensity=True))
+    assert other.points.geometry is not None
+    taken = fusion.with_path_of(plain, other)
+    assert taken.config.aus_of("points") == plain.config.aus_of("points") and not taken.config.intensity
+    coordinates, reference = torch.randn(2, 3, 68, 2)
+    rows = [AU_NUMBERS.index(number) for number in plain.config.aus_of("points")]
+    with torch.no_grad():
+        assert taken.points.geometry is not None
+        expected = other.points.geometry(coordinates, reference)[:, rows]
+        torch.testing.assert_close(taken.points.geometry(coordinates, reference), expected)
+    fewer = grown(Model(ModelConfig(width=16, resolution=64, au_numbers=(1, 2))), geometry=24)
+    with pytest.raises(ValueError, match=r"for \(1, 2\)"):
+        fusion.with_path_of(plain, fewer)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_fused_where_known_all_else_is_the_appearance_path_to_the_bit(known: bool, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    plain = Model(ModelConfig(width=16, resolution=64)).eval()
+    randomised(plain.points).eval()
+    plain.save(tmp_path / "plain.safetensors", torch.float16)
+    plain = Model.load(tmp_path / "plain.safetensors")  # as a checkpoint stores it
+    fused, numbers = moved(grown(plain, geometry=24)), plain.config.aus_of("points")
+    tables = [np.repeat(part, 15, 1) for part in dataclasses.astuple(evidence("renders", 0, 0.5, 1.5))[1:5]]
+    weights = fusion.fit_where_known([fusion.Evidence("renders", *tables)], numbers)
+    fusion.apply(fused, weights).save(tmp_path / "fused.safetensors", torch.float16)
+    after = Model.load(tmp_path / "fused.safetensors").eval()
+    frames = torch.randn(3, 40, 68, 34)
+    reference = torch.randn(40, 68, 2) if known else None
+    with torch.no_grad():
+        same = (after.points.combine(*frames, reference) == plain.points.combine(*frames)).all(0)
+    assert [number for number, one in zip(numbers, same.tolist(), strict=True) if not one] == (
+        [1, 2, 12, 26] if known else []
+    )
+
+
 def test_weights_are_those_of_the_state(tmp_path: Path) -> None:
     model = Model(ModelConfig(width=16, resolution=64, geometry=24, intensity=True, thresholds={"points": (0.2,) * 15}))
     row = np.arange(15.0)
@@ -396,6 +446,15 @@ def test_a_training_and_a_fusion_on_real_material(material: tuple[Path, Path], t
     small = ("--samples", 12_800, "--batch", 128, "--acts", 200, "--hidden", 48, "--eval-every", 1_000_000)
     run("geometry", *options, "--run", tmp_path / "run", "--init", CHECKPOINT, *small)
     run("fuse", *options, "--model", tmp_path / "run", "--out", tmp_path / "fused.safetensors", "--half")
+    careful, whole = tmp_path / "careful.safetensors", tmp_path / "report.json"
+    run("fuse", *options, "--model", CHECKPOINT, "--geometry", tmp_path / "run", "--where-known", "--out", careful)
+    assert "--where-known" in Model.load(careful).config.provenance["fusion"]["command"]
+    measured = ("--data", data, "--threads", 1, "--split", "val", "--paths", "--json", whole)
+    run("evaluate", "--model", tmp_path / "fused.safetensors", *measured)
+    paths = json.loads(whole.read_text())["paths"]
+    assert all(set(of) == {"appearance", "geometry", "geometry, no rest", "both"} for of in paths.values())
+    run("evaluate", "--model", CHECKPOINT, *measured)
+    assert json.loads(whole.read_text())["paths"] == {}
     before, trained, after = (
         Model.load(path)
         for path in (CHECKPOINT, tmp_path / "run" / "model.safetensors", tmp_path / "fused.safetensors")

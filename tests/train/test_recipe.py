@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from tests.train.painted import painted_source
@@ -17,7 +18,8 @@ from train.model import Model
 from train.recipe import run as recipe
 from train.recipe.index import write_index
 from train.recipe.options import CHECKPOINTS, RecipeOptions
-from train.recipe.stages import NAMES, Place, Stage
+from train.recipe.stages import NAMES, Place, Stage, stages_of
+from train.recipe.stamps import sha256
 from train.rundir import RunError
 
 
@@ -31,7 +33,7 @@ def fan() -> Path:
     return CHECKPOINTS / "nano.safetensors"
 
 
-def options(source: Path, out: Path, model: Path, **more: object) -> RecipeOptions:
+def options(source: Path, out: Path, model: Path | None = None, **more: object) -> RecipeOptions:
     given = {"size": "smoke", "fan": str(model), "threads": 1, "workers": 1, **more}
     return RecipeOptions(source, out, **given)  # type: ignore[arg-type]
 
@@ -155,12 +157,37 @@ def test_wrong_options_are_refused(source: Path, fan: Path, tmp_path: Path) -> N
         ({"size": "huge"}, "size: expected"),
         ({"fan": "none.safetensors"}, "fan: expected a file or train"),
         ({"fan": ""}, "fan: expected a small model or train"),
+        ({"start": fan}, "start, fan: expected one of them"),
+        ({"fan": "", "start": tmp_path / "none.safetensors"}, "start: expected a file, got"),
+        ({"sequences": 0}, "sequences: expected a positive number, got 0"),
     ]
     for wrong, said in cases:
         with pytest.raises(ValueError, match=said):
             options(source, tmp_path, fan, **wrong)
     with pytest.raises(ValueError, match="source: expected a folder"):
         options(tmp_path / "none", tmp_path, fan)
+
+
+def test_a_small_one_from_a_model_that_stays_as_it_is(
+    source: Path, fan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(geometry, "WILD", 10.0)  # painted faces are not what FAN knows
+    pytest.importorskip("aunet_sdk._native.raster")
+    pytest.importorskip("onnx")
+    chosen = options(source, tmp_path / "out", fan="", start=fan, sequences=14)
+    recipe.run(chosen, console=quiet())
+    names = [stage.name for stage in stages_of(chosen)]
+    assert names == ["index", "render", "start", "geometry", "fuse", "evaluate", "export", "card"]
+    assert [state.why for state in recipe.states(chosen)] == [""] * len(names)
+    before, made = Model.load(fan), Model.load(tmp_path / "out" / "fuse" / "model.safetensors")
+    assert made.config.aus_of("points") == before.config.aus_of("points") and not made.config.intensity
+    assert all(torch.equal(tensor, made.state_dict()[name]) for name, tensor in before.state_dict().items())
+    command = made.config.provenance["recipe"]["command"]
+    assert command.endswith(f"--start FILE of SHA-256 {sha256(fan)[:12]} --sequences 14")
+    with pytest.raises(ValueError, match="until: expected one of index, render, start, geometry"):
+        recipe.run(chosen, "heads", console=quiet())
+    with pytest.raises(RunError, match="begun with sequences 14, got 13"):
+        recipe.run(options(source, tmp_path / "out", fan="", start=fan, sequences=13), console=quiet())
 
 
 def test_a_small_one_from_the_sources_to_the_card(

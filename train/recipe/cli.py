@@ -32,6 +32,14 @@ def default(
     fan: Annotated[
         str, typer.Option(help="Model file whose FAN is used, or train [default: that of train/checkpoints].")
     ] = "",
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Model file of which all stays as it is; a geometry path is trained and added, which counts where the "
+            "person's points at rest are known."
+        ),
+    ] = None,
+    sequences: Annotated[int | None, typer.Option(help="Sequences to render [default: those of the size].")] = None,
     hand_mesh: Annotated[Path | None, typer.Option(help="right.glb of the WebXR generic hand.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     threads: Annotated[int, typer.Option(help="Threads of the trainings.", min=1)] = 2,
@@ -42,4 +50,4 @@ def default(
     from train.recipe.options import RecipeOptions
     from train.recipe.run import run
 
-    run(RecipeOptions(source, out, size, seed, fan, hand_mesh, device, threads, workers), until, dry)
+    run(RecipeOptions(source, out, size, seed, fan, start, sequences, hand_mesh, device, threads, workers), until, dry)

@@ -22,9 +22,9 @@ class Size:
     aunet_samples: int = 40_000
     head_passes: int = 3
     head_samples: int = 600_000
-    geometry_samples: int = 8_000_000
+    geometry_samples: int = 2_500_000
     geometry_hidden: int = 256
-    acts: int = 30_000
+    acts: int = 20_000
     batch: int = 64
     eval_frames: int = 800
     kinds: str = "both"
@@ -46,8 +46,10 @@ SIZES = {
 class RecipeOptions:
     """``source``: folder with ict_facekit_light.npz, portraits/ and, where there are more people and pictures, faces/;
     ``out``: everything that is made. ``fan``: a model file whose FAN is used, "train", or "":
-    that of train/checkpoints which belongs to the size. ``device``, ``threads`` and
-    ``workers`` may change when a recipe goes on, the others not.
+    that of train/checkpoints which belongs to the size. ``start``: a model file of which all stays, to which a geometry
+    path is added that counts where the person's points at rest are known (train.fusion.fit_where_known); None: the
+    heads are trained, too. ``sequences`` to render, None: those of the size. ``device``, ``threads`` and ``workers``
+    may change when a recipe goes on, the others not.
     """
 
     source: Path
@@ -55,6 +57,8 @@ class RecipeOptions:
     size: str = "default"
     seed: int = 21
     fan: str = ""
+    start: Path | None = None
+    sequences: int | None = None
     hand_mesh: Path | None = None
     device: str = "auto"
     threads: int = 2
@@ -65,19 +69,24 @@ class RecipeOptions:
             raise ValueError(f"size: expected one of {', '.join(SIZES)}, got {self.size!r}")
         if not self.source.is_dir():
             raise ValueError(f"source: expected a folder, got {self.source}")
-        if not self.fan and self.size == "smoke":
+        if self.start is not None and self.fan:
+            raise ValueError("start, fan: expected one of them, since a model to start from has a FAN, got both")
+        if self.sequences is not None and self.sequences < 1:
+            raise ValueError(f"sequences: expected a positive number, got {self.sequences}")
+        if not self.fan and self.start is None and self.size == "smoke":
             raise ValueError("fan: expected a small model or train for the size smoke, got none")
-        if not self.fan:
+        if not self.fan and self.start is None:
             object.__setattr__(self, "fan", str(CHECKPOINTS / f"{self.size}.safetensors"))
-        for name in ("fan", "hand_mesh"):
+        for name in ("fan", "start", "hand_mesh"):
             file = getattr(self, name)
-            if file not in (None, "train") and not Path(file).is_file():
+            if file not in (None, "", "train") and not Path(file).is_file():
                 raise ValueError(f"{name}: expected a file{' or train' if name == 'fan' else ''}, got {file}")
 
     @property
     def amounts(self) -> Size:
         """Of the size that was asked for."""
-        return SIZES[self.size]
+        size = SIZES[self.size]
+        return size if self.sequences is None else dataclasses.replace(size, sequences=self.sequences)
 
     def fixed(self) -> dict[str, Any]:
         """What a recipe cannot go on with another value of; files by what is in them."""
@@ -86,7 +95,9 @@ class RecipeOptions:
         return {
             "size": self.size,
             "seed": self.seed,
-            "fan": self.fan if self.fan == "train" else sha256(Path(self.fan)),
+            "fan": self.fan if self.fan in ("", "train") else sha256(Path(self.fan)),
+            "start": sha256(self.start) if self.start else None,
+            "sequences": self.sequences,
             "hand_mesh": sha256(self.hand_mesh) if self.hand_mesh else None,
         }
 

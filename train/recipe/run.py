@@ -76,14 +76,15 @@ def run(options: RecipeOptions, until: str = NAMES[-1], dry: bool = False, conso
             is finished stays, and the same command goes on from there.
         Stopped: Ctrl-C or SIGTERM in a training.
     """
-    if until not in NAMES:
-        raise ValueError(f"until: expected one of {', '.join(NAMES)}, got {until!r}")
+    names = tuple(stage.name for stage in stages_of(options))
+    if until not in names:
+        raise ValueError(f"until: expected one of {', '.join(names)}, got {until!r}")
     console = console or Console(stderr=True)
     if dry:
         show(options, until, console)
         return
     begin(options.out, options.fixed())
-    revision, wanted = environment()["revision"], NAMES[: NAMES.index(until) + 1]
+    revision, wanted = environment()["revision"], names[: names.index(until) + 1]
     for number, name in enumerate(wanted, 1):
         all_states = {state.stage.name: state for state in states(options)}
         state, ahead = all_states[name], [all_states[n] for n in wanted[number - 1 :] if all_states[n].why]

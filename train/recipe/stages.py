@@ -101,6 +101,14 @@ def _fan(place: Place) -> list[Path]:
     return [target]
 
 
+def _start(place: Place) -> list[Path]:
+    assert place.options.start is not None
+    target = place.folder / MODEL
+    with replacing(target) as partial:
+        shutil.copyfile(place.options.start, partial)
+    return [target]
+
+
 def _heads(place: Place) -> list[Path]:
     from train.config import PointsOptions
     from train.data.sequences import DatasetInfo
@@ -130,11 +138,16 @@ def _geometry(place: Place) -> list[Path]:
     size = place.options.amounts
     options = GeometryOptions(
         source=str(place.options.source), data=str(place.of("render")), run=str(place.folder / "run"),
-        init=str(place.of("calibrate") / MODEL), samples=size.geometry_samples, hidden=size.geometry_hidden,
-        acts=size.acts, batch=16 * size.batch, eval_frames=size.eval_frames, **place.model,
+        init=str(_plain(place)), samples=size.geometry_samples, hidden=size.geometry_hidden,
+        acts=size.acts, batch=8 * size.batch, eval_frames=size.eval_frames, **place.model,
     )  # fmt: skip
     train(GeometryTask(options), options, resume=True)
     return [place.folder / "run" / MODEL]
+
+
+def _plain(place: Place) -> Path:
+    """The model to which the geometry path is added."""
+    return place.of("calibrate" if place.options.start is None else "start") / MODEL
 
 
 def _calibrate(place: Place) -> list[Path]:
@@ -151,9 +164,13 @@ def _fuse(place: Place) -> list[Path]:
 
     target, options = place.folder / MODEL, place.options
     with replacing(target) as partial:
+        if options.start is None:
+            model, more = place.of("geometry") / "run", {}
+        else:
+            model, more = _plain(place), {"geometry": place.of("geometry") / "run", "where_known": True}
         fuse(
-            str(place.of("geometry") / "run"), str(place.of("render")), source=options.source, out=partial, half=True,
-            threads=options.threads,
+            str(model), str(place.of("render")), source=options.source, out=partial, half=True,
+            threads=options.threads, **more,
         )  # fmt: skip
         _sign(partial, options)
     return [target]
@@ -166,8 +183,14 @@ def _sign(path: Path, options: RecipeOptions) -> None:
     from train.model import Model
 
     model = Model.load(path)
-    fan = "train" if options.fan == "train" else f"FILE of SHA-256 {options.fixed()['fan'][:12]}"
-    given = f" --fan {fan}" if options.fan == "train" or Path(options.fan).parent.name != "checkpoints" else ""
+    digests, given = options.fixed(), ""
+    if options.start is not None:
+        given = f" --start FILE of SHA-256 {digests['start'][:12]}"
+    elif options.fan == "train":
+        given = " --fan train"
+    elif Path(options.fan).parent.name != "checkpoints":
+        given = f" --fan FILE of SHA-256 {digests['fan'][:12]}"
+    given += f" --sequences {options.sequences}" if options.sequences is not None else ""
     hand = " --hand-mesh FILE" if options.hand_mesh else ""
     command = (
         f"python -m train recipe default --source FOLDER --out FOLDER --size {options.size} --seed {options.seed}"
@@ -182,8 +205,8 @@ def _evaluate(place: Place) -> list[Path]:
 
     target = place.folder / "report.json"
     with replacing(target) as partial:
-        model = str(place.of("fuse") / MODEL)
-        evaluate(model, str(place.of("render")), split="test", json_file=partial, threads=place.options.threads)
+        model, data, threads = str(place.of("fuse") / MODEL), str(place.of("render")), place.options.threads
+        evaluate(model, data, split="test", json_file=partial, ablation=True, threads=threads)
     return [target]
 
 
@@ -228,10 +251,17 @@ STAGES = (
 pictures without a face, and `fuse` decides last where .5 lies.
 """
 NAMES = tuple(stage.name for stage in STAGES)
+START = Stage("start", (), lambda options: {"start": options.fixed()["start"]}, _start, 1)
 
 
 def stages_of(options: RecipeOptions) -> tuple[Stage, ...]:
-    """Those of a recipe: FAN needs renders only where it is trained."""
+    """Those of a recipe: FAN needs renders only where it is trained; with a model to start from neither FAN nor heads
+    are trained."""
+    if options.start is not None:
+        replaced = {"geometry": ("index", "render", "start"), "fuse": ("index", "render", "start", "geometry")}
+        kept = [stage for stage in STAGES if stage.name not in ("fan", "heads", "calibrate")]
+        later = [dataclasses.replace(stage, needs=replaced.get(stage.name, stage.needs)) for stage in kept]
+        return (*later[:2], START, *later[2:])
     if options.fan != "train":
         return STAGES
     trained = Stage(
@@ -240,4 +270,4 @@ def stages_of(options: RecipeOptions) -> tuple[Stage, ...]:
     return tuple(trained if stage.name == "fan" else stage for stage in STAGES)
 
 
-__all__ = ["MODEL", "NAMES", "STAGES", "Place", "Stage", "stages_of"]
+__all__ = ["MODEL", "NAMES", "STAGES", "START", "Place", "Stage", "stages_of"]
