@@ -267,14 +267,14 @@ def fuse(
     if not where_known:
         evidence.append(fusion.pictured_evidence(trained, source, set(validation.info.splits["val"])))
     unknown, known = ([*pair] for pair in zip(*evidence, strict=True))
-    intensity = None
     if where_known:
         presence = fusion.fit_where_known(known, numbers)
+        intensity = fusion.closed(len(numbers)), fusion.closed(len(numbers))
     else:
         presence = fusion.fit(unknown, numbers), fusion.fit(known, numbers)
         intensity = fusion.fit_intensity(unknown, numbers), fusion.fit_intensity(known, numbers)
     before = trained.config.provenance
-    fused = fusion.apply(trained, presence, intensity)
+    fused = fusion.apply(trained, presence, intensity, fusion.WHERE_KNOWN.only if where_known else None)
     more = f"{f' --geometry {geometry}' if geometry else ''}{' --where-known' if where_known else ''}"
     command = (
         f"python -m train fuse --model {model} --data {data} --source {source}{more}"

@@ -140,6 +140,28 @@ def both(
     return found[0], found[1]
 
 
+def without_path(model: Model) -> Model:
+    """A copy of `model` without its geometry path, which says the same where the person's points at rest are not known.
+
+    Raises:
+        ValueError: without them it does not decide by the appearance path alone.
+    """
+    gate = model.points.gate
+    if gate is not None:
+        given, closed = torch.cat((gate.weight[0], gate.shift[:1])), torch.tensor([[1.0], [0.0], [0.0]])
+        if model.config.intensity or not torch.equal(given, closed.expand_as(given)):
+            raise ValueError(
+                "model: expected one whose geometry path counts only where the points at rest are known, got one of "
+                "which it is a part; start from the model that it was added to"
+            )
+    made = {
+        name: entry for name, entry in model.config.provenance.items() if name not in ("geometry", "fusion", "recipe")
+    }
+    plain = Model(dataclasses.replace(model.config, geometry=0, provenance=made))
+    plain.load_state_dict({name: model.state_dict()[name] for name in plain.state_dict()})
+    return plain.eval()
+
+
 def with_path_of(model: Model, other: Model) -> Model:
     """A copy of `model` with the geometry path of `other`: both paths are trained apart, on one FAN.
 
@@ -233,8 +255,12 @@ def fit_where_known(
 ) -> tuple[Weights, Weights]:
     """Weights without and with the person's points at rest, from evidence with them: without them, and for every AU
     but `options.only`, the appearance path counts alone, to the bit."""
-    n_aus = len(au_numbers)
-    return Weights(np.ones(n_aus), np.zeros(n_aus), np.zeros(n_aus)), fit(evidence, au_numbers, options)
+    return closed(len(au_numbers)), fit(evidence, au_numbers, options)
+
+
+def closed(n_aus: int) -> Weights:
+    """The appearance path alone."""
+    return Weights(np.ones(n_aus), np.zeros(n_aus), np.zeros(n_aus))
 
 
 def ablation(model: Model, sequences: SequenceSet) -> dict[str, dict[str, dict[str, float]]]:
@@ -364,9 +390,14 @@ def fit_intensity(evidence: list[Evidence], au_numbers: tuple[int, ...], ridge: 
     return Weights(*found.T.copy())
 
 
-def apply(model: Model, presence: tuple[Weights, Weights], intensity: tuple[Weights, Weights] | None = None) -> Model:
+def apply(
+    model: Model,
+    presence: tuple[Weights, Weights],
+    intensity: tuple[Weights, Weights] | None = None,
+    only: tuple[int, ...] | None = None,
+) -> Model:
     """A model (the same one, changed) whose head 'points' adds its paths with these weights, without and with the
-    person's points at rest; .5 decides."""
+    person's points at rest; .5 decides, for AUs that are not in `only` the thresholds from before."""
     head = model.points
     for gate, weights in ((head.gate, presence), (head.intensity_gate, intensity)):
         if gate is None or weights is None:
@@ -375,12 +406,14 @@ def apply(model: Model, presence: tuple[Weights, Weights], intensity: tuple[Weig
             for state, one in enumerate(weights):
                 gate.weight[state] = torch.from_numpy(np.stack((one.appearance, one.geometry)))
                 gate.shift[state] = torch.from_numpy(one.shift)
-    even = (0.5,) * len(model.config.aus_of("points"))
-    model.config = dataclasses.replace(model.config, thresholds={**model.config.thresholds, "points": even})
+    numbers, before = model.config.aus_of("points"), model.config.thresholds_of("points")
+    thresholds = tuple(0.5 if only is None or n in only else t for n, t in zip(numbers, before, strict=True))
+    model.config = dataclasses.replace(model.config, thresholds={**model.config.thresholds, "points": thresholds})
     return model
 
 
 __all__ = [
-    "WHERE_KNOWN", "Evidence", "FusionOptions", "Weights", "ablation", "apply", "both", "fit", "fit_intensity",
-    "fit_where_known", "paths", "pictured_evidence", "rendered_evidence", "with_path_of",
+    "WHERE_KNOWN", "Evidence", "FusionOptions", "Weights", "ablation", "apply", "both", "closed", "fit",
+    "fit_intensity", "fit_where_known", "paths", "pictured_evidence", "rendered_evidence", "with_path_of",
+    "without_path",
 ]  # fmt: skip

@@ -389,17 +389,25 @@ def test_of_a_path_for_more_aus_those_of_the_model_are_taken() -> None:
 @pytest.mark.parametrize("known", [False, True])
 def test_fused_where_known_all_else_is_the_appearance_path_to_the_bit(known: bool, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    plain = Model(ModelConfig(width=16, resolution=64)).eval()
+    thresholds = tuple(0.5 if number in (1, 2, 12, 26) else 0.4 for number in ModelConfig().au_numbers)
+    plain = Model(ModelConfig(width=16, resolution=64, thresholds={"points": thresholds})).eval()
     randomised(plain.points).eval()
     plain.save(tmp_path / "plain.safetensors", torch.float16)
     plain = Model.load(tmp_path / "plain.safetensors")  # as a checkpoint stores it
     fused, numbers = moved(grown(plain, geometry=24)), plain.config.aus_of("points")
     tables = [np.repeat(part, 15, 1) for part in dataclasses.astuple(evidence("renders", 0, 0.5, 1.5))[1:5]]
     weights = fusion.fit_where_known([fusion.Evidence("renders", *tables)], numbers)
-    fusion.apply(fused, weights).save(tmp_path / "fused.safetensors", torch.float16)
+    fusion.apply(fused, weights, only=fusion.WHERE_KNOWN.only).save(tmp_path / "fused.safetensors", torch.float16)
     after = Model.load(tmp_path / "fused.safetensors").eval()
     frames = torch.randn(3, 40, 68, 34)
     reference = torch.randn(40, 68, 2) if known else None
+    if not known:
+        first, again = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
+        plain.save(first)
+        fusion.without_path(after).save(again)
+        assert first.read_bytes() == again.read_bytes()
+        with pytest.raises(ValueError, match="counts only where the points at rest are known"):
+            fusion.without_path(moved(grown(plain, geometry=24)))
     with torch.no_grad():
         same = (after.points.combine(*frames, reference) == plain.points.combine(*frames)).all(0)
     assert [number for number, one in zip(numbers, same.tolist(), strict=True) if not one] == (

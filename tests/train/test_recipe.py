@@ -14,6 +14,7 @@ from rich.console import Console
 
 from tests.train.painted import painted_source
 from train import geometry
+from train.fusion import without_path
 from train.model import Model
 from train.recipe import run as recipe
 from train.recipe.index import write_index
@@ -183,7 +184,12 @@ def test_a_small_one_from_a_model_that_stays_as_it_is(
     assert made.config.aus_of("points") == before.config.aus_of("points") and not made.config.intensity
     assert all(torch.equal(tensor, made.state_dict()[name]) for name, tensor in before.state_dict().items())
     command = made.config.provenance["recipe"]["command"]
-    assert command.endswith(f"--start FILE of SHA-256 {sha256(fan)[:12]} --sequences 14")
+    plain = tmp_path / "out" / "start" / "model.safetensors"
+    assert command.endswith(f"--start FILE of SHA-256 {sha256(plain)[:12]} without its geometry path --sequences 14")
+    assert str(tmp_path) not in made.config.to_json() and str(source) not in made.config.to_json()
+    again = tmp_path / "again.safetensors"
+    without_path(made).save(again, torch.float16)
+    assert again.read_bytes() == plain.read_bytes(), "the next model can start from this one"
     with pytest.raises(ValueError, match="until: expected one of index, render, start, geometry"):
         recipe.run(chosen, "heads", console=quiet())
     with pytest.raises(RunError, match="begun with sequences 14, got 13"):

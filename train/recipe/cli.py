@@ -35,8 +35,8 @@ def default(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="Model file of which all stays as it is; a geometry path is trained and added, which counts where the "
-            "person's points at rest are known."
+            help="Model file of which all stays as it is, but for a geometry path that it may have; a new one is "
+            "trained and added, which counts where the person's points at rest are known."
         ),
     ] = None,
     sequences: Annotated[int | None, typer.Option(help="Sequences to render [default: those of the size].")] = None,

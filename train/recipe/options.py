@@ -22,7 +22,7 @@ class Size:
     aunet_samples: int = 40_000
     head_passes: int = 3
     head_samples: int = 600_000
-    geometry_samples: int = 2_500_000
+    geometry_samples: int = 2_000_000
     geometry_hidden: int = 256
     acts: int = 20_000
     batch: int = 64
@@ -45,11 +45,11 @@ SIZES = {
 @dataclasses.dataclass(frozen=True)
 class RecipeOptions:
     """``source``: folder with ict_facekit_light.npz, portraits/ and, where there are more people and pictures, faces/;
-    ``out``: everything that is made. ``fan``: a model file whose FAN is used, "train", or "":
-    that of train/checkpoints which belongs to the size. ``start``: a model file of which all stays, to which a geometry
-    path is added that counts where the person's points at rest are known (train.fusion.fit_where_known); None: the
-    heads are trained, too. ``sequences`` to render, None: those of the size. ``device``, ``threads`` and ``workers``
-    may change when a recipe goes on, the others not.
+    ``out``: everything that is made. ``fan``: a model file whose FAN is used, "train", or "": that of train/checkpoints
+    which belongs to the size. ``start``: a model file of which all stays but the geometry path it may have; a new one
+    is added that counts where the person's points at rest are known (train.fusion.fit_where_known); None: the heads are
+    trained, too. ``sequences`` to render, None: those of the size. ``device``, ``threads`` and ``workers`` may change
+    when a recipe goes on, the others not.
     """
 
     source: Path

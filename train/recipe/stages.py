@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 from train.recipe.index import source_facts, write_index
 from train.recipe.options import RecipeOptions
+from train.recipe.stamps import sha256
 from train.rundir import RunError, replacing
 
 MODEL = "model.safetensors"
@@ -102,10 +104,14 @@ def _fan(place: Place) -> list[Path]:
 
 
 def _start(place: Place) -> list[Path]:
-    assert place.options.start is not None
+    import torch
+
+    from train.fan import load_model
+    from train.fusion import without_path
+
     target = place.folder / MODEL
     with replacing(target) as partial:
-        shutil.copyfile(place.options.start, partial)
+        without_path(load_model(str(place.options.start))).save(partial, torch.float16)
     return [target]
 
 
@@ -172,31 +178,33 @@ def _fuse(place: Place) -> list[Path]:
             str(model), str(place.of("render")), source=options.source, out=partial, half=True,
             threads=options.threads, **more,
         )  # fmt: skip
-        _sign(partial, options)
+        _sign(partial, place)
     return [target]
 
 
-def _sign(path: Path, options: RecipeOptions) -> None:
-    """Write the command that makes it into a model file."""
+def _sign(path: Path, place: Place) -> None:
+    """Write the command that makes it into a model file, and take the names of folders out: they do not matter."""
     import torch
 
     from train.model import Model
 
-    model = Model.load(path)
-    digests, given = options.fixed(), ""
+    model, options, given = Model.load(path), place.options, ""
     if options.start is not None:
-        given = f" --start FILE of SHA-256 {digests['start'][:12]}"
+        given = f" --start FILE of SHA-256 {sha256(_plain(place))[:12]} without its geometry path"
     elif options.fan == "train":
         given = " --fan train"
     elif Path(options.fan).parent.name != "checkpoints":
-        given = f" --fan FILE of SHA-256 {digests['fan'][:12]}"
+        given = f" --fan FILE of SHA-256 {options.fixed()['fan'][:12]}"
     given += f" --sequences {options.sequences}" if options.sequences is not None else ""
     hand = " --hand-mesh FILE" if options.hand_mesh else ""
     command = (
         f"python -m train recipe default --source FOLDER --out FOLDER --size {options.size} --seed {options.seed}"
         f"{given}{hand}"
     )
-    model.config.provenance["recipe"] = {"command": command}
+    told = json.dumps({**model.config.provenance, "recipe": {"command": command}})
+    for folder, name in ((options.out, "OUT"), (options.source, "FOLDER")):
+        told = told.replace(json.dumps(str(folder))[1:-1], name)
+    model.config = dataclasses.replace(model.config, provenance=json.loads(told))
     model.save(path, torch.float16)
 
 
