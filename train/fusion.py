@@ -271,8 +271,8 @@ def ablation(model: Model, sequences: SequenceSet) -> dict[str, dict[str, dict[s
     gate = model.points.gate
     if gate is None or not len(known.labels):
         return {}
-    a, b, c = (part.double().numpy() for part in (gate.weight[1, 0], gate.weight[1, 1], gate.shift[1]))
-    plain = gate.weight[0, 0].double().numpy(), gate.shift[0].double().numpy()
+    weight, shift = gate.weight.detach().double().numpy(), gate.shift.detach().double().numpy()
+    plain, (a, b), c = (weight[0, 0], shift[0]), weight[1], shift[1]
     logits = {
         "appearance": known.appearance * plain[0] + plain[1],
         "geometry, no rest": unknown.geometry,
