@@ -13,7 +13,8 @@ from torch import Tensor
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Write contiguous CPU tensors and `metadata`; `path` is as before where that fails.
+    """Write contiguous CPU tensors and `metadata`; `path` is as before where that fails. With one entry of metadata the
+    same content gives the same file; safetensors writes more of them in any order.
 
     Raises:
         OSError: what the system said (no space, no folder, no permission), with the path.
@@ -23,7 +24,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Map
     try:
         partial.touch()
         mode = partial.stat().st_mode
-        save_file(dict(tensors), partial, metadata={**metadata, "format": "pt"})
+        save_file(dict(tensors), partial, metadata=dict(metadata) or None)
         partial.chmod(mode)  # safetensors' own is for the owner alone
         partial.replace(path)
     except SafetensorError as error:

@@ -169,40 +169,47 @@ def test_wrong_options_are_refused(source: Path, fan: Path, tmp_path: Path) -> N
         options(tmp_path / "none", tmp_path, fan)
 
 
+@pytest.fixture(scope="module")
+def rendered(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe that was broken off after its renders, which are the same whatever comes after them."""
+    pytest.importorskip("aunet_sdk._native.raster")
+    out = tmp_path_factory.mktemp("recipe") / "out"
+    recipe.run(options(source, out, CHECKPOINTS / "nano.safetensors"), "render", console=quiet())
+    (out / "recipe.json").unlink()
+    return out
+
+
 def test_a_small_one_from_a_model_that_stays_as_it_is(
-    source: Path, fan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, fan: Path, rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(geometry, "WILD", 10.0)  # painted faces are not what FAN knows
-    pytest.importorskip("aunet_sdk._native.raster")
-    pytest.importorskip("onnx")
-    chosen = options(source, tmp_path / "out", fan="", start=fan, sequences=14)
-    recipe.run(chosen, console=quiet())
+    out = shutil.copytree(rendered, tmp_path / "out")
+    chosen = options(source, out, fan="", start=fan, sequences=12)
+    recipe.run(chosen, "fuse", console=quiet())
     names = [stage.name for stage in stages_of(chosen)]
     assert names == ["index", "render", "start", "geometry", "fuse", "evaluate", "export", "card"]
-    assert [state.why for state in recipe.states(chosen)] == [""] * len(names)
-    before, made = Model.load(fan), Model.load(tmp_path / "out" / "fuse" / "model.safetensors")
+    assert [state.why for state in recipe.states(chosen)] == [""] * 5 + ["not done"] * 3
+    before, made = Model.load(fan), Model.load(out / "fuse" / "model.safetensors")
     assert made.config.aus_of("points") == before.config.aus_of("points") and not made.config.intensity
     assert all(torch.equal(tensor, made.state_dict()[name]) for name, tensor in before.state_dict().items())
-    command = made.config.provenance["recipe"]["command"]
-    plain = tmp_path / "out" / "start" / "model.safetensors"
-    assert command.endswith(f"--start FILE of SHA-256 {sha256(plain)[:12]} without its geometry path --sequences 14")
-    assert str(tmp_path) not in made.config.to_json() and str(source) not in made.config.to_json()
+    command, plain = made.config.provenance["recipe"]["command"], out / "start" / "model.safetensors"
+    assert command.endswith(f"--start FILE of SHA-256 {sha256(plain)[:12]} without its geometry path --sequences 12")
+    assert str(out) not in made.config.to_json() and str(source) not in made.config.to_json()
     again = tmp_path / "again.safetensors"
     without_path(made).save(again, torch.float16)
     assert again.read_bytes() == plain.read_bytes(), "the next model can start from this one"
     with pytest.raises(ValueError, match="until: expected one of index, render, start, geometry"):
         recipe.run(chosen, "heads", console=quiet())
-    with pytest.raises(RunError, match="begun with sequences 14, got 13"):
-        recipe.run(options(source, tmp_path / "out", fan="", start=fan, sequences=13), console=quiet())
+    with pytest.raises(RunError, match="begun with sequences 12, got 13"):
+        recipe.run(options(source, out, fan="", start=fan, sequences=13), console=quiet())
 
 
 def test_a_small_one_from_the_sources_to_the_card(
-    source: Path, fan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, fan: Path, rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(geometry, "WILD", 10.0)  # painted faces are not what FAN knows
-    pytest.importorskip("aunet_sdk._native.raster")
     pytest.importorskip("onnx")
-    chosen = options(source, tmp_path / "out", fan)
+    chosen = options(source, shutil.copytree(rendered, tmp_path / "out"), fan)
     recipe.run(chosen, "heads", console=quiet())
     recipe.run(chosen, console=quiet())
     assert [state.why for state in recipe.states(chosen)] == [""] * len(NAMES)

@@ -31,6 +31,13 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         write_tensors({"a": torch.ones(2)}, tmp_path / "nowhere" / "m.safetensors", {})
 
 
+def test_the_same_content_is_the_same_file(tmp_path: Path) -> None:
+    files = [tmp_path / f"{i}.safetensors" for i in range(8)]
+    for path in files:
+        write_tensors({"b": torch.ones(2), "a": torch.zeros(3)}, path, {"config": "{}"})
+    assert len({path.read_bytes() for path in files}) == 1
+
+
 def test_the_mode_is_that_of_any_file(tmp_path: Path) -> None:
     (tmp_path / "other").touch()
     write_tensors({"a": torch.ones(2)}, tmp_path / "m.safetensors", {})

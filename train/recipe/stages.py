@@ -170,13 +170,10 @@ def _fuse(place: Place) -> list[Path]:
 
     target, options = place.folder / MODEL, place.options
     with replacing(target) as partial:
-        if options.start is None:
-            model, more = place.of("geometry") / "run", {}
-        else:
-            model, more = _plain(place), {"geometry": place.of("geometry") / "run", "where_known": True}
+        careful, run = options.start is not None, place.of("geometry") / "run"
         fuse(
-            str(model), str(place.of("render")), source=options.source, out=partial, half=True,
-            threads=options.threads, **more,
+            str(_plain(place) if careful else run), str(place.of("render")), source=options.source, out=partial,
+            geometry=run if careful else None, where_known=careful, half=True, threads=options.threads,
         )  # fmt: skip
         _sign(partial, place)
     return [target]
