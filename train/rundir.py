@@ -76,6 +76,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises:
         RunError: no space, a quota, no permission: what failed, and what is still there.
+        Whatever else is raised inside goes on as it is.
     """
     partial = path.with_name(path.name + ".partial")
     try:
@@ -83,6 +84,8 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         _remove(partial)
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+            raise  # not torch's writer: whatever was to be written could not be made
         kept = f"the former {path.name} is kept" if path.exists() else f"there is no former {path.name}"
         raise RunError(unwritten(path, error, kept)) from error
     except BaseException:

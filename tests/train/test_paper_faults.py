@@ -225,6 +225,20 @@ def test_a_failed_write_keeps_the_file(tmp_path: Path) -> None:
     assert path.read_text() == "former" and sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt"]
 
 
+def test_what_could_not_be_computed_is_no_full_disk(tmp_path: Path) -> None:
+    """Once advised to make room on the disk: a tensor that wants a gradient, read while a report was written."""
+    path = tmp_path / "report.json"
+    path.write_text("former")
+    with pytest.raises(RuntimeError, match="requires grad") as raised:
+        with replacing(path) as partial:
+            partial.write_text(str(torch.ones(1, requires_grad=True).numpy()))
+    assert raised.type is RuntimeError and path.read_text() == "former"
+    with pytest.raises(RunError, match=r"could not write .*report\.json"):
+        with replacing(path):
+            torch.save(torch.zeros(100_000), "/dev/full")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+
+
 def test_a_log_that_cannot_be_written_ends_the_run_with_a_checkpoint(
     options: PaperOptions, tmp_path: Path, repository: Path
 ) -> None:
