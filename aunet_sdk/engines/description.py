@@ -10,6 +10,7 @@ from .base import StreamEngine
 __all__ = ["facts"]
 
 _LIBRARIES = {
+    "triton": ("tritonclient",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "openvino": ("openvino",),
     "tensorrt": ("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "cuda-bindings", "pycuda"),

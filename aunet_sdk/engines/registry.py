@@ -25,7 +25,7 @@ __all__ = [
 
 GPU_ENGINES = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-tensorrt")
 """on an NVIDIA GPU; "auto" chooses none of them: the user names them"""
-ENGINES = ("auto", "onnxruntime", "openvino", "openvino-bf16", *GPU_ENGINES)
+ENGINES = ("auto", "onnxruntime", "openvino", "openvino-bf16", "triton", *GPU_ENGINES)
 
 _GPU_WHEEL = 'pip uninstall onnxruntime, then pip install "aunet_sdk[gpu]"'
 
@@ -35,8 +35,10 @@ log = logging.getLogger(__name__)
 def available_engines() -> dict[str, str]:
     """Engine name -> what it would run on, or "not available: why"."""
     from .cpu import openvino, ort
+    from .triton import engine as triton
 
-    return {"onnxruntime": ort.describe(), "openvino": openvino.describe(), **describe_gpu_engines()}
+    told = {"onnxruntime": ort.describe(), "openvino": openvino.describe(), **describe_gpu_engines()}
+    return {**told, "triton": triton.describe()}
 
 
 def open_engine(
@@ -52,8 +54,8 @@ def open_engine(
     engine: "auto" (the fastest on the CPU, by a short trial that is remembered: engines/cpu/auto.py; also of the INT8
         form that may lie beside the bundle, whose `bundle` the engine has then), "onnxruntime",
         "openvino", or "openvino-bf16" (faster on some CPUs, probabilities differ in the second decimal),
-        "tensorrt", "tensorrt-rtx", "onnxruntime-cuda" or "onnxruntime-tensorrt" on an NVIDIA GPU
-        (docs/engines/choosing.md)
+        "tensorrt", "tensorrt-rtx", "onnxruntime-cuda" or "onnxruntime-tensorrt" on an NVIDIA GPU, or "triton" in a
+        Triton Inference Server (docs/engines/choosing.md)
     threads: None is the engine's own choice
     options: further keyword arguments of the engine's class, {"graphs": False} for "tensorrt"; none with "auto"
 
@@ -95,6 +97,11 @@ def open_engine(
         try:
             if engine == "onnxruntime":
                 opened = onnxruntime()
+            elif engine == "triton":
+                from .triton.engine import TritonStreamEngine
+
+                given = checked_options(engine, TritonStreamEngine, options)
+                opened = TritonStreamEngine(bundle, max_faces=max_faces, **given)
             elif engine in GPU_ENGINES:
                 opened = open_gpu_engine(bundle, engine, max_faces=max_faces, options=options)
             else:

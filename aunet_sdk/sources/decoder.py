@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._util.pyav import lenient
 from ..errors import InvalidInput
 from .display import UPRIGHT, Orientation, orientation_of, square_size
 from .ledger import Ledger
@@ -50,7 +51,7 @@ def open_video(path: Path, threads: bool = True) -> tuple[InputContainer, VideoS
     try:
         # The only protocol is that of files: no list or playlist inside a file leads to the network.
         options = {"protocol_whitelist": "file"}
-        container = av.open(f"file:{path}", "r", container_options=options, metadata_errors="replace")
+        container = av.open(f"file:{path}", "r", container_options=options, **lenient())
     except (av.FFmpegError, UnicodeError) as error:
         raise InvalidInput(
             f"video: {path} is no video that can be opened; it is something else, or damaged, or its index at the end "

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from .._util.pyav import lenient
 from .._util.uris import without_credentials
 from ..errors import AUNetError, InvalidInput, SourceLost
 from .capture import HANG_MARGIN_S, Pulse, Shot
@@ -189,9 +190,7 @@ def _open(address: Address, options: SourceOptions) -> InputContainer:
 
     limits = None if address.on_demand else (options.open_timeout_s, options.read_timeout_s)
     try:
-        return av.open(
-            address.url, "r", container_options=dict(address.options), timeout=limits, metadata_errors="replace"
-        )
+        return av.open(address.url, "r", container_options=dict(address.options), timeout=limits, **lenient())
     except av.error.ExitError:
         reason = f"no answer within {options.open_timeout_s:g} s"
     except (av.FFmpegError, UnicodeError, ValueError) as error:

