@@ -109,6 +109,13 @@ def export(
             "SHIP-int8.onnx beside it.",
         ),
     ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPOSITORY",
+            help="Write the bundles into a model repository for Triton, too: aunet_stream and aunet_clip.",
+        ),
+    ] = None,
 ) -> None:
     """Write NAME-KIND-PRECISION.onnx and a .parity.json beside it. A bundle that differs too much from torch is not
     written: its report alone is, and the exit code is 1."""
@@ -199,6 +206,8 @@ def export(
                 path.unlink(missing_ok=True)
                 continue
             build.save(proto, path)
+            if triton is not None:
+                _into_repository(path, triton, console)
             console.print(f"{path} ({size / 2**20:.2f} MiB)", highlight=False)
             if ship and one == "stream":
                 shipped = ship.value + (INT8_SUFFIX if precision is Precision.int8 else "")
@@ -209,6 +218,16 @@ def export(
     if failed:
         errors.print("export: the bundle is not within the gate; it was not written, its report was", style="red")
         raise typer.Exit(1)
+
+
+def _into_repository(path: Path, repository: Path, console: Console) -> None:
+    from aunet_sdk.bundle import Bundle
+
+    from .triton import write_clip, write_stream
+
+    bundle = Bundle.load(path)
+    folder = write_stream(repository, bundle) if bundle.kind == "stream" else write_clip(repository, bundle)
+    console.print(f"Triton: {folder}", highlight=False, soft_wrap=True)
 
 
 def checkpoint_file(checkpoint: Path) -> Path:
