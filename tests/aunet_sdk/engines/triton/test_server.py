@@ -206,7 +206,8 @@ def test_a_server_that_is_gone_slow_or_new(server: Server, clips: list[list[Fram
             done += _push(detector, frame)
         done += detector.flush()
     assert [result.index for result in done] == list(range(len(clip)))
-    assert all(result.faces for result in done)
+    lost = [result.index for result in done if not result.faces]
+    assert all(index < 9 for index in lost), f"only frames that waited for a decision at the restart: {lost}"
 
 
 def _push(detector: Detector, frame: Frame) -> list[FrameResult]:
