@@ -25,7 +25,8 @@ class Method:
     name: str
     """As the paper has it."""
     variant: str | None
-    """Our name of it (train.variants.VARIANTS); None: somebody else's method."""
+    """Our name of it (train.variants.VARIANTS; 'jaanet', whose predictions are imported); None: somebody else's method,
+    of which the printed figures are all there is."""
     f1: tuple[float, ...]
     """One per AU of the table, in per cent; empty where the paper gives the average alone."""
     average: float
@@ -63,10 +64,12 @@ def _table(
     return F1Table(number, title, train, test, aus, methods, folds)
 
 
-_PROPERTIES: dict[str, str | None] = {"ResNet18": "resnet18", "JÄANet": None, "AU-FP": None, "AU-FAN": "au-fan"}
+_PROPERTIES: dict[str, str | None] = {"ResNet18": "resnet18", "JÄANet": "jaanet", "AU-FP": None, "AU-FAN": "au-fan"}
 _ABLATION: dict[str, str | None] = {"AU-FAN": "au-fan", "AU-VAE": "au-vae", "AU-TDN": "au-tdn", "AUNet": "aunet"}
 _STATE: dict[str, str | None] = {
-    **dict.fromkeys(("DRML", "JÄANet", "SRERL", "HMP-PS", "MEGraph", "AR-LSTM", "SAT-Net")),
+    "DRML": None,
+    "JÄANet": "jaanet",
+    **dict.fromkeys(("SRERL", "HMP-PS", "MEGraph", "AR-LSTM", "SAT-Net")),
     "ResNet18": "resnet18",
     "ResNet18-A": "resnet18-a",
     "AU-FAN": "au-fan",

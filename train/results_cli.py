@@ -25,6 +25,7 @@ FlipOption = Annotated[bool, typer.Option("--flip", help="Average each crop with
 def register(app: typer.Typer) -> None:
     """Add the commands to the application of `python -m train`."""
     app.command("predict")(predict)
+    app.command("import-predictions")(import_predictions)
     app.command("score")(score)
     app.command("tables")(tables)
     app.command("figures")(figures)
@@ -86,6 +87,29 @@ def predict(
     extra = {"preset": preset, "flip_average": values.get("flip_average", "probabilities")}
     extra |= {"train_corpus": train_set} if train_set else {}
     said = dataclasses.replace(said, variant=subject.network.variant, fold=fold, seed=seed, extra=extra)
+    out.mkdir(parents=True, exist_ok=True)
+    typer.echo(f"{said.save(out)}: {len(said)} frames, {', '.join(f'AU{n}' for n in said.au_numbers)}")
+
+
+def import_predictions(
+    corpus: Annotated[str, typer.Option(help="bp4d, disfa or affwild2.")],
+    root: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    frames: Annotated[Path, typer.Option(help="Text file: a frame a line, F001/T1/2440.jpg.")],
+    probabilities: Annotated[Path, typer.Option(help="Text file: as many lines, a number in [0, 1] per AU.")],
+    aus: Annotated[str, typer.Option(metavar="1,2,4,...", help="FACS numbers of the columns, in their order.")],
+    out: Annotated[Path, typer.Option(help="Folder for predictions.npz.")],
+    variant: Annotated[str, typer.Option(help="Name of the method in the tables.")] = "jaanet",
+    lists: ListsOption = "",
+    fold: Annotated[int, typer.Option(help="Whose test part it is; 0: none.")] = 0,
+    train_set: Annotated[str, typer.Option(help="What it was trained on; empty: the set it is tested on.")] = "",
+) -> None:
+    """Read what another method said about frames of a data set, JÄANet for one, for `score` and `tables`."""
+    from train.data.corpora import lists_of, open_corpus
+    from train.models_cli import _numbers
+    from train.outside import outside_predictions
+
+    opened = open_corpus(corpus, root, lists_of(lists, corpus))
+    said = outside_predictions(opened, frames, probabilities, _numbers(aus), variant, fold, train_set)
     out.mkdir(parents=True, exist_ok=True)
     typer.echo(f"{said.save(out)}: {len(said)} frames, {', '.join(f'AU{n}' for n in said.au_numbers)}")
 

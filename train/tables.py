@@ -19,6 +19,7 @@ from train.metrics import nanmean
 from train.predictions import Predictions, merge
 from train.protocol import Group, Summary, summarise
 from train.table import DASH, Table
+from train.variants import VARIANTS
 
 COMMON = f"{paper.AVERAGE}, AUs of both"
 """Name of the row that averages the AUs that the paper and ours have."""
@@ -160,6 +161,8 @@ def _f1(table: paper.F1Table, found: Runs, stand_in: str | None, flip: bool) -> 
         if method.variant is None:
             continue
         runs = _find(found, table.number, method.variant, train, test, method.space)
+        if not runs and method.variant not in VARIANTS:  # predictions of others, where somebody imported them
+            continue
         columns.append((method.name, whose))
         values.append(summarise(runs, flip) if runs else None)
         measured.append((runs, flip))

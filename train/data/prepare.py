@@ -140,7 +140,7 @@ def import_rectangles(
             not have equally many.
         OSError: the disk does not take the results.
     """
-    frames, boxes = (_text_lines(path) for path in (names, rectangles))
+    frames, boxes = (text_lines(path) for path in (names, rectangles))
     if len(frames) != len(boxes):
         raise DatasetError(f"{rectangles}: {len(boxes)} lines for the {len(frames)} frames of {names}")
     found: dict[str, dict[int, NDArray[np.float32]]] = {}
@@ -291,7 +291,8 @@ def _write_jpeg(path: Path, image: NDArray[np.uint8]) -> None:
         raise OSError(f"{path}: cannot be written: {error}; make room, then run prepare again") from error
 
 
-def _text_lines(path: Path) -> list[str]:
+def text_lines(path: Path) -> list[str]:
+    """Lines of a text file without empty ones at its end; DatasetError where it cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
