@@ -18,6 +18,7 @@ from train.config import PaperOptions
 from train.data.triplets import AUGMENTATIONS, _in_list, _neighbour
 from train.distributed import Group
 from train.experiment import ExperimentError, read_experiment
+from train.heads import AUNetHead
 from train.model import Model, ModelConfig
 from train.paper_run import PaperTask
 from train.presets import PRESETS, preset_values
@@ -232,3 +233,21 @@ def test_epochs_are_kept_and_predicted(data: Path, tmp_path: Path) -> None:
     assert [one.extra["epoch"] for one in kept] == ["1", "2"]
     assert np.array_equal(kept[1].probabilities, last.probabilities)
     assert kept[0].flipped is not None and not np.array_equal(kept[0].probabilities, last.probabilities)
+
+
+def test_differences_are_taken_in_float32() -> None:
+    """Under autocast features are bfloat16: a difference taken in it loses what neighbours differ by."""
+    torch.manual_seed(0)
+    head = AUNetHead(3, 8).eval()
+    seen: list[Tensor] = []
+    head.conv1x1_diff.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    due = (100 + torch.rand(2, 24, 16, 16)).bfloat16()
+    former, later = (due + step for step in (0.5, -0.5))
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        head(former, due, later)
+        head.from_means(functional.avg_pool2d(former.float(), 2), due, functional.avg_pool2d(later.float(), 2))
+    exact = [functional.avg_pool2d(x.double(), 2) for x in (former, due, later)]
+    expected = torch.cat((exact[1] - exact[0], exact[2] - exact[1]), 1)
+    for found in seen:
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
