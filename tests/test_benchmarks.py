@@ -131,6 +131,21 @@ def test_events_are_those_of_the_sample_and_of_a_clip(here: Callable[..., Any], 
     assert figures["clips"]["clip.avi"] == {"over_threshold": 0, "events": 0}
 
 
+def test_a_live_run_has_the_numbers_of_a_file(repository: Path, here: Callable[..., Any], tmp_path: Path) -> None:
+    sample = repository / "examples" / "sample.mp4"
+    code, output, figures = here("offline_live.py", sample, "--frames", 30, "--threads", 1)
+    assert code == 0, output
+    assert figures["clips"]["sample.mp4"] | {"worst": 0, "worst_px": 0} == {
+        "frames": 30,
+        "faces": 30,
+        "alike": True,
+        "worst": 0,
+        "worst_px": 0,
+    }
+    assert figures["worst"] < 1e-5 and figures["differ"] == []
+    assert here("offline_live.py", tmp_path)[0] == 2
+
+
 def test_validity_of_a_rendered_face_with_a_covered_mouth(repository: Path, here: Callable[..., Any]) -> None:
     sample = repository / "examples" / "sample.mp4"
     code, output, figures = here("validity.py", sample, "--frames", 10, "--threads", 1)
