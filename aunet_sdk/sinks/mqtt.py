@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
+import sys
 import threading
 import time
 from collections import deque
@@ -170,12 +172,20 @@ class MqttSink(MessageSink):
             self._tell(self.trouble or f"{self._place} is gone: {reason}")
 
     def _not_connected(self, client: Any, data: Any) -> None:
-        self._tell(f"cannot connect to {self._place}")
+        self._tell(f"cannot connect to {self._place}{_why(sys.exc_info()[1])}")
 
     def _tell(self, reason: str) -> None:
         if self.trouble != reason:
             log.warning("MQTT: %s; trying again", reason)
         self.trouble = reason
+
+
+def _why(error: BaseException | None) -> str:
+    """Of the error that paho handles while it calls `on_connect_fail`."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f": its certificate is not trusted ({error.verify_message}); give its authority's as ca_file"
+    reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None)
+    return f": {reason}" if reason else ""
 
 
 def _device(identity: str, prefix: str, au_names: Sequence[str]) -> dict[str, Any]:
