@@ -15,6 +15,7 @@ import numpy as np
 
 from .boxes import gaps, match, overlaps
 from .finders.base import FoundFace
+from .motion import Motion, astray, moved
 from .plausibility import Drift, box_of, plausible, size_of
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ RECHECK_S = 0.2
 DISPLACE_RATIO = 1.5
 CONFIRMED_FRACTION = 0.6
 SCORE_HALF_LIFE_S = 1.0
+FREE_IOU = 0.02
+"""A face that overlaps another by less stands free: how it moves can be told."""
 QUICK = 0.6
 """side of a quick look over that of a full one"""
 QUICK_FACE_PX = 24
@@ -57,6 +60,10 @@ class Track:
     """the next crop is to be taken from the box, not from the landmarks"""
     denied_s: float | None = None
     """since when the finder runs without seeing it"""
+    beside: frozenset[int] = frozenset()
+    """ids of live tracks that the finder has seen together with it, in one look: other people for certain"""
+    motion: Motion | None = None
+    """of the time when it last stood free of others that are followed; None: there were none"""
 
     def score(self, now_s: float) -> float:
         """0..1: geometric mean of the finder's last score, halved for every second that the finder has denied the face,
@@ -147,6 +154,11 @@ class Tracker:
             begun = self._begin(face, now_s)
             if begun is not None:
                 seen.add(begun.id)
+        if len(seen) > 1:
+            ids = {track.id for track in self.live}
+            for track in self.live:
+                if track.id in seen:
+                    track.beside = frozenset(seen | (track.beside & ids)) - {track.id}
         return seen
 
     def _uncovered(self, faces: list[FoundFace]) -> list[FoundFace]:
@@ -224,17 +236,32 @@ class Tracker:
             self.lost.append(track)
 
     def merge(self) -> list[Track]:
-        """Drop the younger of two tracks that sit on one face; returns those dropped."""
+        """Drop one of two tracks that sit on one face; returns those dropped.
+
+        Where the finder has seen both at once they are two people, and one now hides the other: the track that is not
+        where its own movement led has slid onto the other's face. It is lost, and keeps its id once it is found again.
+        Otherwise the younger one is a double, and is forgotten.
+        """
         if len(self.live) < 2:
             return []
         boxes = _boxes(self.live)
+        shared = overlaps(boxes, boxes)
         dropped: list[Track] = []
-        for row, column in np.argwhere(overlaps(boxes, boxes) > SAME_FACE_IOU).tolist():
+        hidden: list[Track] = []
+        for row, column in np.argwhere(shared > SAME_FACE_IOU).tolist():
             older, younger = self.live[row], self.live[column]
-            if younger.id > older.id and older not in dropped and younger not in dropped:
-                dropped.append(younger)
-        if dropped:
-            self.live = [track for track in self.live if track not in dropped]
+            if younger.id <= older.id or older in dropped or younger in dropped:
+                continue
+            if younger.id in older.beside:
+                off = [astray(track.motion, track.box, track.seen_s) for track in (older, younger)]
+                hidden.append(older if off[0] > off[1] else younger)
+            dropped.append(hidden[-1] if younger.id in older.beside else younger)
+        for track, most in zip(self.live, (shared - np.eye(len(boxes))).max(axis=1).tolist(), strict=True):
+            if most < FREE_IOU and track not in dropped:
+                track.motion = moved(track.motion, track.box, track.seen_s)
+        for track in hidden:
+            self.lose(track)
+        self.live = [track for track in self.live if track not in dropped]
         return dropped
 
     def snapshot(self) -> Callable[[], None]:

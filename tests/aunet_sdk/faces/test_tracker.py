@@ -128,6 +128,30 @@ def test_the_younger_of_two_tracks_on_one_face_goes() -> None:
     assert [track.id for track in tracker.live] == [1]
 
 
+@given(st.integers(0, 1), st.booleans(), st.floats(80, 400))
+def test_two_people_who_meet_keep_their_ids(front: int, turns: bool, speed: float) -> None:
+    """They pass each other, or meet and turn back, one in front of the other. Who is behind is found no longer, and the
+    network, asked for that face, sees the one in front."""
+    tracker, steps = Tracker(0.3), round(400 / speed * 25)
+    for i in range(steps + 1):
+        time_s, way = i / 25, i / steps
+        way = min(way, 1 - way) if turns else way
+        people = [100 + 200 * way, 300 - 200 * way]
+        shown = [front] if abs(people[0] - people[1]) < 24 else [0, 1]
+        if tracker.finder_due(time_s):
+            tracker.found([found(people[one], 50) for one in shown], time_s)
+        for track in list(tracker.live):
+            here = track.box[0] + track.box[2] / 2
+            nearest = min((people[one] for one in shown), key=lambda x: abs(x - here))
+            tracker.accept(track, landmarks(nearest, 50), 0.8, time_s)
+        tracker.merge()
+        if len(shown) == 1 and i % 9 == 0:
+            assert len(tracker.live) == 1
+    assert [(track.id, round(track.box[0] + 20)) for track in tracker.live] == [
+        (1 + one, round(people[one])) for one in (0, 1)
+    ]
+
+
 def test_a_box_on_a_followed_face_begins_nothing() -> None:
     tracker = Tracker(0.3)
     tracker.found([found(50, 50)], 0.0)
