@@ -58,6 +58,7 @@ class FanOut(Sink):
         self._lock = threading.Lock()
         self._branches: Mapping[str, Branch] = {}
         self._closed = False
+        self._enders: list[threading.Thread] = []
         for name, sink in (sinks or {}).items():
             self.add(name, sink)
 
@@ -131,20 +132,23 @@ class FanOut(Sink):
             branch.flush()
 
     def close(self) -> None:
-        """Deliver what waits, and close the sinks. It may be called twice.
+        """Deliver what waits, and close the sinks. It may be called twice, also by two threads at once: each returns
+        when all are closed.
 
-        Raises OutputLost with the reasons, once all are closed, where a sink has failed at any time.
+        Raises OutputLost with the reasons, for the first caller, where a sink has failed at any time.
         """
         with self._lock:
-            if self._closed:
-                return
+            first = not self._closed
             self._closed = True
-        threads = [threading.Thread(target=branch.end, daemon=True) for branch in self._branches.values()]
-        for thread in threads:  # at the same time, since each may take a while
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if self.failed:
+            if first:  # at the same time, since each may take a while
+                branches = self._branches.values()
+                self._enders = [threading.Thread(target=branch.end, daemon=True) for branch in branches]
+                for thread in self._enders:
+                    thread.start()
+        for thread in self._enders:
+            if thread is not threading.current_thread():  # a sink that closes what it is in
+                thread.join()
+        if first and self.failed:
             raise OutputLost("; ".join(f"sink {name}: {reason}" for name, reason in self.failed.items()))
 
     def _offer(self, deliver: Callable[[Sink], object]) -> None:

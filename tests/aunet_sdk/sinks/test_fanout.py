@@ -102,6 +102,23 @@ def test_every_sink_gets_everything_in_order() -> None:
         fan_out.put(frame(51))
 
 
+def test_whoever_closes_second_waits_for_the_first() -> None:
+    slow = Kept()
+    fan_out = FanOut({"slow": slow})
+    slow.gate.clear()
+    fan_out.put(frame(0))
+    slow.entered.wait(30)
+    threads = [threading.Thread(target=fan_out.close) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        thread.join(0.05)
+        assert thread.is_alive(), "it returned before the sink was closed"
+    slow.gate.set()
+    for thread in threads:
+        thread.join(30)
+    assert slow.closed == 1 and slow.got == [0]
+
+
 def test_a_slow_sink_loses_the_oldest_frames_and_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
     slow, quick = Kept(), Kept()
     slow.gate.clear()
