@@ -164,8 +164,11 @@ def _join(joint: _Joint, data: DataSet, au_names: Sequence[str]) -> Status | Par
         raise OutputLost(f"data set: cannot write to {data.root}: {error.strerror or error}") from error
     statuses = [joint.done[part.begin] for part in parts]
     last = statuses[-1]
+    broken = next((each for each in statuses if each.state == "broken"), last)
     status = replace(
         last,
+        state=broken.state,
+        problem=broken.problem,
         frames=parts[-1].begin + last.frames,
         frames_with_face=len(set(table.column("frame").to_pylist())),
         rows=table.num_rows,

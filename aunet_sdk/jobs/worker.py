@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from ..detector import Detector
 from ..errors import AUNetError, InvalidInput, SourceLost
 from ..options import DetectorOptions
 from ..sinks.base import lost
-from ..sources import Frame, VideoFile, read_image, source_kind
+from ..sources import VideoFile, read_image, source_kind
 from .dataset import DataSet, Status
 from .items import Item, file_system, is_address
 from .rows import ROW_GROUP, Rows, arrow, schema_of
@@ -81,17 +81,13 @@ class Worker:
         """Work on a part of a video; its rows are at `part.place` in the data set's `_work`, for `split.join`."""
         began = time.perf_counter()
         status = Status(item.shown, item.key, "done", size=item.size, stamp=item.stamp)
-        source = VideoFile(item.uri)
-
-        def frames() -> Iterator[Frame]:
-            for frame in source:
-                if part.end is not None and frame.index >= part.end:
-                    return
-                if frame.index >= part.begin:
-                    yield frame
-
-        results = self._open().stream(frames())
+        source = VideoFile(item.uri, begin=part.begin)
+        frames = takewhile(lambda frame: part.end is None or frame.index < part.end, source)
+        results = self._open().stream(frames)
         status = self._write(f"{item.key}.{part.begin}", status, results, self._data.work / part.place(item.key))
+        if source.lost and not status.problem:
+            problem = f"video: {source.path} is broken: {source.lost} frames could not be decoded"
+            status = replace(status, state="broken", problem=problem)
         return replace(status, work_s=round(time.perf_counter() - began, 3))
 
     def _open(self) -> Detector:

@@ -14,6 +14,7 @@ import numpy as np
 from .._util.pyav import lenient
 from ..errors import InvalidInput
 from .display import UPRIGHT, Orientation, orientation_of, square_size
+from .key_frames import packets_before
 from .ledger import Ledger
 from .reach import Reach
 
@@ -92,9 +93,10 @@ class Decoder:
     Iterating gives the pictures in the order of their times; afterwards `complaints` says what is wrong with the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, begin: int = 0) -> None:
         self.path = path
         self.container, self.stream = open_video(path)
+        self._passed_over = packets_before(path, begin)
         self.fps = _rate(self.stream)
         self.frame_count = _frame_count(self.container, self.stream, self.fps)
         self.ledger = Ledger()
@@ -142,6 +144,11 @@ class Decoder:
                 continue
             self._seen_key = self._seen_key or packet.is_keyframe
             hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
+            if self._passed_over:
+                self._passed_over -= 1
+                if not hidden:
+                    self.ledger.passed()
+                continue
             if self._seen_key and not hidden:  # before a recording's first key frame nothing can be decoded
                 self.ledger.sent(_key(packet), packet.is_corrupt)
             try:

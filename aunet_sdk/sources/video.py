@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, dropwhile
 
 from .._util.files import existing_file
 from ..errors import InvalidInput, SourceLost
@@ -29,6 +29,8 @@ class VideoFile(SourceBase):
         path: the file.
         read_ahead: how many frames are decoded ahead of the caller, in a thread that lives as long as the iteration;
             0: none, every frame is decoded when it is asked for.
+        begin: index of the first frame that is wanted. What lies before the key frame in front of it is not decoded
+            where the packets' times tell what that is, and indices and times are those of the whole file.
 
     Attributes:
         width, height: of the frames that are handed out, in pixels.
@@ -42,20 +44,24 @@ class VideoFile(SourceBase):
     cut short looks like a whole one. docs/video.md has the details.
     """
 
-    def __init__(self, path: str | os.PathLike[str], read_ahead: int = READ_AHEAD_FRAMES) -> None:
+    def __init__(self, path: str | os.PathLike[str], read_ahead: int = READ_AHEAD_FRAMES, begin: int = 0) -> None:
         if isinstance(read_ahead, bool) or not isinstance(read_ahead, int) or read_ahead < 0:
             raise InvalidInput(f"read_ahead: expected a whole number of frames from 0 on, got {read_ahead!r}")
-        self.read_ahead = read_ahead
+        if isinstance(begin, bool) or not isinstance(begin, int) or begin < 0:
+            raise InvalidInput(f"begin: expected the index of a frame, got {begin!r}")
+        self.read_ahead, self._begin = read_ahead, begin
         self.path = existing_file(path, "video")
-        begun = _Pass(self.path)
+        begun = _Pass(self.path, begin)
         self._begun: _Pass | None = begun
+        self._decoder = begun.decoder
         self.width, self.height = begun.size
         self.fps = begun.decoder.fps
         self.frame_count: int | None = begun.decoder.frame_count
 
     def __iter__(self) -> Iterator[Frame]:
-        begun = self._begun or _Pass(self.path)
+        begun = self._begun or _Pass(self.path, self._begin)
         self._begun = None
+        self._decoder = begun.decoder
         frames = begun.frames()
         if not self.read_ahead:
             yield from frames
@@ -66,6 +72,11 @@ class VideoFile(SourceBase):
         finally:
             ahead.close()
 
+    @property
+    def lost(self) -> int:
+        """Frames of the last iteration that could not be decoded, as far as it has come."""
+        return self._decoder.ledger.lost
+
     def close(self) -> None:
         if self._begun is not None:
             self._begun.decoder.close()
@@ -75,11 +86,11 @@ class VideoFile(SourceBase):
 class _Pass:
     """One way through a file; its first picture is decoded already: it alone knows how it is to be shown."""
 
-    def __init__(self, path: os.PathLike[str]) -> None:
-        self.decoder = Decoder(existing_file(path, "video"))
+    def __init__(self, path: os.PathLike[str], begin: int) -> None:
+        self.decoder = Decoder(existing_file(path, "video"), begin)
         try:
             self._convert = Converter(self.decoder.stream.sample_aspect_ratio).convert
-            self._pictures = iter(self.decoder)
+            self._pictures = dropwhile(lambda decoded: decoded.index < begin, self.decoder)
             self._first = [
                 Frame(self._convert(first.picture), first.timestamp_s, first.index)
                 for first in [next(self._pictures, None)]

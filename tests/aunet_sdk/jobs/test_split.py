@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aunet_sdk import DetectorOptions
-from aunet_sdk.jobs import split
-from aunet_sdk.jobs.dataset import DataSet
+from aunet_sdk.jobs import runner, split
+from aunet_sdk.jobs.dataset import DataSet, Status
 from aunet_sdk.jobs.items import expand
 from aunet_sdk.jobs.split import OVERLAP_S, Part, change_over, join, parts_of
 from aunet_sdk.jobs.worker import Worker
 from aunet_sdk.sources import VideoFile
 
+from ..command import write_video
 from .conftest import FRAMES
 
 pq = pytest.importorskip("pyarrow.parquet")
@@ -102,3 +103,20 @@ def test_the_sample_in_parts_is_the_sample(short_sample: Path, tmp_path: Path, m
             assert np.abs(one.to_numpy() - other.to_numpy()).max() < 0.01
         else:
             assert one.equals(other), name
+
+
+def test_a_file_with_a_broken_part_is_broken(tmp_path: Path) -> None:
+    """Each part decodes its own frames alone, so that the last one does not know what is wrong with the first."""
+    data = DataSet(tmp_path / "out")
+    data.begin({}, resume=False)
+    (item,) = expand([str(write_video(tmp_path / "a.avi", 2))])
+    parts = [Part(0, 150, 100), Part(100, None, None)]
+    done = {}
+    for part, problem in zip(parts, ("video: 2 frames could not be decoded", ""), strict=True):
+        pq.write_table(_table(part.begin, part.end or 200, {1: 1}), data.work / part.place(item.key))
+        state = "broken" if problem else "done"
+        done[part.begin] = Status(item.shown, item.key, state, problem, frames=(part.end or 200) - part.begin)
+    status = runner._join(runner._Joint(item, parts, done), data, ["AU1"])
+    assert isinstance(status, Status)
+    assert (status.state, status.problem) == ("broken", "video: 2 frames could not be decoded")
+    assert (status.frames, status.rows) == (200, 200) and not list(data.work.iterdir())
