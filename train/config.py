@@ -286,8 +286,6 @@ class PaperOptions(RunOptions):
             raise ValueError("corpus_aus, corpus_frames: expected at least one AU, and positive numbers of frames")
         if not 0 <= self.hold_out < 1:
             raise ValueError(f"hold_out: expected a share in [0, 1), got {self.hold_out}")
-        if self.keep_epochs and self.variant.startswith("resnet18"):
-            raise ValueError("keep_epochs: expected a variant with a frozen FAN, whose heads are small, got a ResNet18")
         if self.draws < 0 or self.samples < 0 or self.test_frames < 0 or self.gamma < 0 or self.interval_frames < 0:
             raise ValueError("draws, samples, test_frames, gamma, interval_frames: expected no negative number")
         if self.cache == "always" and self.augment and not self.draws:

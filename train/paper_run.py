@@ -83,6 +83,8 @@ class PaperTask:
         self.vaes: dict[str, LabelVAE] = {}
         self.alignment = Alignment(options.alignment, options.alignment_reduction, options.alignment_spread)
         self.cache: FeatureCache | None = None
+        self.keeps_epochs = options.keep_epochs and self.model.frozen
+        """Of a ResNet, whose weights change as a whole, the last epoch alone is kept."""
         self._kept = 0
         """The epoch whose head was kept last."""
         self.device, self.group = torch.device("cpu"), Group()
@@ -189,7 +191,7 @@ class PaperTask:
 
     def save_model(self, model: nn.Module, path: Path, entry: dict[str, Any]) -> None:
         """Write the model file, and with `keep_epochs` the head of this epoch, once."""
-        if self.options.keep_epochs:
+        if self.keeps_epochs:
             self._keep_epoch(cast(FanNetwork, model).head, path.parent, entry["steps"] // self.steps_per_epoch)
         provenance = {**self.config.provenance, self.name: entry}
         save_network(model, dataclasses.replace(self.config, provenance=provenance), path)  # type: ignore[arg-type]
@@ -198,7 +200,7 @@ class PaperTask:
         """Write predictions.npz of the test part with these, the last weights, and with `keep_epochs` those of every
         epoch beside it. The features are computed once."""
         data, options = self.parts.test, self.options
-        epochs = dict(self._kept_epochs(cast(FanNetwork, model), folder)) if options.keep_epochs else {}
+        epochs = dict(self._kept_epochs(cast(FanNetwork, model), folder)) if self.keeps_epochs else {}
         found = self._predict([model, *epochs.values()], data, np.arange(len(data)), options.flip, stop)
         if not self.group.leads:
             return

@@ -312,10 +312,10 @@ def read_runs(places: Iterable[str | Path], epoch: str = "last") -> list[Predict
 
     Args:
         epoch: 'last'; 'best': of each run with kept epochs the one whose mean F1 on the test part is the largest, as
-            the release prints it. It is chosen by what it is measured on.
+            the release prints it. It is chosen by what it is measured on. Of the others (ResNets) it is the last.
 
     Raises:
-        ValueError: a file that holds something else, another `epoch`, a run without kept epochs where it is 'best'.
+        ValueError: a file that holds something else, another `epoch`, 'best' where no run has kept its epochs.
         FileNotFoundError: nothing there.
     """
     if epoch not in ("last", "best"):
@@ -334,14 +334,17 @@ def read_runs(places: Iterable[str | Path], epoch: str = "last") -> list[Predict
         files.update(dict.fromkeys(path.resolve() for path in found))
     runs = []
     for path in files:
-        run = Predictions.load(path) if epoch == "last" else _best_epoch(path.parent)
+        run = (_best_epoch(path.parent) if epoch == "best" else None) or Predictions.load(path)
         runs.append(dataclasses.replace(run, extra={"experiment": path.parent.parent.name, **run.extra}))
+    if epoch == "best" and runs and not any(run.extra.get("chosen_epoch") for run in runs):
+        raise ValueError("epoch: expected runs with kept epochs for best, found none; train with keep_epochs=true")
     return runs
 
 
-def _best_epoch(folder: Path) -> Predictions:
+def _best_epoch(folder: Path) -> Predictions | None:
+    """None where the run has kept no epochs."""
     kept = [Predictions.load(path) for path in sorted((folder / "epochs").glob("predictions-*.npz"))]
     if not kept:
-        raise ValueError(f"{folder}: expected kept epochs, found none; run with keep_epochs=true (--preset release)")
+        return None
     best = max(kept, key=lambda one: nanmean(f1_scores(one.probabilities, one.labels)))
     return dataclasses.replace(best, extra={**best.extra, "chosen_epoch": "best"})

@@ -67,7 +67,7 @@ def build(
     table = builder[name]() if name in builder else _f1(paper.F1_TABLES[name], found, stand_in, flip)
     notes = [text for text, said in (
         ("Ours: preset release.", any(group.preset == "release" for group in found)),
-        ("Ours: of each run the epoch that is best on the test part, as the release prints it.",
+        ("Ours: of runs with kept epochs the one that is best on the test part, as the release prints it.",
          any(group.epoch == "best" for group in found)),
     ) if said]  # fmt: skip
     return dataclasses.replace(table, notes=(*table.notes, *notes))

@@ -274,12 +274,16 @@ def test_the_best_epoch_is_that_of_the_test_part(tmp_path: Path) -> None:
     (folder / "epochs").mkdir(parents=True)
     last = run("aunet", 0.4, fold=1, extra={"preset": "release"})
     last.save(folder)
-    with pytest.raises(ValueError, match="expected kept epochs, found none"):
+    with pytest.raises(ValueError, match="expected runs with kept epochs for best"):
         protocol.read_runs([folder], "best")
     for epoch, skill in ((1, 0.2), (2, 0.8), (3, 0.4)):
         kept = run("aunet", skill, fold=1, extra={"preset": "release", "epoch": str(epoch)})
         kept.save(folder / "epochs" / f"predictions-{epoch:03d}.npz")
     (best,) = protocol.read_runs([folder], "best")
+    other = tmp_path / "bp4d" / "resnet18-fold1-seed1-release"
+    other.mkdir()
+    run("resnet18", 0.4, fold=1, extra={"preset": "release"}).save(other)
+    assert [one.extra.get("chosen_epoch") for one in protocol.read_runs([folder, other], "best")] == ["best", None]
     assert best.extra["epoch"] == "2" and best.extra["experiment"] == "bp4d"
     table = tables.build("XIII", [best])
     assert cell(table, "Avg", "AUNet") == f"{100 * 1.6 / 1.8:.1f}" and "best on the test part" in table.notes[-1]

@@ -24,13 +24,14 @@ def write_fan(path: Path) -> Path:
     return path
 
 
-def call(root: Path, experiment: str, variants: str, **values: object) -> Path:
+def call(root: Path, experiment: str, variants: str, preset: str = "paper", **values: object) -> Path:
     """`python -m train run EXPERIMENT` with one variant under a root; the run's folder."""
     options = {**SMALL, "variants": f"[{variants}]", "fan": root / "fan.safetensors", **values}
-    words = ["run", experiment, "--data", str(root), "--out", str(root / "runs")]
+    words = ["run", experiment, "--data", str(root), "--out", str(root / "runs"), "--preset", preset]
     words += [word for key, value in options.items() for word in ("--override", f"{key}={value}")]
     said(*words)
-    return root / "runs" / experiment / f"{variants}-fold1-seed1"
+    end = "" if preset == "paper" else f"-{preset}"
+    return root / "runs" / experiment / f"{variants}-fold1-seed1{end}"
 
 
 def said(*words: object) -> str:

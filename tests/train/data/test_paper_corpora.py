@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.train.data import trees
-from tests.train.data.lab import call
+from tests.train.data.lab import call, said
 from train import figure_run
 from train.activations import Interval, open_subject
 from train.cli import app
@@ -54,6 +54,21 @@ def test_the_mixture_has_a_vae_for_each(root: Path) -> None:
     sizes = {name: LabelVAE.load(run / f"vae-{name}.safetensors").latent for name in ("bp4d", "disfa", "affwild2")}
     assert sizes == {"bp4d": 8, "disfa": 6, "affwild2": 5}
     assert load_network(run)[1].crop_scale == pytest.approx(200 / 130)
+
+
+def test_the_mixture_by_both_presets_runs_to_a_table(root: Path) -> None:
+    paper = call(root, "mixture", "aunet")  # what another test has run is passed over
+    release = call(root, "mixture", "aunet", "release")
+    found = Predictions.load(release)
+    assert found.extra["preset"] == "release" and found.keys() == Predictions.load(paper).keys()
+    options = load_network(release)[1].provenance["paper"]["options"]
+    assert (options["decay"], options["neighbours"], options["augmentation"]) == (0.3, "list", "release")
+    assert LabelVAE.load(release / "vae-bp4d.safetensors").provenance["options"]["kl_weight"] == 0.3
+    for preset, epoch in (("paper", "last"), ("release", "last"), ("release", "best")):
+        runs = [release] if epoch == "best" else [release, paper]
+        shown = said("tables", *runs, "--table", "VII", "--preset", preset, "--epoch", epoch)
+        average = next(line for line in shown.splitlines() if line.lstrip(" │").startswith("Avg"))
+        assert sum(char.isdigit() for char in average) > 15 and ("best on the test part" in shown) is (epoch == "best")
 
 
 def test_other_data_sets_are_tested_whole(root: Path) -> None:
