@@ -19,7 +19,7 @@ from .clips import write
 def cameras(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Numbers of the cameras that were opened; there is none in truth."""
     opened: list[int] = []
-    monkeypatch.setattr(uri, "Camera", lambda index, options: opened.append(index) or "camera")
+    monkeypatch.setattr(uri, "Camera", lambda index, options, on_state: opened.append(index) or "camera")
     return opened
 
 
