@@ -200,6 +200,7 @@ class PaperTask:
         """Write predictions.npz of the test part with these, the last weights, and with `keep_epochs` those of every
         epoch beside it. The features are computed once."""
         data, options = self.parts.test, self.options
+        self.group.barrier()  # the first process has written the last head
         epochs = dict(self._kept_epochs(cast(FanNetwork, model), folder)) if self.keeps_epochs else {}
         found = self._predict([model, *epochs.values()], data, np.arange(len(data)), options.flip, stop)
         if not self.group.leads:

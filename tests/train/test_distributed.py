@@ -51,7 +51,7 @@ def fan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(repository: Path, data: Path, fan: Path, out: Path) -> subprocess.CompletedProcess[str]:
     """The command of docs/training.md under torchrun, two processes; two runs, one after the other."""
-    overrides = {**OPTIONS, "variants": "[au-fan, aunet]", "fan": fan}
+    overrides = {**OPTIONS, "variants": "[au-fan, aunet]", "fan": fan, "keep_epochs": True}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "train", "run", "smoke", "--data", str(data), "--out", str(out)]
     command += [word for key, value in overrides.items() for word in ("--override", f"{key}={value}")]
@@ -88,3 +88,5 @@ def test_two_processes_give_the_weights_of_one(repository: Path, data: Path, fan
     first, second = (Predictions.load(run) for run in runs)
     assert len(first) == 9 and np.array_equal(first.frame, second.frame)
     np.testing.assert_allclose(first.probabilities, second.probabilities, atol=1e-4)
+    kept = [Predictions.load(path) for path in sorted((runs[1] / "epochs").glob("predictions-*.npz"))]
+    assert np.array_equal(kept[-1].probabilities, second.probabilities)  # every process has read every head
