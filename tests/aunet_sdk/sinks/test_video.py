@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aunet_sdk.errors import AUNetError, InvalidInput
@@ -142,6 +142,7 @@ def test_avi_has_one_rate_and_counts_what_it_leaves_out(tmp_path: Path) -> None:
     assert [level for _, level in shown(tmp_path / "a.avi")] == pytest.approx([0, 180], abs=15)
 
 
+@settings(max_examples=40)
 @given(
     times_s=st.lists(st.floats(-1e9, 1e9) | st.floats(-1, 1) | st.none(), min_size=1, max_size=12),
     fps=st.sampled_from([0.01, 1.0, 23.976, 30.0, 1000.0, 90_000.0]),
