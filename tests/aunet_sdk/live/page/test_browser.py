@@ -125,6 +125,7 @@ def test_what_was_measured_stands_on_the_page(browser: Any, run: Run) -> None:
 def test_keys_alone_reach_everything(browser: Any, run: Run) -> None:
     page = opened(browser, run)
     playwright.expect(page.locator(".chip")).to_have_count(3)
+    playwright.expect(page.locator("#events li").first).to_contain_text("AU12", timeout=20_000)  # else it is no stop
     reached = []
     for _ in range(14):
         page.keyboard.press("Tab")
