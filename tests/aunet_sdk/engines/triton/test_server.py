@@ -20,6 +20,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, open_engine
 from aunet_sdk.errors import AUNetError, BackendUnavailable, EngineMismatch
 from aunet_sdk.sources import Frame, VideoFile
-from export.triton import write_stream
+from export.triton import write_clip, write_stream
 
 pytriton = pytest.importorskip("pytriton", reason="no Triton server here: nvidia-pytriton is not installed")
 pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed")
@@ -226,6 +227,19 @@ def test_a_model_that_is_not_there_and_another_one(server: Server) -> None:
         Detector(options(server, model_name="aunet_other"))
     with pytest.raises(EngineMismatch, match="give the bundle that the server runs"):
         Detector(DetectorOptions(model="nano", engine="triton", engine_options={"url": server.url}))
+
+
+def test_the_configurations_that_are_not_run_can_be_parsed(tmp_path: Path) -> None:
+    from google.protobuf import text_format
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    stream = Bundle.load()
+    folder = write_clip(tmp_path, replace(stream, kind="clip", state=()))
+    for file in (folder / "config.pbtxt", folder / "configs" / "tensorrt.pbtxt"):
+        config = text_format.Parse(file.read_text(encoding="utf-8"), ModelConfig())
+        assert config.name == "aunet_clip" and config.max_batch_size == 16 and len(config.output) == 2
+        assert config.output[1].label_filename == "labels.txt" and config.HasField("dynamic_batching")
+        assert config.model_warmup[0].inputs["crops"].zero_data
 
 
 def test_a_stream_that_its_client_leaves_is_forgotten(server: Server) -> None:
