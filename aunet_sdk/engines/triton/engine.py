@@ -168,7 +168,7 @@ class TritonStreamEngine:
             "resolution",
             "reference",
             "intensity",
-            "created",
+            "precision",
         ):
             if getattr(other, name) != getattr(own, name):
                 raise EngineMismatch(
