@@ -60,15 +60,21 @@ def tables(model: Model, report: dict[str, Any], agreement: dict[str, Any] | Non
     for head in HEADS:
         means += [f"{heads[head][f'mean_{key}']:.3f}" for key in ("auc", "f1_calibrated")] + [""]
     lines += _table(columns, [*rows, means])
-    lines += ["By context (mean AUC and F1 at the thresholds; full: both neighbours, none: no neighbour):", ""]
-    contexts = report["heads"][HEADS[0]]
+    lines += [
+        "By context (mean AUC and F1 at the thresholds; full: both neighbours, none: no neighbour, rest: with the "
+        "person's points at rest):",
+        "",
+    ]
+    contexts = dict.fromkeys(context for head in HEADS for context in report["heads"][head])
     lines += _table(
         ["context", *(f"{head} {name}" for head in HEADS for name in ("AUC", "F1"))],
-        [
-            [c, *(f"{report['heads'][h][c][f'mean_{k}']:.3f}" for h in HEADS for k in ("auc", "f1_calibrated"))]
-            for c in contexts
-        ],
+        [[c, *(_mean(report["heads"][h], c, k) for h in HEADS for k in ("auc", "f1_calibrated"))] for c in contexts],
     )
+    if paths := report.get("paths"):
+        lines += ["F1 of the points head's paths on renders, without the points at rest where it says so:", ""]
+        ways = list(next(iter(paths.values())))
+        rows = [[name, *(f"{of[way]['f1']:.3f}" for way in ways)] for name, of in paths.items()]
+        lines += _table(["AU", *ways], rows)
     lines += ["By the ethnicity that the London set's table states (the Canadian set: white):", ""]
     lines += _table(
         ["group", "identities", "frames", "NME", *(f"{h} {n}" for h in HEADS for n in ("AUC", "F1"))],
@@ -122,6 +128,11 @@ def _at_rest(pooled: dict[str, Any]) -> list[str]:
         f"in MediaPipe's eyes, by the same script): {said}; every other AU 0.",
         "",
     ]
+
+
+def _mean(contexts: dict[str, Any], context: str, key: str) -> str:
+    """A dash where a head makes no use of a context."""
+    return f"{contexts[context][f'mean_{key}']:.3f}" if context in contexts else "-"
 
 
 def write_card(card: Path, checkpoint: Path, report: Path, agreement: Path | None) -> None:
