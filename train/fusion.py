@@ -25,7 +25,7 @@ from train.data.sequences import SequenceSet
 from train.geometry import graded, looked_at, portrait_references, references
 from train.landmarks import Spread
 from train.looks import Looks, look_at_sequences, normalised
-from train.model import AU_NUMBERS, Model, grown
+from train.model import AU_NUMBERS, Model, grown, without_geometry
 
 Table = NDArray[np.float64]
 
@@ -154,12 +154,7 @@ def without_path(model: Model) -> Model:
                 "model: expected one whose geometry path counts only where the points at rest are known, got one of "
                 "which it is a part; start from the model that it was added to"
             )
-    made = {
-        name: entry for name, entry in model.config.provenance.items() if name not in ("geometry", "fusion", "recipe")
-    }
-    plain = Model(dataclasses.replace(model.config, geometry=0, provenance=made))
-    plain.load_state_dict({name: model.state_dict()[name] for name in plain.state_dict()})
-    return plain.eval()
+    return without_geometry(model)
 
 
 def with_path_of(model: Model, other: Model) -> Model:

@@ -32,7 +32,7 @@ from train.heads import GeometryPath
 from train.landmarks import LandmarkSampler, Spread, draw_acts, fit_people, landmark_head, mirrored
 from train.looks import Looks, look_at_pictures, look_at_sequences, normalised
 from train.loop import decay_groups
-from train.model import Model, grown
+from train.model import Model, grown, without_geometry
 
 LOG = logging.getLogger("train")
 Floats = NDArray[np.float32]
@@ -60,7 +60,7 @@ class Seen:
 
 
 class GeometryTask:
-    """The geometry path alone."""
+    """The geometry path alone, a new one: that of the model to start from, if there is one, is left out."""
 
     name = "geometry"
     frames_per_sample = 1
@@ -75,7 +75,7 @@ class GeometryTask:
         training = load_split(options.data, "train")
         numbers = tuple(sorted({*before.config.au_numbers, *training.info.au_numbers}))
         torch.manual_seed(options.seed)
-        self.model = grown(before, numbers, options.hidden, intensity=True)
+        self.model = grown(without_geometry(before), numbers, options.hidden, intensity=True)
         head, rng = landmark_head(source / "ict_facekit_light.npz"), np.random.default_rng([options.seed, 4])
         LOG.info("geometry: looking at the renders")
         self.rendered, errors = of_renders(self.model, training.of(numbers), rng)

@@ -27,6 +27,7 @@ from train.tensor_file import write_tensors
 __all__ = [
     "AU_NUMBERS", "FAN", "HEADS", "POINTS", "TEMPLATE", "AUFANHead", "AUNet", "AUNetHead", "ConvBlock", "HourGlass",
     "Model", "ModelConfig", "ModelFileError", "PointsHead", "complexity", "grown",
+    "without_geometry",
 ]  # fmt: skip
 
 
@@ -241,6 +242,16 @@ def grown(model: Model, au_numbers: tuple[int, ...] | None = None, geometry: int
                 place = own[name].movedim(-1, 0) if "gate" in name else own[name]
                 place[rows] = tensor.movedim(-1, 0) if "gate" in name else tensor
     return wider.eval()
+
+
+def without_geometry(model: Model) -> Model:
+    """A copy of `model` whose head 'points' has the appearance path alone, as it was, and nothing of what was written
+    down about the other one."""
+    gone = ("geometry", "fusion", "recipe")
+    made = {name: entry for name, entry in model.config.provenance.items() if name not in gone}
+    plain = Model(dataclasses.replace(model.config, geometry=0, provenance=made))
+    plain.load_state_dict({name: model.state_dict()[name] for name in plain.state_dict()})
+    return plain.eval()
 
 
 class AUNet(Model):

@@ -6,6 +6,7 @@ FAN (paper section III-A) gives one heatmap per point, a quarter of the crop's s
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -92,21 +93,31 @@ def decode_reference(heatmaps: NDArray[np.float32], out: Decoded | None = None) 
     return points, confidence
 
 
-def pooled_points(heatmaps: NDArray[np.float32]) -> NDArray[np.float32]:
+def pooled_points(heatmaps: NDArray[np.float32], scratch: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """Points as the head "points" sees them: the centroid of all that lies above a quarter of the maximum, squared
     (`train.heads.PointsHead`). Other than `decode` it knows no window, so that a reference for that head has to be
     taken from here.
 
     Args:
         heatmaps: float32 (68, h, w) of one face, raw.
+        scratch: float32 (68, h, w) that is written over, so that none is allocated.
 
     Returns:
         float32 (68, 2): x, y in cells.
     """
     height, width = heatmaps.shape[1:]
     peak = heatmaps.max(axis=(1, 2), keepdims=True).clip(min=0.0)
-    mask = np.maximum(heatmaps - 0.25 * peak, 0.0) ** 2
-    total = mask.sum(axis=(1, 2)) + 1e-6
-    x = mask.sum(axis=1) @ np.arange(width, dtype=np.float32) / total
-    y = mask.sum(axis=2) @ np.arange(height, dtype=np.float32) / total
-    return np.stack((x, y), 1)
+    mask = np.empty(heatmaps.shape, np.float32) if scratch is None else scratch
+    for heat, floor, above in zip(heatmaps, 0.25 * peak, mask, strict=True):  # numpy's broadcasting would take 32 KiB
+        np.subtract(heat, floor[0, 0], out=above)
+    np.maximum(mask, 0.0, out=mask)
+    np.multiply(mask, mask, out=mask)
+    x, y, total = (mask.reshape(len(mask), -1) @ _cells(height, width)).T
+    return np.stack((x, y), 1) / (total + 1e-6)[:, None]
+
+
+@lru_cache(maxsize=8)
+def _cells(height: int, width: int) -> NDArray[np.float32]:
+    """(height * width, 3): x, y and 1 of every cell."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack((x, y, np.ones_like(x)), 2).reshape(-1, 3).astype(np.float32)

@@ -49,6 +49,8 @@ class FaceNetwork:
         shape = (engine.max_faces, 68)
         self._reduced = alignment.reduction_buffer(self.bundle.resolution)
         self._decoded = np.empty((*shape, 2), np.float32), np.empty(shape, np.float32)
+        cells = self.bundle.resolution // 4 if self.bundle.reference else 0
+        self._scratch = np.empty((68, cells, cells), np.float32)
 
     def found_matrix(self, face: FoundFace) -> np.ndarray:
         """The crop (2, 3) for what a finder saw: by its five points where it has them, else around its box."""
@@ -89,7 +91,7 @@ class FaceNetwork:
         with timer.stage("points"):
             seen = self._decode(matrices, result)
             for i in np.flatnonzero(sampled):
-                seen[i] = replace(seen[i], normal=normalised(heatmap.pooled_points(result.heatmaps[i])))
+                seen[i] = replace(seen[i], normal=normalised(heatmap.pooled_points(result.heatmaps[i], self._scratch)))
         return seen, result
 
     def _decode(self, matrices: Sequence[np.ndarray], result: StepResult) -> list[Seen]:

@@ -82,12 +82,15 @@ class _Person:
         self.facts[place] = time_s - self.first_s, activity, pose.yaw_deg, pose.pitch_deg
         self.last_s = time_s
 
-    def at_rest(self) -> NDArray[np.float32]:
-        """Median of the half of the samples that is most at rest."""
+    def at_rest(self, scratch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Median of the half of the samples that is most at rest. scratch: (MOST_SAMPLES, 68, 2), written over: this is
+        done twice a second, and no array is allocated for it."""
         facts = self.facts[: self.count]
-        turn = np.abs(facts[:, 2:] - np.median(facts[:, 2:], axis=0)) / (_YAW_DEG, _PITCH_DEG)
+        turn = np.abs(facts[:, 2:] - _middle(np.sort(facts[:, 2:], axis=0))) / (_YAW_DEG, _PITCH_DEG)
         chosen = np.argsort(facts[:, 1] + turn.sum(1), kind="stable")[: max(READY_SAMPLES, self.count // 2)]
-        return _frozen(np.median(self.points[chosen], axis=0))
+        taken = np.take(self.points, chosen, axis=0, out=scratch[: len(chosen)], mode="clip")
+        taken.sort(axis=0)
+        return _frozen(_middle(taken))
 
     def newest(self) -> NDArray[np.float32]:
         order = np.argsort(self.facts[: self.count, 0], kind="stable")[-CALIBRATION_SAMPLES:]
@@ -103,6 +106,7 @@ class NeutralFaces:
     def __init__(self, automatic: bool = True) -> None:
         self._automatic = automatic
         self._people: dict[int, _Person] = {}
+        self._scratch = np.empty((MOST_SAMPLES, 68, 2), np.float32)
         self._asked: dict[int, float] = {}
         self._undo: dict[int, float | None] = {}
         self._seen: list[tuple[int, NDArray[np.float32], float, HeadPose, float]] = []
@@ -181,7 +185,12 @@ class NeutralFaces:
     def _renew(self, person: _Person, time_s: float) -> None:
         ready = person.count >= READY_SAMPLES and time_s - person.first_s >= READY_S - 1e-6
         if self._automatic and ready and not person.calibrated and time_s - person.renewed_s >= RENEW_S - 1e-6:
-            person.reference, person.renewed_s = person.at_rest(), time_s
+            person.reference, person.renewed_s = person.at_rest(self._scratch), time_s
+
+
+def _middle(ordered: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The median along the first axis, along which the array is sorted."""
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def _frozen(array: NDArray[np.floating]) -> NDArray[np.float32]:

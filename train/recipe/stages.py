@@ -120,11 +120,11 @@ def _heads(place: Place) -> list[Path]:
     from train.data.sequences import DatasetInfo
     from train.fan import load_model
     from train.loop import train
-    from train.model import grown
+    from train.model import grown, without_geometry
     from train.points import PointsTask
 
     size, first = place.options.amounts, place.folder / "start.safetensors"
-    model = load_model(str(place.of("fan") / MODEL))
+    model = without_geometry(load_model(str(place.of("fan") / MODEL)))
     numbers = DatasetInfo.read(place.of("render")).au_numbers
     place.folder.mkdir(parents=True, exist_ok=True)
     grown(model, numbers).save(first)
