@@ -4,7 +4,7 @@ From CPython 3.11 on the extensions keep to the stable ABI (PEP 384), and one wh
 version. Python 3.10, whose stable ABI has no buffer protocol, and the free-threaded builds, which have none, get
 wheels of their own.
 
-The extensions are optional: where no C compiler is at hand the package installs all the same and runs on its NumPy
+The extensions are optional: where there is no C compiler the package installs all the same and runs on its NumPy
 references, with one warning. AUNET_REQUIRE_NATIVE=1 makes a failed compilation an error, as for wheels that are given
 away. The metadata stands in pyproject.toml.
 """
