@@ -113,7 +113,10 @@ def pooled_points(heatmaps: NDArray[np.float32], scratch: NDArray[np.float32] | 
     np.maximum(mask, 0.0, out=mask)
     np.multiply(mask, mask, out=mask)
     x, y, total = (mask.reshape(len(mask), -1) @ _cells(height, width)).T
-    return np.stack((x, y), 1) / (total + 1e-6)[:, None]
+    total += 1e-6
+    x /= total
+    y /= total
+    return np.stack((x, y), 1)
 
 
 @lru_cache(maxsize=8)

@@ -65,6 +65,8 @@ class _Person:
     last_s: float = -np.inf
     renewed_s: float = -np.inf
     reference: NDArray[np.float32] | None = None
+    stale: bool = False
+    """the reference is to be made anew of the samples that are there, before it is read or another sample comes"""
     calibrated: bool = False
 
     def add(self, points: NDArray[np.float32], activity: float, pose: HeadPose, time_s: float) -> None:
@@ -128,7 +130,7 @@ class NeutralFaces:
     def reference(self, face_id: int) -> NDArray[np.float32] | None:
         """(68, 2) float32, read-only, as `normalised`; None where it is not known yet."""
         person = self._people.get(face_id)
-        return None if person is None else person.reference
+        return None if person is None else self._fresh(person).reference
 
     def see(self, face_id: int, points: NDArray[np.float32], activity: float, pose: HeadPose, time_s: float) -> None:
         """A sample of a face, at most one a frame, in the order of time.
@@ -153,7 +155,7 @@ class NeutralFaces:
         """What was seen counts from now on."""
         for face_id, points, activity, pose, time_s in self._seen:
             if bool(np.isfinite(points).all()):
-                person = self._people.get(face_id) or self._begin(face_id, time_s)
+                person = self._fresh(self._people.get(face_id) or self._begin(face_id, time_s))
                 person.add(points, activity, pose, time_s)
                 self._renew(person, time_s)
         self._undo.clear()
@@ -171,7 +173,7 @@ class NeutralFaces:
                 f"face_id: expected a face that was watched for about a second ({known}), got {face_id}; "
                 "calibrate while the person looks at the camera, at rest"
             )
-        person.reference, person.calibrated = person.newest(), True
+        person.reference, person.calibrated, person.stale = person.newest(), True, False
 
     def _begin(self, face_id: int, time_s: float) -> _Person:
         for other in [i for i, one in self._people.items() if time_s - one.last_s > FORGET_S]:
@@ -185,7 +187,13 @@ class NeutralFaces:
     def _renew(self, person: _Person, time_s: float) -> None:
         ready = person.count >= READY_SAMPLES and time_s - person.first_s >= READY_S - 1e-6
         if self._automatic and ready and not person.calibrated and time_s - person.renewed_s >= RENEW_S - 1e-6:
-            person.reference, person.renewed_s = person.at_rest(self._scratch), time_s
+            person.stale, person.renewed_s = True, time_s
+
+    def _fresh(self, person: _Person) -> _Person:
+        """At the beginning of a frame rather than at its end, when its results lie in memory, too."""
+        if person.stale:
+            person.reference, person.stale = person.at_rest(self._scratch), False
+        return person
 
 
 def _middle(ordered: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,9 +13,6 @@ from aunet_sdk.geometry import heatmap
 from aunet_sdk.profiling import SyntheticFrames
 from aunet_sdk.profiling.allocations import SMALLEST_ARRAY, allocations
 
-SAMPLE = 6 * 1024
-"""What a sample of the face at rest adds, five times a second: a dozen arrays of 68 points or fewer."""
-
 
 @pytest.mark.parametrize("look_ahead", ["full", "none"])
 def test_a_frame_leaves_numbers_and_no_arrays(look_ahead: str) -> None:
@@ -45,7 +42,7 @@ def test_a_frame_leaves_numbers_and_no_arrays(look_ahead: str) -> None:
         top = allocations(push, 10)[0]
     # Per face: landmarks of 1 KiB, twice, and the result's copies of a few hundred bytes, about 5 KiB in all. What
     # grows are Python's lists of free objects: about 1 KiB per frame, and nothing more after some 1000 frames.
-    assert top < SMALLEST_ARRAY + SAMPLE, f"a frame took {top} bytes"
+    assert top < SMALLEST_ARRAY, f"a frame took {top} bytes"
     assert growth < 4 * SMALLEST_ARRAY, f"50 frames left {growth} bytes"
 
 
