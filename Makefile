@@ -31,7 +31,7 @@ demo: $(VENV)/.demo
 # memory, its threads, its signals. Any process may run tests of every part.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test
-	$(PYTEST) -n $(WORKERS) --dist loadfile tests $(ALONE:%=--ignore %)
+	$(PYTEST) -n $(WORKERS) --dist loadfile --durations 40 tests $(ALONE:%=--ignore %)
 	$(PYTEST) $(ALONE)
 
 # Built from a copy, so that no object of one build gets into the other; the copy's package goes before the checkout's.

@@ -23,9 +23,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def write_video(path: Path, frames: int = 30, face: bool = True) -> Path:
+def write_video(path: Path, frames: int = 30, face: bool = True, sharp: bool = False) -> Path:
+    """30 frames of a painted face, of which every second is too plain to be sharp, or none (`sharp`)."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (320, 240))
     for i in range(frames):
-        writer.write(paint(*([(110 + i % 60, 120, 90)] if face else []), background=i))
+        writer.write(paint(*([(110 + i % 60, 120, 90)] if face else []), background=2 * i + 1 if sharp else i))
     writer.release()
     return path

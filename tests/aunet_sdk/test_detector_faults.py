@@ -82,11 +82,11 @@ class Unlucky:
         self._step = detector.engine.step
         monkeypatch.setattr(detector.engine, "step", self)
 
-    def __call__(self, *args: object) -> object:
+    def __call__(self, *args: object, **more: object) -> object:
         self.left -= 1
         if self.left == -1:
             raise RuntimeError("the device is gone")
-        return self._step(*args)  # type: ignore[arg-type]
+        return self._step(*args, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("look_ahead", ["full", "none", "both"])

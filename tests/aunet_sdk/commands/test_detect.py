@@ -66,7 +66,7 @@ def test_the_annotated_video_shows_each_frame_with_its_own_face(painted: None, t
 
 
 def test_validity_and_events_on_request(painted: None, tmp_path: Path) -> None:
-    write_video(tmp_path / "clip.avi")
+    write_video(tmp_path / "clip.avi", sharp=True)
     result = aunet("detect", "clip.avi", "-o", "a.csv", "--validity", "--events", "e.csv", "--plot", "a.png")
     assert result.exit_code == 0, result.output
     rows = rows_of(tmp_path / "a.csv")

@@ -75,7 +75,8 @@ def test_the_sample_in_parts_is_the_sample(short_sample: Path, tmp_path: Path, m
     (item,) = expand([str(short_sample)])
     data = DataSet(tmp_path / "out")
     data.begin({}, resume=False)
-    worker = Worker(str(data.root), DetectorOptions(engine="onnxruntime", threads=1), {"model": "default"})
+    options = DetectorOptions(engine="onnxruntime", threads=1, neutral="off")  # as the command has it where it splits
+    worker = Worker(str(data.root), options, {"model": "default"})
     status = worker.run(item)
     whole = pq.read_table(data.place_of(item.key), partitioning=None)
     assert (status.state, status.frames, status.rows) == ("done", FRAMES, whole.num_rows)

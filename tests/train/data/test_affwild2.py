@@ -31,7 +31,7 @@ def test_labels_masks_and_gaps(tmp_path: Path) -> None:
 
 def test_aus_outside_the_fifteen_are_dropped(tmp_path: Path) -> None:
     corpus = open_corpus("affwild2", trees.affwild2(tmp_path / "a", aus=(1, 2, 4, 6, 12, 15, 20, 25)))
-    assert corpus.au_numbers == (1, 2, 4, 6, 12, 15, 25) and "AU20" in corpus.notes[0]
+    assert corpus.au_numbers == (1, 2, 4, 6, 12, 15, 25) and any("AU20" in n for n in corpus.notes)
     video = corpus.video("video1")
     assert video.labels[0, -1] == (0 + 25) % 2
 
