@@ -114,9 +114,10 @@ def pooled_points(heatmaps: NDArray[np.float32], scratch: NDArray[np.float32] | 
     np.multiply(mask, mask, out=mask)
     x, y, total = (mask.reshape(len(mask), -1) @ _cells(height, width)).T
     total += 1e-6
-    x /= total
-    y /= total
-    return np.stack((x, y), 1)
+    found = np.empty((len(mask), 2), np.float32)
+    np.divide(x, total, out=found[:, 0])
+    np.divide(y, total, out=found[:, 1])
+    return found
 
 
 @lru_cache(maxsize=8)

@@ -100,7 +100,9 @@ class FaceNetwork:
         seen = []
         for i, matrix in enumerate(matrices):
             landmarks, confidence, drift = _place(points[i], confidences[i], matrix, side, self._template)
-            seen.append(Seen(landmarks, confidences[i].copy(), confidence, drift, result.slots[i]))
+            own = confidences[i].copy()
+            own.flags.writeable = False  # so that Face shares it
+            seen.append(Seen(landmarks, own, confidence, drift, result.slots[i]))
         return seen
 
 

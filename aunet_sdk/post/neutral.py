@@ -45,11 +45,13 @@ def normalised(points: NDArray[np.floating]) -> NDArray[np.float32]:
     """(68, 2) in any unit, y down -> float32 (68, 2) in tenths of the eye distance: the means of the points 36-41 and
     42-47 lie at (-5, 0) and (5, 0). As the network normalises them (train.heads.PointsHead)."""
     right, left = points[36:42].mean(0), points[42:48].mean(0)
-    eye, moved = left - right, points - 0.5 * (left + right)
+    eye, middle = left - right, 0.5 * (left + right)
     scale = _EYE_DISTANCE / max(float(eye @ eye), 1e-12)
-    u = (moved[:, 0] * eye[0] + moved[:, 1] * eye[1]) * scale
-    v = (moved[:, 1] * eye[0] - moved[:, 0] * eye[1]) * scale
-    return np.clip(np.stack((u, v), 1), -100.0, 100.0).astype(np.float32)
+    x, y = points[:, 0] - middle[0], points[:, 1] - middle[1]  # one by one: numpy's broadcasting would take 3 KiB
+    found = np.empty((68, 2), np.float32)
+    found[:, 0] = (x * eye[0] + y * eye[1]) * scale
+    found[:, 1] = (y * eye[0] - x * eye[1]) * scale
+    return np.clip(found, -100.0, 100.0, out=found)
 
 
 @dataclass(eq=False)
