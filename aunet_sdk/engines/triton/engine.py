@@ -217,9 +217,8 @@ class TritonStreamEngine:
         """The server's answer, its errors by our names. What failed may have been done there all the same: its slots
         are released."""
         connection = self._open_connection()
-        start = not states.sequence
-        if start:
-            states.sequence = secrets.randbits(63) | 1
+        start = not states.begun
+        states.sequence = states.sequence or secrets.randbits(63) | 1
         settled, released = list(states.settled), list(states.released)
         for name, each in (("SETTLED", settled), ("RELEASED", released)):
             if each:
@@ -241,9 +240,10 @@ class TritonStreamEngine:
                     tensors.pop(name, None)
                 return self._ask(states, tensors, numbers)
             if start:
-                states.forget()
+                states.forget(number_too=False)
             states.released += numbers
             raise
+        states.begun = True
         del states.settled[: len(settled)], states.released[: len(released)]
         return answer
 

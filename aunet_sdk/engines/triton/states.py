@@ -30,7 +30,9 @@ class TritonStates:
         self._numbers: dict[int, weakref.ref[Slot]] = {}
         self._left: dict[int, int] = {}
         self.sequence = 0
-        """the sequence's number; 0: none has begun"""
+        """the sequence's number; 0: none yet"""
+        self.begun = False
+        """whether the server has answered the sequence's first step"""
         self.settled: list[int] = []
         self.released: list[int] = []
 
@@ -69,9 +71,12 @@ class TritonStates:
             if number in self._left:
                 self._left[number] = left
 
-    def forget(self) -> None:
-        """The sequence has gone, and every slot with it."""
-        self.sequence = 0
+    def forget(self, number_too: bool = True) -> None:
+        """The sequence has gone, and every slot with it. number_too: False: the next one is to take its place in the
+        server, which may have begun it all the same."""
+        if number_too:
+            self.sequence = 0
+        self.begun = False
         self._numbers.clear()
         self._left.clear()
         self.settled.clear()
