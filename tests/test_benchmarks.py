@@ -436,7 +436,10 @@ def test_training_compares_the_same_step(scripts: Path) -> None:
         step(crops, labels)
     pairs = zip(ours.network.head.parameters(), recipe.head.parameters(), strict=True)
     gradients = [(a.grad, b.grad) for a, b in pairs]
-    assert all(torch.allclose(a, b, atol=1e-5, rtol=1e-3) for a, b in gradients)
+    # Sums in another order (channels_last) round by the size of what is summed, which may cancel to far less.
+    largest = max(b.abs().max().item() for _, b in gradients)
+    assert all(torch.allclose(a, b, atol=1e-5 * largest, rtol=1e-3) for a, b in gradients)
+    assert not all(torch.allclose(a, 1.01 * b, atol=1e-5 * largest, rtol=1e-3) for a, b in gradients)
 
 
 def test_random_faults_leave_right_results_and_nothing_behind(repository: Path, here: Callable[..., Any]) -> None:
