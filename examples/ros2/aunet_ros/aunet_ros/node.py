@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from sensor_msgs.msg import Image
 
@@ -148,13 +150,24 @@ class AUNetNode(Node):
             self._ending = True
             self._change.notify()
         self._worker.join(10)
+        if not self._worker.is_alive():
+            try:
+                self._flush()
+            except AUNetError as error:
+                self.get_logger().error(str(error))
         self._outputs.close()
         self._detector.close()
         super().destroy_node()
 
 
+def _end(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
-    rclpy.init()
+    # rclpy's own handlers would take the topics away before what waits for its later frame has been published.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    signal.signal(signal.SIGTERM, _end)
     node = None
     try:
         node = AUNetNode()
