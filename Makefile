@@ -19,8 +19,8 @@ GROUND := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 # An access outside an array, a cast of what an integer cannot hold, an overflow: each ends the tests with its line.
 SANITIZERS := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer -g
 KERNEL_TESTS := tests/aunet_sdk/test_native.py tests/aunet_sdk/test_kernel_fuzz.py tests/aunet_sdk/geometry \
-	tests/aunet_sdk/faces/test_boxes.py tests/aunet_sdk/faces/test_tracker.py tests/train/test_synthetic.py \
-	tests/train/test_hand_mesh.py
+	tests/aunet_sdk/faces/test_boxes.py tests/aunet_sdk/faces/test_tracker.py tests/train/synthetic/test_synthetic.py \
+	tests/train/synthetic/test_hand_mesh.py
 
 .PHONY: demo test asan lint parity clean
 

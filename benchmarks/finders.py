@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aunet_sdk.geometry import crop as alignment
-from train.data.finders import Found, PointFinder, open_point_finder
+from train.data.faces.finders import Found, PointFinder, open_point_finder
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 SAME_PX = 0.5

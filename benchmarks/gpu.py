@@ -53,7 +53,7 @@ from aunet_sdk.engines import NEW, Query, StreamEngine
 from aunet_sdk.engines.registry import GPU_ENGINES, open_gpu_engine
 from aunet_sdk.errors import AUNetError, BackendUnavailable
 from export import build
-from train.model import Model
+from train.models.model import Model
 
 ROOT = Path(__file__).parents[1]
 GATES = {"fp32": 1e-3, "fp16": 5e-3}

@@ -39,7 +39,8 @@ def graph_states(width: int = 256, resolution: int = 256, head: str = "aunet") -
     import torch
 
     from export.fuse import Stream, query_roles
-    from train.model import Model, ModelConfig
+    from train.models.config import ModelConfig
+    from train.models.model import Model
 
     with torch.device("meta"), torch.inference_mode():
         model = Model(ModelConfig(width=width, resolution=resolution)).eval()

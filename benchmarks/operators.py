@@ -30,7 +30,7 @@ from torch_graph import TorchGraph
 from aunet_sdk import InvalidInput
 from aunet_sdk.engines.ort_wheel import import_runtime
 from export.build import build, describe, save
-from train.model import Model
+from train.models.model import Model
 
 SHOWN = 8
 """operators that a table has a line for"""

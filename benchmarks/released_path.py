@@ -37,14 +37,16 @@ import numpy as np
 import torch
 from common import load
 
-import train.model
+import train.models.model
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, StreamEngine
 from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from export import build, quantise
 from export.crops import Sample, load_sample
 from export.parity import F1_GATES, GATES, f1_scores
-from train.model import HourGlass, Model, ModelConfig
+from train.models.blocks import HourGlass
+from train.models.config import ModelConfig
+from train.models.model import Model
 
 EQUAL = 1e-3
 """largest difference of probabilities of the FP32 engines from the released path"""
@@ -352,7 +354,7 @@ def main() -> int:
         parser.error("expected --turns, --threads and --widen of 1 or more, --limit of 2 or more")
     if arguments.quick:
         arguments.width, arguments.resolution, arguments.turns, arguments.limit = 16, 64, 1, 2
-        train.model.HourGlass = shallow  # type: ignore[misc,assignment]
+        train.models.blocks.HourGlass = shallow  # type: ignore[misc,assignment]
     figures = measure(arguments)
     show(figures)
     if arguments.json:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from export.fuse import Stream, query_roles
-from train.model import Model
+from train.models.model import Model
 
 
 class TorchGraph:

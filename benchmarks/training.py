@@ -6,10 +6,10 @@
 The work: one training step of the AUNet head on triplets of crops that lie in memory; FAN is frozen and has random
 weights (the time does not depend on them). A sample is three images. The recipe as released: FP32, FAN three times per
 sample under no_grad, differences of whole features, AdamW; no features are kept. Ours, three times, each with the step
-of train.loop (train.step.Stepper): features computed anew (as with augmentation: three frames in one batch,
---precision), the same in FP32, and features read from the disk (train.features_cache; an epoch after the first, or
-with a few augmentations that come again). All take turns, so that a busy machine slows each of them; a ratio is that
-of the medians. Decoding and augmentation are left out on both sides.
+of train.engine.loop (train.engine.step.Stepper): features computed anew (as with augmentation: three frames in one
+batch, --precision), the same in FP32, and features read from the disk (train.engine.features_cache; an epoch after the
+first, or with a few augmentations that come again). All take turns, so that a busy machine slows each of them; a ratio
+is that of the medians. Decoding and augmentation are left out on both sides.
 
 Prints a table, what it says about the target (3x the recipe), and, as the last line, one JSON object; `ratio` is that
 of kept features at the first case, `ratio_fresh` that of features computed anew.
@@ -30,14 +30,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.config import RunOptions
-from train.features_cache import FeatureCache, Layout
-from train.inference import features_of, logits_of
-from train.loop import pick_device
-from train.losses import au_loss
-from train.model import FAN, AUNetHead
-from train.step import PRECISIONS, Stepper, pick_dtype
-from train.variants import build
+from train.configs.options import RunOptions
+from train.engine.features_cache import FeatureCache, Layout
+from train.engine.loop import pick_device
+from train.engine.step import PRECISIONS, Stepper, pick_dtype
+from train.evaluation.inference import features_of, logits_of
+from train.losses.au import au_loss
+from train.models.aunet_head import AUNetHead
+from train.models.fan import FAN
+from train.models.variants import build
 
 N_AUS = 15
 TARGET = 3.0

@@ -26,8 +26,8 @@ from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from export.build import build, describe, save
 from export.cli import checkpoint_file
 from train.data.sequences import load_split
-from train.evaluate import brief, evenly, landmark_report, predict
-from train.model import Model
+from train.evaluation.sequences import brief, evenly, landmark_report, predict
+from train.models.model import Model
 
 HEAD = "points"
 

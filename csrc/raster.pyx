@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Z-buffer triangle raster of the synthetic-data renderer (train/data/synthetic)."""
+"""Z-buffer triangle raster of the synthetic-data renderer (train/synthetic)."""
 from libc.math cimport ceilf, fabsf, floorf, fmaxf, fminf
 
 import numpy as np

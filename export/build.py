@@ -18,7 +18,7 @@ import torch
 
 import aunet_sdk
 from aunet_sdk.bundle import KEY, MANIFEST, Bundle, default_path, sha256_of
-from train.model import Model
+from train.models.model import Model
 
 from .fp16 import store_fp16
 from .fuse import Clip, Stream, has_intensity, has_reference, query_roles, state_specs

@@ -127,7 +127,7 @@ def export(
         raise typer.BadParameter(f"--storage: expected --precision fp16 with it, got {precision.value}")
     if symmetric and precision is not Precision.int8:
         raise typer.BadParameter(f"--symmetric: expected --precision int8 with it, got {precision.value}")
-    from train.model import Model
+    from train.models.model import Model
 
     from . import build, parity
     from .crops import load_clip
@@ -239,7 +239,7 @@ def checkpoint_file(checkpoint: Path) -> Path:
     """
     if not checkpoint.is_dir():
         return checkpoint
-    from train.rundir import MODEL
+    from train.models.config import MODEL
 
     if (checkpoint / MODEL).is_file():
         return checkpoint / MODEL

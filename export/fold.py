@@ -1,4 +1,4 @@
-"""A copy of a train.model.Model with less to compute: the same function but for rounding.
+"""A copy of a train.models.model.Model with less to compute: the same function but for rounding.
 
 FAN is pre-activated (BN -> ReLU -> conv): a batch norm goes into a layer only where it follows a linear one, the others
 become a plain scale and shift. What linear layers do one after the other becomes one layer:
@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.model import FAN, ConvBlock, Model
+from train.models.blocks import ConvBlock
+from train.models.fan import FAN
+from train.models.model import Model
 
 __all__ = ["HEADS", "fold", "halve", "prepared"]
 

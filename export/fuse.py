@@ -1,4 +1,4 @@
-"""The two graphs that are exported, as torch modules around a folded copy (fold.py) of a train.model.Model.
+"""The two graphs that are exported, as torch modules around a folded copy (fold.py) of a train.models.model.Model.
 
 With compute "float16" the graph is a true half-precision one: weights and arithmetic of FAN and of the convolutional
 heads are FP16, with explicit FP32 islands where range or cancellation asks for them: the attention plane and all of the
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aunet_sdk.bundle import StateSpec
-from train.model import Model
+from train.models.model import Model
 
 from .fold import prepared
 

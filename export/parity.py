@@ -24,7 +24,7 @@ from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, StreamEngine
 from aunet_sdk.engines.cpu.ort import OrtClip, OrtStreamEngine
 from aunet_sdk.geometry import heatmap
-from train.model import Model
+from train.models.model import Model
 
 from .crops import Sample
 from .fuse import Clip, has_reference

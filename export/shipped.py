@@ -26,7 +26,7 @@ from .parity import compare, reference
 from .report import markdown
 
 if TYPE_CHECKING:
-    from train.model import Model
+    from train.models.model import Model
 
     from .crops import Sample
     from .parity import Outputs
@@ -124,7 +124,7 @@ def main(
     target: Annotated[Path | None, typer.Option("--page", help="Page to write [default: in docs/parity].")] = None,
 ) -> None:
     """Export both graphs in every precision, compare each of them and the shipped bundle with torch, write the page."""
-    from train.model import Model
+    from train.models.model import Model
 
     checkpoint = checkpoint or ROOT / "train" / "checkpoints" / f"{name}.safetensors"
     bundle = bundle or shipped_path(name)

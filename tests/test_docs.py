@@ -35,7 +35,7 @@ def read(page: str) -> str:
 
 
 def prose(text: str) -> Iterator[tuple[int, str]]:
-    """Number and text of the lines that are neither code nor table, nor between the marks of train/card.py."""
+    """Number and text of the lines that are neither code nor table, nor between the marks of train/recipes/card.py."""
     fenced = generated = code = False
     blank = True  # a heading ends a paragraph as an empty line does
     for number, line in enumerate(text.splitlines(), 1):

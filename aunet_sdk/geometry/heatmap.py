@@ -95,8 +95,8 @@ def decode_reference(heatmaps: NDArray[np.float32], out: Decoded | None = None) 
 
 def pooled_points(heatmaps: NDArray[np.float32], scratch: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """Points as the head "points" sees them: the centroid of all that lies above a quarter of the maximum, squared
-    (`train.heads.PointsHead`). Other than `decode` it knows no window, so that a reference for that head has to be
-    taken from here.
+    (`train.models.points_head.PointsHead`). Other than `decode` it knows no window, so that a reference for that head
+    has to be taken from here.
 
     Args:
         heatmaps: float32 (68, h, w) of one face, raw.

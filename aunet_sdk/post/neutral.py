@@ -43,7 +43,7 @@ _EYE_DISTANCE = 10.0
 
 def normalised(points: NDArray[np.floating]) -> NDArray[np.float32]:
     """(68, 2) in any unit, y down -> float32 (68, 2) in tenths of the eye distance: the means of the points 36-41 and
-    42-47 lie at (-5, 0) and (5, 0). As the network normalises them (train.heads.PointsHead)."""
+    42-47 lie at (-5, 0) and (5, 0). As the network normalises them (train.models.points_head.PointsHead)."""
     right, left = points[36:42].mean(0), points[42:48].mean(0)
     eye, middle = left - right, 0.5 * (left + right)
     scale = _EYE_DISTANCE / max(float(eye @ eye), 1e-12)

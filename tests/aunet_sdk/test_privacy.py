@@ -176,7 +176,7 @@ def test_what_training_and_export_import(tmp_path: Path, repository: Path) -> No
     for name in ("torch", "albumentations", "onnxruntime", "onnxscript", "tensorboard"):
         pytest.importorskip(name)
     script = """
-import torch, onnx, onnxscript, sklearn, skimage, pyarrow, train.meter, export.quantise
+import torch, onnx, onnxscript, sklearn, skimage, pyarrow, train.engine.meter, export.quantise
 from tensorboard.summary.writer.record_writer import RecordWriter
 from train.data.triplets import TripletAugment
 from aunet_sdk.engines.ort_wheel import import_runtime

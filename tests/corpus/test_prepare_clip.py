@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from train.data.corpora import open_corpus
-from train.data.disfa import AU_NUMBERS
-from train.data.faces import load_prepared
-from train.data.finders import open_point_finder
-from train.data.prepare import prepare
+from train.data.corpora.disfa import AU_NUMBERS
+from train.data.corpora.registry import open_corpus
+from train.data.faces.finders import open_point_finder
+from train.data.faces.prepare import prepare
+from train.data.faces.stored import load_prepared
 from train.data.triplets import TripletSet
 
 FRAMES = 24

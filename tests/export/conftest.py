@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 
 from export.build import build, describe, save
 from export.cli import app
-from train.model import HourGlass, Model, ModelConfig
+from train.models.blocks import HourGlass
+from train.models.config import ModelConfig
+from train.models.model import Model
 
 
 def randomise(model: Model, seed: int = 0) -> Model:
@@ -37,7 +39,7 @@ def randomise(model: Model, seed: int = 0) -> Model:
 def shallow_hourglasses() -> Iterator[None]:
     """Models made within have hourglasses of depth 1: they export in seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.model.HourGlass", lambda width, _, pooling: HourGlass(width, 1, pooling))
+        patch.setattr("train.models.blocks.HourGlass", lambda width, _, pooling: HourGlass(width, 1, pooling))
         yield
 
 

@@ -22,7 +22,8 @@ from export.cli import app
 from export.crops import load_triplets
 from export.fp16 import SMALL, store_fp16
 from export.parity import compare
-from train.model import Model, ModelConfig
+from train.models.config import ModelConfig
+from train.models.model import Model
 
 Exported = Callable[[str, str], Path]
 

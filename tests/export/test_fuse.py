@@ -10,7 +10,8 @@ import torch
 
 from export.fold import WholeBlocks, fold
 from export.fuse import Clip, Stream, state_specs
-from train.model import ConvBlock, Model
+from train.models.blocks import ConvBlock
+from train.models.model import Model
 
 from .conftest import randomise
 

@@ -20,7 +20,7 @@ from export.crops import load_sample
 from export.fold import fold, halve
 from export.fuse import Clip, Stream, _look
 from export.parity import compare
-from train.model import Model
+from train.models.model import Model
 
 
 def test_types_are_as_meant(half: Callable[[str, str], Path]) -> None:

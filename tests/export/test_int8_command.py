@@ -15,7 +15,7 @@ from aunet_sdk.bundle import Bundle
 from export.cli import app
 from export.crops import Sample, load_clip, load_sample
 from export.parity import reference
-from train.model import Model
+from train.models.model import Model
 
 Exported = Callable[[str, str], Path]
 

@@ -17,7 +17,7 @@ from aunet_sdk.bundle import Bundle
 from export.crops import Sample, load_clip, load_sample
 from export.parity import F1_GATES, GATES, Outputs, f1_scores, headline, judge, table
 from export.report import markdown
-from train.model import TEMPLATE
+from train.models.config import TEMPLATE
 
 N, AUS = 400, 3
 

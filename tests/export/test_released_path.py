@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from export.crops import Sample
-from train.model import Model
+from train.models.model import Model
 
 
 def test_quick(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,7 +21,7 @@ def test_quick(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     threads = torch.get_num_threads()
     script = importlib.import_module("released_path")
     monkeypatch.setattr(sys, "argv", ["released_path.py", "--quick"])
-    monkeypatch.setattr("train.model.HourGlass", script.shallow)  # the script sets it: back afterwards
+    monkeypatch.setattr("train.models.blocks.HourGlass", script.shallow)  # the script sets it: back afterwards
     try:
         assert script.main() == 0
     finally:

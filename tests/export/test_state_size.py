@@ -7,7 +7,8 @@ import torch
 
 from aunet_sdk.engines.ring import Ring, initial_rows
 from export.build import describe
-from train.model import Model, ModelConfig
+from train.models.config import ModelConfig
+from train.models.model import Model
 
 
 def test_a_face_takes_less_than_40_mib_at_width_256() -> None:

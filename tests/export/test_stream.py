@@ -16,7 +16,7 @@ from aunet_sdk.engines import NEW, Query, Slot
 from aunet_sdk.engines.cpu.ort import OrtClip, OrtStreamEngine
 from aunet_sdk.errors import InvalidInput
 from export.build import OPSET
-from train.model import Model
+from train.models.model import Model
 
 GAP = 4
 Exported = Callable[[str, str], Path]

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from tests.train.shards import MARGIN, SIZE, draw, face_points
-from train.data.synthetic import ict
-from train.data.synthetic.ict import AU_SHAPES
+from train.synthetic import ict
+from train.synthetic.ict import AU_SHAPES
 
 SIDE = 150
 _ONE_SIDED = ("jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose", "mouthFunnel", "mouthLeft", "mouthPucker",

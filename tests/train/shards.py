@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.model import AU_NUMBERS, TEMPLATE
+from train.models.config import AU_NUMBERS, TEMPLATE
 
 SIZE, MARGIN, FRAMES = 160, 1.25, 4
 AU1, AU12, AU26 = AU_NUMBERS.index(1), AU_NUMBERS.index(12), AU_NUMBERS.index(26)

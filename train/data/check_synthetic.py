@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.corpus import Findings, named
+from train.data.corpora.corpus import Findings, named
 from train.data.sequences import SPLITS, DatasetError, DatasetInfo, read_shard
 
 NAME = "synthetic"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aunet_sdk.facs import AU_NUMBERS
-from train.data.corpus import Corpus, DatasetError
+from train.data.corpora.corpus import Corpus, DatasetError
 from train.data.triplets import FrameTable, TripletAugment, TripletSet
 
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.data.sequences import DatasetError
-from train.data.synthetic.ict import AU_NUMBERS
-from train.data.synthetic.photos import LIPS_APART, LIPS_SHUT, lip_gap
+from train.synthetic.ict import AU_NUMBERS
+from train.synthetic.photos import LIPS_APART, LIPS_SHUT, lip_gap
 
 LOG = logging.getLogger("train")
 ROLES = ("train", "fuse", "test")

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aunet_sdk.geometry import crop as alignment
-from train.data.corpus import Corpus, DatasetError, Video, named
-from train.data.faces import OK, Faces, load_prepared
+from train.data.corpora.corpus import Corpus, DatasetError, Video, named
+from train.data.faces.stored import OK, Faces, load_prepared
 from train.data.reading import decode_bytes
 
 MARGIN = 1.75

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from aunet_sdk._util.privacy import keep_private
 from aunet_sdk.errors import InvalidInput
 from aunet_sdk.geometry import crop as alignment
-from train.augment import crop_matrix
-from train.data.corpus import Corpus, DatasetError, Selection, Video
-from train.data.faces import NO_FACE, OK, UNREADABLE, Faces, load_prepared
+from train.data.corpora.corpus import Corpus, DatasetError, Selection, Video
+from train.data.faces.stored import NO_FACE, OK, UNREADABLE, Faces, load_prepared
 from train.data.sequences import SequenceSet
+from train.data.transforms import crop_matrix
 
 INTERVAL_S = 0.4
 _TARGETS = ("former", "due", "later")

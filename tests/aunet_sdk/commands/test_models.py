@@ -193,8 +193,8 @@ def test_a_release_becomes_a_bundle_that_runs(
     """From the server to the engine: state dicts of the release's names, at a small width."""
     torch = pytest.importorskip("torch", reason="torch is not installed (extra `train`)")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra `export`)")
-    from train.model import FAN as Network
-    from train.model import AUNetHead
+    from train.models.aunet_head import AUNetHead
+    from train.models.fan import FAN as Network
 
     torch.manual_seed(0)
     torch.save(Network(8).state_dict(), release / FAN.path)

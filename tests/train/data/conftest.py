@@ -7,10 +7,10 @@ import pytest
 
 from tests.train.data import trees
 from tests.train.data.lab import write_fan
-from train.data.corpora import open_corpus
-from train.data.corpus import Corpus
-from train.data.finders import open_point_finder
-from train.data.prepare import Report, prepare
+from train.data.corpora.corpus import Corpus
+from train.data.corpora.registry import open_corpus
+from train.data.faces.finders import open_point_finder
+from train.data.faces.prepare import Report, prepare
 
 
 @dataclasses.dataclass(frozen=True)

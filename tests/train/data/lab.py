@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from typer.testing import CliRunner
 
-from train.cli import app
-from train.model import Model, ModelConfig
+from train.cli.main import app
+from train.models.config import ModelConfig
+from train.models.model import Model
 
 SMALL = {
     "folds": "[1]", "seeds": "[1]", "batch": 4, "samples": 12, "test_frames": 5, "epochs": 1, "threads": 1,

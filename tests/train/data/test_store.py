@@ -12,11 +12,11 @@ import pytest
 
 from tests.train.data.conftest import Prepared
 from tests.train.data.lab import said
-from train.augment import crop_matrix
 from train.data import store
-from train.data.corpora import open_corpus
-from train.data.corpus import DatasetError
-from train.data.faces import Faces, faces_path, load_prepared
+from train.data.corpora.corpus import DatasetError
+from train.data.corpora.registry import open_corpus
+from train.data.faces.stored import Faces, faces_path, load_prepared
+from train.data.transforms import crop_matrix
 from train.data.triplets import TripletAugment, TripletSet
 
 

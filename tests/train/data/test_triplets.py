@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from aunet_sdk.geometry import crop as alignment
 from tests.train.data.conftest import Prepared
-from train.data.corpus import DatasetError
-from train.data.faces import Faces, faces_path, load_prepared
+from train.data.corpora.corpus import DatasetError
+from train.data.faces.stored import Faces, faces_path, load_prepared
 from train.data.mixture import mix, mixture, spread
 from train.data.sequences import load_split
 from train.data.triplets import TripletAugment, TripletSet, _neighbour
-from train.losses import au_loss, au_weights
-from train.variants import build
+from train.losses.au import au_loss, au_weights
+from train.models.variants import build
 
 PLAIN = TripletAugment(flip=0, rotation_deg=0, shift=0, scale=0, blur=0, jpeg=0, dropout=0)
 

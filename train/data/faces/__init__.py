@@ -1,0 +1,1 @@
+"""Faces of a corpus: who finds them, and how they are stored."""

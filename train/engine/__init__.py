@@ -1,0 +1,1 @@
+"""What every training shares: the loop, a step, the run folder, several processes, scalars."""

@@ -1,0 +1,1 @@
+"""What trained networks say, and how good it is."""

@@ -1,0 +1,1 @@
+"""The networks, and how their files are written and read."""

@@ -1,0 +1,190 @@
+"""`python -m train sweep FILE`: options of a paper run, chosen on people who are held out of the training part.
+
+    title: lambda and gamma of AUNet on BP4D
+    of: bp4d                  # an experiment of train/configs/experiments/ or a file: what holds where nothing is said
+    here variants: [aunet]         # optional, as folds and seeds hold_out: 0.2             # share of the training
+    subjects that decide; the test part is not opened grid:                     # every combination; or a list of such
+    grids, one after the other
+      vae_lambda: [0.1, 0.2, 0.3]
+      gamma: [0.3, 1.0]
+
+The files that come with the project are in train/configs/sweeps/ and can be named without folder and `.yaml`.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from train.configs.experiment import Experiment, ExperimentError, read_experiment, read_yaml
+from train.configs.options import PaperOptions
+
+LOG = logging.getLogger("train")
+FOLDER = Path(__file__).parents[1] / "configs" / "sweeps"
+KEYS = ("title", "of", "variants", "folds", "seeds", "hold_out", "grid")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A grid of options over an experiment's runs."""
+
+    name: str
+    title: str
+    experiment: Experiment
+    """Its options have `hold_out` above 0."""
+    points: tuple[dict[str, Any], ...]
+    """Options of each point of the grid."""
+
+    def runs(self, data: str, out: Path) -> list[tuple[dict[str, Any], PaperOptions]]:
+        """Every run with its point; folders `out`/sweep-NAME/POINT/variant-foldF-seedS."""
+        found = []
+        for point in self.points:
+            options = dataclasses.replace(self.experiment.options, **point)
+            one = dataclasses.replace(self.experiment, name=label(point), options=options)
+            found += [(point, run) for run in one.runs(data, out / f"sweep-{self.name}")]
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A point of the grid, measured on the held-out people."""
+
+    point: dict[str, Any]
+    f1: float
+    """Mean over AUs, folds and seeds, at .5."""
+    spread: float
+    """Standard deviation over folds and seeds; NaN with one run."""
+    auc: float
+    runs: int
+
+
+def label(point: dict[str, Any]) -> str:
+    """A point in words, good as a folder's name: gamma=0.3,vae_lambda=0.1."""
+    return ",".join(f"{name}={value}" for name, value in sorted(point.items())) or "as it is"
+
+
+def available() -> list[str]:
+    """Names of the sweeps that come with the project."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def read_sweep(source: str | Path, overrides: Sequence[str] = (), preset: str | None = None) -> Sweep:
+    """Sweep of a file, or of a name in train/configs/sweeps/.
+
+    Args:
+        overrides: key=value of the experiment and its options, as `python -m train run` takes them.
+        preset: as in `read_experiment`.
+
+    Raises:
+        FileNotFoundError: no such file or name.
+        ExperimentError: no YAML, an unknown key, a value that no run can have.
+    """
+    path = Path(source)
+    if not path.is_file() and (FOLDER / f"{source}.yaml").is_file():
+        path = FOLDER / f"{source}.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"sweep: found no {source}; expected a .yaml file or one of {', '.join(available())}")
+    raw = read_yaml(path)
+    unknown = sorted(set(raw) - set(KEYS))
+    if unknown or not {"title", "of", "grid"} <= set(raw):
+        raise ExperimentError(f"{path}: expected title, of, grid and some of {', '.join(KEYS)}, got {sorted(raw)}")
+    names = [f"{name}={json.dumps(raw[name])}" for name in ("variants", "folds", "seeds") if name in raw]
+    share = raw.get("hold_out", 0.2)
+    if not isinstance(share, float) or not 0 < share < 1:
+        raise ExperimentError(f"{path}: hold_out: expected a share in (0, 1), got {share!r}")
+    base = read_experiment(raw["of"], [*names, f"hold_out={share}", *overrides], preset)
+    points = []
+    for point in _grid(raw["grid"], path):
+        settings = [f"{name}={json.dumps(value)}" for name, value in point.items()]
+        options = read_experiment(raw["of"], [*names, f"hold_out={share}", *overrides, *settings], preset).options
+        points.append({name: getattr(options, name) for name in point})
+    return Sweep(path.stem, str(raw["title"]), base, tuple(points))
+
+
+def _grid(grids: Any, path: Path) -> list[dict[str, Any]]:
+    """The points, each once, in order."""
+    points: list[dict[str, Any]] = []
+    for grid in grids if isinstance(grids, list) else [grids]:
+        if not isinstance(grid, dict) or not all(isinstance(values, list) and values for values in grid.values()):
+            raise ExperimentError(f"{path}: grid: expected options with lists of values, got {grid!r}")
+        for values in itertools.product(*grid.values()):
+            point = dict(zip(grid, values, strict=True))
+            if point not in points:
+                points.append(point)
+    return points
+
+
+def judge(sweep: Sweep, data: str, out: Path) -> list[Place]:
+    """The points of a finished sweep, the best first."""
+    import numpy as np
+
+    from train.evaluation.metrics import nanmean
+    from train.evaluation.predictions import Predictions
+    from train.evaluation.protocol import measure
+
+    found = []
+    for point, members in itertools.groupby(sweep.runs(data, out), key=lambda pair: pair[0]):
+        measured = [measure(Predictions.load(options.run)) for _, options in members]
+        f1 = np.array([one.average for one in measured])
+        spread = float(f1.std(ddof=1)) if len(f1) > 1 else float("nan")
+        found.append(Place(point, nanmean(f1), spread, nanmean(np.array([nanmean(m.auc) for m in measured])), len(f1)))
+    return sorted(found, key=lambda place: -place.f1)
+
+
+def sweep(
+    file: Annotated[
+        str | None, typer.Argument(help="A .yaml file, or a name out of train/configs/sweeps/; none: list them.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with bp4d, disfa, affwild2 and prepared, or of a synthetic set.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Parent of the sweep's folder.")] = Path("runs/paper"),
+    override: Annotated[
+        list[str] | None, typer.Option(help="key=value of the experiment or its options; may be repeated.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="paper or release, as in `run`.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with runs that were begun.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Print the runs and stop.")] = False,
+) -> None:
+    """Train every point of a grid, measure it on held-out people of the training part, and rank the points.
+
+    Writes OUT/sweep-NAME/ranking.csv. The test part is not opened. Runs that are finished are passed over.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from train.cli.run import run_all
+
+    if file is None:
+        for name in available():
+            typer.echo(f"{name:24}{read_sweep(name).title}")
+        return
+    found = read_sweep(file, override or (), preset)
+    if data is None and not dry:
+        raise ValueError("--data: expected the folder of the data sets, got none")
+    runs = [options for _, options in found.runs(str(data or ""), out)]
+    if dry:
+        for options in runs:
+            typer.echo(options.run)
+        return
+    run_all(found.experiment, runs, resume)
+    places = judge(found, str(data), out)
+    target = out / f"sweep-{found.name}" / "ranking.csv"
+    with target.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["options", "f1", "f1_spread", "auc", "runs"])
+        writer.writerows([label(p.point), f"{p.f1:.5f}", f"{p.spread:.5f}", f"{p.auc:.5f}", p.runs] for p in places)
+    table = Table("options", "F1 (%)", "± runs", "AUC (%)", "runs", title=f"{found.title}: held-out people")
+    for p in places:
+        table.add_row(label(p.point), *(f"{100 * value:.1f}" for value in (p.f1, p.spread, p.auc)), str(p.runs))
+    Console().print(table)
+    best = " ".join(f"--override {name}={value}" for name, value in places[0].point.items())
+    typer.echo(f"{target}; the best of them: {best}")
