@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from common import load
 
-import train.models.model
+import train.models.fan
 from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, StreamEngine
 from aunet_sdk.engines.cpu.ort import OrtStreamEngine
@@ -354,7 +354,7 @@ def main() -> int:
         parser.error("expected --turns, --threads and --widen of 1 or more, --limit of 2 or more")
     if arguments.quick:
         arguments.width, arguments.resolution, arguments.turns, arguments.limit = 16, 64, 1, 2
-        train.models.blocks.HourGlass = shallow  # type: ignore[misc,assignment]
+        train.models.fan.HourGlass = shallow  # type: ignore[misc,assignment]
     figures = measure(arguments)
     show(figures)
     if arguments.json:

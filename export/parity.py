@@ -24,6 +24,7 @@ from aunet_sdk.bundle import Bundle
 from aunet_sdk.engines import NEW, Query, StreamEngine
 from aunet_sdk.engines.cpu.ort import OrtClip, OrtStreamEngine
 from aunet_sdk.geometry import heatmap
+from train.evaluation.metrics import f1 as f1_scores
 from train.models.model import Model
 
 from .crops import Sample
@@ -224,16 +225,6 @@ def judge(bundle: Bundle, sample: Sample, expected: Outputs, got: Outputs, ran: 
         gate=GATES[bundle.precision],
         f1_gate=F1_GATES[bundle.precision],
     )
-
-
-def f1_scores(active: NDArray[np.bool_], labels: NDArray[np.float32]) -> NDArray[np.float64]:
-    """F1 per column of decisions (N, n) against labels (N, n), NaN not counted; NaN where no label is positive."""
-    known = ~np.isnan(labels)
-    true = known & (labels > 0.5)
-    hits = (active & true).sum(0)
-    wrong = (active & known & ~true).sum(0) + (~active & true).sum(0)
-    with np.errstate(invalid="ignore"):
-        return np.where(true.any(0), 2 * hits / (2 * hits + wrong), np.nan)
 
 
 def headline(parity: Parity) -> str:

@@ -39,7 +39,7 @@ def randomise(model: Model, seed: int = 0) -> Model:
 def shallow_hourglasses() -> Iterator[None]:
     """Models made within have hourglasses of depth 1: they export in seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.models.blocks.HourGlass", lambda width, _, pooling: HourGlass(width, 1, pooling))
+        patch.setattr("train.models.fan.HourGlass", lambda width, _, pooling: HourGlass(width, 1, pooling))
         yield
 
 

@@ -21,7 +21,7 @@ def test_quick(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     threads = torch.get_num_threads()
     script = importlib.import_module("released_path")
     monkeypatch.setattr(sys, "argv", ["released_path.py", "--quick"])
-    monkeypatch.setattr("train.models.blocks.HourGlass", script.shallow)  # the script sets it: back afterwards
+    monkeypatch.setattr("train.models.fan.HourGlass", script.shallow)  # the script sets it: back afterwards
     try:
         assert script.main() == 0
     finally:

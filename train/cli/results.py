@@ -65,12 +65,12 @@ def predict(
     import torch
 
     from train.configs.presets import preset_values
-    from train.data.folds import evenly
     from train.engine.loop import pick_device
     from train.engine.step import PRECISIONS, pick_dtype
     from train.evaluation.inference import predictions_of
     from train.paper.activations import Interval, open_subject
     from train.paper.figure_run import open_data
+    from train.paper.parts import evenly
 
     if precision not in ("auto", *PRECISIONS):
         raise ValueError(f"precision: expected auto, {', '.join(PRECISIONS)}, got {precision!r}")
@@ -255,7 +255,7 @@ def _console() -> Any:
 
 
 def _share(value: float) -> str:
-    from train.paper.tables import percent
+    from train.paper.table import percent
 
     return percent(value)
 

@@ -19,7 +19,7 @@ LIPS_PART = (0.4, 0.2)
 
 
 class _ClipFrames:
-    """Frames of the clip with a face (train.data.triplets.FrameTable)."""
+    """Frames of the clip with a face (train.data.frames.FrameTable)."""
 
     def __init__(
         self, images: Sequence[NDArray[np.uint8]], points: NDArray[np.float32], template: Sequence[tuple[float, float]]

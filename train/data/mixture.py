@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from aunet_sdk.facs import AU_NUMBERS
 from train.data.corpora.corpus import Corpus, DatasetError
-from train.data.triplets import FrameTable, TripletAugment, TripletSet
+from train.data.frames import FrameTable
+from train.data.transforms.triplets import TripletAugment
+from train.data.triplets import TripletSet
 
 
 def mix(sets: Sequence[TripletSet], au_numbers: Sequence[int] = AU_NUMBERS) -> TripletSet:

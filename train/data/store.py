@@ -204,7 +204,7 @@ def stored_frames(
 
 
 class StoredFrames:
-    """Frames of prepared videos out of their stores (train.data.triplets.FrameTable)."""
+    """Frames of prepared videos out of their stores (train.data.frames.FrameTable)."""
 
     def __init__(
         self, videos: Sequence[tuple[Video, NDArray[np.int64], Faces]], prepared: str | os.PathLike[str]

@@ -7,102 +7,25 @@ ends, the frame is not annotated, no face was found) is replaced by frame t. T i
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aunet_sdk._util.privacy import keep_private
 from aunet_sdk.errors import InvalidInput
 from aunet_sdk.geometry import crop as alignment
 from train.data.corpora.corpus import Corpus, DatasetError, Selection, Video
 from train.data.faces.stored import NO_FACE, OK, UNREADABLE, Faces, load_prepared
+from train.data.frames import CorpusFrames, FrameTable, SequenceFrames
 from train.data.sequences import SequenceSet
-from train.data.transforms import crop_matrix
+from train.data.transforms.triplets import TripletAugment
 
 INTERVAL_S = 0.4
-_TARGETS = ("former", "due", "later")
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class TripletAugment:
-    """What is done to a sample of the training, alike to its three frames; probabilities and ranges of the paper's
-    section V-B, and of the authors' release where the paper gives none."""
-
-    flip: float = 0.5
-    rotation_deg: float = 15.0
-    shift: float = 10 / 256
-    """of the crop's side"""
-    scale: float = 0.25
-    """of the square's side: 0.75 to 1.25"""
-    blur: float = 0.5
-    jpeg: float = 0.5
-    dropout: float = 0.5
-    colour: float = 0.0
-    """strength of a colour jitter; the paper has none, the release 0.3"""
-    box_blur: bool = False
-    """blur by a mean over a square, as the release does; the paper's is Gaussian"""
-
-    def content(self) -> Any:
-        """The albumentations pipeline over three pictures of one size, or None where nothing is asked for."""
-        keep_private()  # or the library asks the package index for news
-        import albumentations
-
-        steps: list[Any] = []
-        if self.blur > 0:
-            kind = albumentations.Blur if self.box_blur else albumentations.GaussianBlur
-            steps.append(kind(blur_limit=(3, 7), p=self.blur))
-        if self.colour > 0:
-            c = self.colour
-            steps.append(albumentations.ColorJitter((1 - c, 1 + c), (1 - c, 1 + c), (1 - c, 1 + c), (0, 0), p=1.0))
-        if self.jpeg > 0:
-            steps.append(albumentations.ImageCompression(quality_range=(30, 100), p=self.jpeg))
-        if self.dropout > 0:
-            side = (1 / 32, 1 / 8)
-            steps.append(
-                albumentations.CoarseDropout(
-                    num_holes_range=(1, 8), hole_height_range=side, hole_width_range=side, fill=0, p=self.dropout
-                )
-            )
-        return albumentations.Compose(steps, additional_targets=dict.fromkeys(_TARGETS[::2], "image"))
-
-    def matrix(self, rng: np.random.Generator, resolution: int) -> NDArray[np.float64]:
-        """A draw of the geometry but the flip: (2, 3), crop pixels to crop pixels."""
-        angle = np.deg2rad(rng.uniform(-1, 1) * self.rotation_deg)
-        grow = 1 / (1 + rng.uniform(-1, 1) * self.scale)
-        shift = rng.uniform(-1, 1, 2) * self.shift * resolution
-        linear = grow * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        centre = np.full(2, (resolution - 1) / 2)
-        return np.column_stack((linear, centre + shift - linear @ centre))
-
-
-AUGMENTATIONS = {
-    "paper": TripletAugment(),
-    "release": TripletAugment(rotation_deg=13.5, shift=12.8 / 256, colour=0.3, box_blur=True),
-}
-"""By name. The released code turns 15 of 200 parts of half a turn, 13.5 degrees, and shifts by 10 px of a face of 200
-px, which are 12.8 px of the crop."""
-
-
-class FrameTable(Protocol):
-    """Frames with a face, numbered by row over all videos; can be pickled."""
-
-    points: NDArray[np.float32]
-    """(M, 5, 2) px of the frame"""
-
-    def read(self, row: int) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3) BGR; DatasetError where it cannot be read."""
-        ...
-
-    def matrix(self, row: int, resolution: int) -> NDArray[np.float64]:
-        """(2, 3): frame pixels to crop pixels."""
-        ...
 
 
 class TripletSet:
@@ -320,7 +243,7 @@ class TripletSet:
         if not sum(counts):
             raise DatasetError(f"{corpus.name}: no frame with a label and a face is left ({skipped})")
         return cls(
-            _CorpusFrames(kept_videos),
+            CorpusFrames(kept_videos),
             np.concatenate(rows),
             np.concatenate(labels),
             corpus.au_numbers,
@@ -351,7 +274,7 @@ class TripletSet:
         which, frame = np.nonzero(take)
         skipped = {NO_FACE: int((~seen).sum()), "no label": int((seen & ~take).sum())}
         return cls(
-            _SequenceFrames(sequences),
+            SequenceFrames(sequences),
             np.stack((former, own, later), 2)[take].astype(np.int64),
             sequences.labels[take],
             sequences.info.au_numbers,
@@ -386,49 +309,3 @@ def _in_list(chosen: NDArray[np.bool_]) -> Callable[[NDArray[np.int64], int, NDA
         return found
 
     return find
-
-
-class _CorpusFrames:
-    """Frames of prepared videos; the crop is the paper's square about the box."""
-
-    def __init__(self, videos: Sequence[tuple[Video, NDArray[np.int64], Faces]]) -> None:
-        self._readers = [video.reader for video, _, _ in videos]
-        self._index = [good for _, good, _ in videos]
-        self._starts = np.cumsum([0, *(len(good) for good in self._index)])
-        self.points = np.concatenate([faces.points[good] for _, good, faces in videos])
-        self._boxes = np.concatenate([faces.box[good] for _, good, faces in videos])
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock())
-
-    def read(self, row: int) -> NDArray[np.uint8]:
-        video = int(np.searchsorted(self._starts, row, side="right")) - 1
-        reader, index = self._readers[video], int(self._index[video][row - self._starts[video]])
-        if hasattr(reader, "close"):  # a video file has one position
-            with self._lock:
-                return reader.read(index)
-        return reader.read(index)
-
-    def matrix(self, row: int, resolution: int) -> NDArray[np.float64]:
-        return alignment.box_to_matrix(self._boxes[row], alignment.PAPER_CROP_SCALE, resolution)
-
-
-class _SequenceFrames:
-    """Frames of the synthetic set."""
-
-    def __init__(self, sequences: SequenceSet) -> None:
-        info = sequences.info
-        self._images, self._per, self._size, self._margin = sequences.images, info.frames, info.size, info.margin
-        pixels = sequences.points.reshape(-1, 68, 2) * info.size - 0.5
-        eyes = [pixels[:, 36:42].mean(1), pixels[:, 42:48].mean(1)]
-        self.points = np.stack([*eyes, *(pixels[:, k] for k in (30, 48, 54))], 1).astype(np.float32)
-
-    def read(self, row: int) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(self._images[row // self._per][row % self._per][..., ::-1])
-
-    def matrix(self, row: int, resolution: int) -> NDArray[np.float64]:
-        return crop_matrix(resolution, self._size, self._margin)

@@ -69,15 +69,21 @@ def auc(scores: Floats, labels: Floats) -> float:
     return float(roc_auc_score(positive, scores))
 
 
-def f1(active: NDArray[np.bool_], labels: Floats) -> float:
-    """F1 of decisions against labels 0, 1 or NaN (left out). NaN where no label is 1."""
-    from sklearn.metrics import f1_score
+def f1(active: NDArray[np.bool_], labels: Floats) -> NDArray[np.float64]:
+    """F1 (equation 5) of decisions against labels: twice the hits over all that are active or labelled.
 
-    known = ~np.isnan(labels)
-    positive = labels[known] > 0.5
-    if not positive.any():
-        return float("nan")
-    return float(f1_score(positive, active[known], zero_division=0.0))
+    Args:
+        active: (N, ...) bool.
+        labels: (N, ...) 0, 1 or NaN (left out); of the shape of `active`, or one that broadcasts with it.
+
+    Returns:
+        (...) float64, over the first axis; NaN where no label is 1.
+    """
+    known, positive = ~np.isnan(labels), labels > 0.5
+    hits = (active & positive).sum(0)
+    both = (active & known).sum(0) + positive.sum(0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(positive.any(0), 2 * hits / both, np.nan), np.float64)
 
 
 def per_au(probabilities: Floats, labels: Floats, thresholds: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -91,7 +97,7 @@ def per_au(probabilities: Floats, labels: Floats, thresholds: NDArray[np.float64
     said = np.atleast_1d(~np.isnan(probabilities).all(0))
 
     def decided(i: int, threshold: float) -> float:
-        return f1(probabilities[:, i] >= threshold, labels[:, i]) if said[i] else float("nan")
+        return float(f1(probabilities[:, i] >= threshold, labels[:, i])) if said[i] else float("nan")
 
     return {
         "f1": np.array([decided(i, 0.5) for i in columns]),
@@ -104,13 +110,10 @@ def per_au(probabilities: Floats, labels: Floats, thresholds: NDArray[np.float64
 
 def best_threshold(probabilities: Floats, labels: Floats, low: float = 0.2, high: float = 0.8) -> float:
     """Threshold in [low, high] with the largest F1; the middle of the best stretch; 0.5 where no label is 1."""
-    known = ~np.isnan(labels)
-    positive = labels[known] > 0.5
-    if not positive.any():
+    if not (labels > 0.5).any():
         return 0.5
     grid = np.linspace(low, high, 61)
-    active = probabilities[known][:, None] >= grid
-    scores = 2 * (active & positive[:, None]).sum(0) / (active.sum(0) + positive.sum())
+    scores = f1(probabilities[:, None] >= grid, labels[:, None])
     return round(float(np.median(grid[scores >= scores.max() - 1e-12])), 4)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluation.metrics import best_threshold, nanmean
+from train.evaluation.metrics import best_threshold, f1, nanmean
 from train.evaluation.predictions import Predictions
 
 THRESHOLD = 0.5
@@ -76,7 +76,7 @@ class Summary:
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class RunKey:
     """What makes runs repetitions of each other."""
 
     variant: str
@@ -139,16 +139,7 @@ def f1_scores(values: Floats, labels: Floats, threshold: float | Floats = THRESH
     Returns:
         (n,); NaN where no label is 1.
     """
-    from sklearn.metrics import f1_score
-
-    thresholds = np.broadcast_to(threshold, values.shape[1])
-    result = np.full(values.shape[1], np.nan)
-    for i in range(values.shape[1]):
-        known = ~np.isnan(labels[:, i])
-        wanted = labels[known, i] > 0.5
-        if wanted.any():
-            result[i] = f1_score(wanted, values[known, i] >= thresholds[i], zero_division=0.0)
-    return result
+    return f1(values >= np.asarray(threshold), labels)
 
 
 def micro_f1(values: Floats, labels: Floats) -> float:
@@ -243,19 +234,19 @@ def summarise(runs: Sequence[Predictions], flip: bool = False) -> Summary:
         values = np.concatenate([probabilities(part, flip) for part in parts])
         return f1_scores(values, np.concatenate([part.labels for part in parts]))
 
-    f1 = per_seed("f1")
+    scores = per_seed("f1")
     by_fold = [[nanmean(column("f1", m)) for (s, _), m in measured.items() if s == seed] for seed in seeds]
     first = [run for run in runs if run.seed == seeds[0]]
     return Summary(
         au_numbers=common,
-        f1=_mean(f1),
+        f1=_mean(scores),
         auc=_mean(per_seed("auc")),
         f1_calibrated=_mean(per_seed("f1_calibrated")),
         f1_micro=nanmean(np.array([m.f1_micro for m in measured.values()])),
-        f1_seed_spread=np.std(f1, 0, ddof=1) if len(seeds) > 1 else np.full(len(common), np.nan),
-        average=nanmean(_mean(f1)),
+        f1_seed_spread=np.std(scores, 0, ddof=1) if len(seeds) > 1 else np.full(len(common), np.nan),
+        average=nanmean(_mean(scores)),
         fold_spread=nanmean(np.array([_spread(values) for values in by_fold])),
-        seed_spread=_spread([nanmean(row) for row in f1]),
+        seed_spread=_spread([nanmean(row) for row in scores]),
         f1_pooled=_mean(np.stack([pooled(seed) for seed in seeds])),
         folds=tuple(folds),
         seeds=tuple(seeds),
@@ -278,13 +269,13 @@ def common_aus(*sets: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*(set(numbers) for numbers in sets)))) if sets else ()
 
 
-def groups(runs: Iterable[Predictions]) -> dict[Group, list[Predictions]]:
+def groups(runs: Iterable[Predictions]) -> dict[RunKey, list[Predictions]]:
     """Sort runs into repetitions; a run on several data sets is taken apart by the rows' corpus.
 
     `extra` of a run may say `train_corpus` (without it: the rows' own corpora), `motion`, `alignment_space`,
     `vae_lambda`, `experiment`, `preset` and `chosen_epoch`.
     """
-    found: dict[Group, list[Predictions]] = {}
+    found: dict[RunKey, list[Predictions]] = {}
     for run in runs:
         corpora = sorted(set(run.corpus.tolist()))
         train = run.extra.get("train_corpus") or ("mixture" if len(corpora) > 1 else corpora[0] if corpora else "")
@@ -295,7 +286,7 @@ def groups(runs: Iterable[Predictions]) -> dict[Group, list[Predictions]]:
         preset = "" if said["preset"] == "paper" else said["preset"]
         weight = "" if said["vae_lambda"] == USUAL_LAMBDA[preset] else said["vae_lambda"]
         for corpus in corpora:
-            group = Group(
+            group = RunKey(
                 run.variant, train, corpus, said["motion"], space, weight, said["experiment"], preset,
                 said["chosen_epoch"],
             )  # fmt: skip

@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from train.data.sequences import SequenceSet
-from train.data.transforms import centre_crops
+from train.data.transforms.sequences import centre_crops
 from train.evaluation import calibration, metrics
+from train.evaluation.references import references_of
 from train.models.config import HEADS, ModelConfig
 from train.models.fan import FAN
 from train.models.model import Model
@@ -28,11 +29,11 @@ LOG = logging.getLogger("train")
 CONTEXTS = ("sequence", "full", "none", "rest")
 """sequence: all frames, neighbours where the sequence has them; full: frames with both; none: all frames, alone; rest:
 as sequence, and with the person's points at rest, as a runtime would know them
-(train.recipes.geometry_task.references)."""
+(train.evaluation.references.references)."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Predictions:
+class SequenceOutputs:
     """What a model says about N sequences of F frames."""
 
     points: NDArray[np.float32]
@@ -64,7 +65,7 @@ Said = tuple[torch.Tensor | None, torch.Tensor | None, Decide | None]
 """Of a batch of crops: points (B, 68, 2) px and their peaks (B, 68), both None without landmarks; the decision."""
 
 
-def predict(model: Model, sequences: SequenceSet, heads: bool = True, batch: int = 16) -> Predictions:
+def predict(model: Model, sequences: SequenceSet, heads: bool = True, batch: int = 16) -> SequenceOutputs:
     """Run the heads of a model over the canonical crops of sequences, float32, `batch` sequences at a time."""
 
     def look(images: torch.Tensor) -> Said:
@@ -105,7 +106,7 @@ def _spread(values: NDArray[np.float32], own: tuple[int, ...], wanted: tuple[int
     return spread
 
 
-def predict_network(network: Network, resolution: int, sequences: SequenceSet, batch: int = 16) -> Predictions:
+def predict_network(network: Network, resolution: int, sequences: SequenceSet, batch: int = 16) -> SequenceOutputs:
     """The same of a network of the paper, whose one head bears the name of the variant."""
     heatmaps: list[torch.Tensor] = []
     fan = cast(FAN | None, getattr(network, "fan", None))
@@ -138,9 +139,7 @@ def _over(
     look: Callable[[torch.Tensor], Said],
     batch: int,
     reference: bool = False,
-) -> Predictions:
-    from train.recipes.geometry_task import references_of  # it evaluates, too
-
+) -> SequenceOutputs:
     frames = sequences.info.frames
     points, truth, confidence = [], [], []
     probabilities: dict[tuple[str, str], list[NDArray[np.float32]]] = {}
@@ -173,7 +172,7 @@ def _over(
             for head, values in decide(former, later, rest if context == "rest" else None).items():
                 shaped = values.sigmoid().cpu().numpy().reshape(len(pairs), frames, -1)
                 probabilities.setdefault((head, context), []).append(shaped)
-    return Predictions(
+    return SequenceOutputs(
         np.concatenate(points),
         np.stack(truth),
         np.concatenate(confidence),
@@ -186,7 +185,7 @@ def to_input(images: torch.Tensor) -> torch.Tensor:
     return images.permute(0, 3, 1, 2).float().div_(255.0)
 
 
-def landmark_report(predictions: Predictions) -> dict[str, float]:
+def landmark_report(predictions: SequenceOutputs) -> dict[str, float]:
     """Errors over the distance of the outer eye corners, and mean confidence with and without a face."""
     points, truth = predictions.points.reshape(-1, 68, 2), predictions.truth.reshape(-1, 68, 2)
     confidence, face = predictions.confidence.reshape(-1), ~np.isnan(truth).any((1, 2))
@@ -201,7 +200,7 @@ def landmark_report(predictions: Predictions) -> dict[str, float]:
 
 
 def au_report(
-    predictions: Predictions, labels: NDArray[np.float32], thresholds: dict[str, tuple[float, ...]]
+    predictions: SequenceOutputs, labels: NDArray[np.float32], thresholds: dict[str, tuple[float, ...]]
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """head -> context -> per-AU arrays of `metrics.per_au` and their means.
 
@@ -314,7 +313,7 @@ def full_report(model: Model, sequences: SequenceSet) -> dict[str, Any]:
 
 
 def _report(
-    predictions: Predictions, sequences: SequenceSet, config: ModelConfig, thresholds: dict[str, tuple[float, ...]]
+    predictions: SequenceOutputs, sequences: SequenceSet, config: ModelConfig, thresholds: dict[str, tuple[float, ...]]
 ) -> dict[str, Any]:
     """`thresholds`: per head, one per AU of `config`."""
     info = sequences.info
@@ -363,8 +362,8 @@ def _report(
     return report
 
 
-def _select(predictions: Predictions, chosen: NDArray[np.int64]) -> Predictions:
-    return Predictions(
+def _select(predictions: SequenceOutputs, chosen: NDArray[np.int64]) -> SequenceOutputs:
+    return SequenceOutputs(
         predictions.points[chosen],
         predictions.truth[chosen],
         predictions.confidence[chosen],
@@ -373,7 +372,7 @@ def _select(predictions: Predictions, chosen: NDArray[np.int64]) -> Predictions:
 
 
 def _photos(
-    predictions: Predictions, sequences: SequenceSet, labels: NDArray[np.float32], numbers: Sequence[int]
+    predictions: SequenceOutputs, sequences: SequenceSet, labels: NDArray[np.float32], numbers: Sequence[int]
 ) -> dict[str, float]:
     """AUC of AU12 between neutral and smiling photographs, no neighbours; NaN where the split has none."""
     chosen = np.flatnonzero(sequences.source == "photo")

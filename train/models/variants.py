@@ -163,8 +163,7 @@ def build(
         resolution: side of the crop in px, a multiple of 64.
         fan: the FAN of a FAN variant; it is frozen in place. Without it and without `weights` FAN has random weights.
         weights: file. FAN variants: a model of ours, or a FAN that train.models.pretrained.load_fan reads. ResNets: a
-        ResNet18
-            classifier of ImageNet with torchvision's names; resnet18-imagenet must have one.
+            ResNet18 classifier of ImageNet with torchvision's names; resnet18-imagenet must have one.
         alpha, beta: weights of the static and the motion features, for variants with motion.
 
     Raises:

@@ -157,8 +157,8 @@ def open_data(
     Raises:
         ValueError, OSError: data that are not there as they should be.
     """
-    from train.data.folds import labelled
     from train.data.sequences import load_split
+    from train.paper.parts import labelled
 
     if not corpus:
         return labelled(TripletSet.from_sequences(load_split(data, split), resolution))

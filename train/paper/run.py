@@ -6,35 +6,32 @@ epoch's. Every draw is a function of (seed, epoch, sample), so the batch does no
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import hashlib
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from train.configs.options import PaperOptions
-from train.data.folds import Parts, load_parts
-from train.data.row_keys import faces_key, rows_key
+from train.data.row_keys import rows_key
 from train.data.sequences import set_key
 from train.data.triplets import TripletSet
 from train.engine.distributed import Group, rows_of
-from train.engine.features_cache import FeatureCache, Layout, amount, key_of, model_key
-from train.engine.loop import Plan, batches
+from train.engine.features_cache import FeatureCache
+from train.engine.loop import Plan
 from train.engine.meter import AddScalar
-from train.engine.run_folder import RunError, Stopped, replacing
+from train.engine.run_folder import RunError, replacing
 from train.evaluation import metrics
-from train.evaluation.inference import ROWS_AT_ONCE, features_of, logits_of, predict, stacked_crops
+from train.evaluation.inference import logits_of, predict, stacked_crops
 from train.evaluation.predictions import FILE, Predictions
 from train.losses.alignment import Alignment, mixture_alignment_loss
 from train.losses.au import au_loss, au_weights
@@ -43,9 +40,11 @@ from train.models.config import ModelConfig
 from train.models.fan import FAN
 from train.models.label_vae import LabelVAE
 from train.models.model import Model
-from train.models.tensor_file import write_tensors
 from train.models.variants import FanNetwork, Network, build, uses_vae
+from train.paper.epochs import epochs_folder, keep_head, kept_heads
+from train.paper.kept_features import keep_features
 from train.paper.label_vaes import fit_vae, vae_file
+from train.paper.parts import Parts, load_parts
 from train.paper.run_inputs import fan_file, inputs_of
 
 LOG = logging.getLogger("train")
@@ -133,7 +132,7 @@ class PaperTask:
         if uses_vae(self.options.variant) and self.options.gamma > 0:
             self.vaes = self._label_vaes(folder, stop, add_scalar)
         if self._keeps_features():
-            self._fill_cache(folder, stop)
+            self.cache = self._kept_features(folder, stop)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         parameters = list(self.model.trainable())
@@ -196,7 +195,10 @@ class PaperTask:
     def save_model(self, model: nn.Module, path: Path, entry: dict[str, Any]) -> None:
         """Write the model file, and with `keep_epochs` the head of this epoch, once."""
         if self.keeps_epochs:
-            self._keep_epoch(cast(FanNetwork, model).head, path.parent, entry["steps"] // self.steps_per_epoch)
+            epoch = entry["steps"] // self.steps_per_epoch
+            if epoch != self._kept:
+                keep_head(cast(FanNetwork, model).head, path.parent, epoch)
+                self._kept = epoch
         provenance = {**self.config.provenance, self.name: entry}
         save_network(model, dataclasses.replace(self.config, provenance=provenance), path)  # type: ignore[arg-type]
 
@@ -205,7 +207,7 @@ class PaperTask:
         epoch beside it. The features are computed once."""
         data, options = self.parts.test, self.options
         self.group.barrier()  # the first process has written the last head
-        epochs = dict(self._kept_epochs(cast(FanNetwork, model), folder)) if self.keeps_epochs else {}
+        epochs = dict(kept_heads(cast(FanNetwork, model), folder, self.device)) if self.keeps_epochs else {}
         found = self._predict([model, *epochs.values()], data, np.arange(len(data)), options.flip, stop)
         if not self.group.leads:
             return
@@ -241,23 +243,6 @@ class PaperTask:
             flipped=both[1] if len(both) > 1 else None,
             extra=extra,
         )
-
-    def _keep_epoch(self, head: nn.Module, folder: Path, epoch: int) -> None:
-        if epoch == self._kept:
-            return
-        place = epochs_folder(folder)
-        place.mkdir(exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in head.state_dict().items()}
-        with replacing(place / f"head-{epoch:03d}.safetensors") as partial:
-            write_tensors(tensors, partial, {"epoch": str(epoch)})
-        self._kept = epoch
-
-    def _kept_epochs(self, network: FanNetwork, folder: Path) -> Iterator[tuple[int, FanNetwork]]:
-        """Epoch and network of every head that was kept."""
-        for path in sorted(epochs_folder(folder).glob("head-*.safetensors")):
-            head = copy.deepcopy(network.head)
-            head.load_state_dict(load_file(path, device=str(self.device)))
-            yield int(path.stem.removeprefix("head-")), FanNetwork(network.variant, network.fan, head).eval()
 
     def _config(self, looks: ModelConfig | None, resolution: int) -> ModelConfig:
         """Of the network's file. The crop is the data's: the paper's square, or the synthetic set's own."""
@@ -313,60 +298,20 @@ class PaperTask:
             raise RunError(f"cache: {options.variant} has no features that can be kept; set cache=auto")
         return possible and (options.cache == "always" or (options.cache == "auto" and not options.augment))
 
-    @torch.inference_mode()
-    def _fill_cache(self, folder: Path, stop: threading.Event) -> None:
-        """Compute what is missing of the kept features; every process its share."""
-        from rich.console import Console
-        from rich.progress import track
-
+    def _kept_features(self, folder: Path, stop: threading.Event) -> FeatureCache:
         options, data = self.options, self.parts.train
-        draws = options.draws if options.augment else 1
-        side = self.config.resolution // 4
-        layout = Layout(draws * self.epoch_size, 3 * self.config.width, side, self.model.contexts)
-        digest = key_of(
-            network=model_key(self.model.fan),  # type: ignore[arg-type]
-            rows=[data.corpus.tolist(), data.video.tolist(), data.frame.tolist()],
-            faces=faces_key(data),
-            data=str(Path(options.data).resolve()),
-            set=set_key(options.data) if self.parts.info else None,
-            resolution=self.config.resolution,
-            interval=options.interval_s,
-            augment=[options.seed, dataclasses.asdict(data.augment)] if options.augment else None,
-            layout=dataclasses.asdict(layout),
+        return keep_features(
+            cast(FanNetwork, self.model),
+            data,
+            options,
+            Path(options.cache_folder) if options.cache_folder else folder / "features",
+            self.config,
+            set_digest=set_key(options.data) if self.parts.info else None,
+            crops=lambda row, draw: self._crops(data, np.array([row]), draw),
+            device=self.device,
+            group=self.group,
+            stop=stop,
         )
-        place = Path(options.cache_folder) if options.cache_folder else folder / "features"
-        if self.group.leads:
-            FeatureCache(place, digest, layout).flush()
-        self.group.barrier()
-        self.cache = FeatureCache(place, digest, layout)
-        missing = self.cache.missing()
-        self.group.barrier()  # before anyone writes
-        own = missing[rows_of(len(missing), self.group.rank, self.group.size)]
-        LOG.info("features: %d of %d rows to compute, %s in %s", len(missing), layout.rows, amount(layout.size), place)
-        self.model.eval()
-        chunks = [own[k : k + ROWS_AT_ONCE] for k in range(0, len(own), ROWS_AT_ONCE)]
-
-        def load(k: int) -> list[Tensor]:
-            return [
-                torch.from_numpy(self._crops(data, np.array([row % self.epoch_size]), row // self.epoch_size))
-                if options.augment
-                else torch.from_numpy(self._crops(data, np.array([row]), None))
-                for row in chunks[k].tolist()
-            ]
-
-        source = batches(load, 0, len(chunks), workers=options.workers)
-        shown = track(source, "features", len(chunks), console=Console(stderr=True), disable=not self.group.leads)
-        for chunk, crops in zip(chunks, shown, strict=True):
-            features = features_of(self.model, torch.cat(crops).to(self.device))
-            if layout.near:
-                self.cache.write(chunk.tolist(), features[:, 1], features[:, ::2])
-            else:
-                self.cache.write(chunk.tolist(), features[:, 0], None)
-            if stop.is_set():
-                self.cache.flush()
-                raise Stopped("stopped while computing features, which are kept; continue with --resume")
-        self.cache.flush()
-        self.group.barrier()
 
     def _predict(
         self,
@@ -388,11 +333,6 @@ class PaperTask:
             group=self.group,
             stop=stop,
         )
-
-
-def epochs_folder(folder: Path) -> Path:
-    """Where a run keeps the heads of its epochs and what they predict."""
-    return folder / "epochs"
 
 
 def _fan(options: PaperOptions) -> tuple[FAN, ModelConfig]:

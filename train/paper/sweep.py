@@ -1,10 +1,10 @@
-"""`python -m train sweep FILE`: options of a paper run, chosen on people who are held out of the training part.
+"""Sweeps: options of a paper run, chosen on people who are held out of the training part.
 
     title: lambda and gamma of AUNet on BP4D
-    of: bp4d                  # an experiment of train/configs/experiments/ or a file: what holds where nothing is said
-    here variants: [aunet]         # optional, as folds and seeds hold_out: 0.2             # share of the training
-    subjects that decide; the test part is not opened grid:                     # every combination; or a list of such
-    grids, one after the other
+    of: bp4d                  # an experiment (train/configs/experiments/) or a file: what holds where nothing is said
+    variants: [aunet]         # optional, as folds and seeds
+    hold_out: 0.2             # share of the training subjects that decide; the test part is not opened
+    grid:                     # every combination; or a list of such grids, one after the other
       vae_lambda: [0.1, 0.2, 0.3]
       gamma: [0.3, 1.0]
 
@@ -20,9 +20,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from train.configs.experiment import Experiment, ExperimentError, read_experiment, read_yaml
 from train.configs.options import PaperOptions
@@ -139,52 +137,9 @@ def judge(sweep: Sweep, data: str, out: Path) -> list[Place]:
     return sorted(found, key=lambda place: -place.f1)
 
 
-def sweep(
-    file: Annotated[
-        str | None, typer.Argument(help="A .yaml file, or a name out of train/configs/sweeps/; none: list them.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with bp4d, disfa, affwild2 and prepared, or of a synthetic set.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Parent of the sweep's folder.")] = Path("runs/paper"),
-    override: Annotated[
-        list[str] | None, typer.Option(help="key=value of the experiment or its options; may be repeated.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="paper or release, as in `run`.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with runs that were begun.")] = False,
-    dry: Annotated[bool, typer.Option("--dry", help="Print the runs and stop.")] = False,
-) -> None:
-    """Train every point of a grid, measure it on held-out people of the training part, and rank the points.
-
-    Writes OUT/sweep-NAME/ranking.csv. The test part is not opened. Runs that are finished are passed over.
-    """
-    from rich.console import Console
-    from rich.table import Table
-
-    from train.cli.run import run_all
-
-    if file is None:
-        for name in available():
-            typer.echo(f"{name:24}{read_sweep(name).title}")
-        return
-    found = read_sweep(file, override or (), preset)
-    if data is None and not dry:
-        raise ValueError("--data: expected the folder of the data sets, got none")
-    runs = [options for _, options in found.runs(str(data or ""), out)]
-    if dry:
-        for options in runs:
-            typer.echo(options.run)
-        return
-    run_all(found.experiment, runs, resume)
-    places = judge(found, str(data), out)
-    target = out / f"sweep-{found.name}" / "ranking.csv"
+def write_ranking(places: Sequence[Place], target: Path) -> None:
+    """A CSV file, a point a line: its options, mean F1 and AUC of its runs, the spread of F1, how many runs."""
     with target.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(["options", "f1", "f1_spread", "auc", "runs"])
         writer.writerows([label(p.point), f"{p.f1:.5f}", f"{p.spread:.5f}", f"{p.auc:.5f}", p.runs] for p in places)
-    table = Table("options", "F1 (%)", "± runs", "AUC (%)", "runs", title=f"{found.title}: held-out people")
-    for p in places:
-        table.add_row(label(p.point), *(f"{100 * value:.1f}" for value in (p.f1, p.spread, p.auc)), str(p.runs))
-    Console().print(table)
-    best = " ".join(f"--override {name}={value}" for name, value in places[0].point.items())
-    typer.echo(f"{target}; the best of them: {best}")

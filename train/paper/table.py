@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,3 +74,15 @@ def write_csv(table: Table, folder: Path) -> Path:
         writer.writerow(["", *(f"{heading} ({whose})" for heading, whose in table.columns)])
         writer.writerows([["" if cell == DASH else cell for cell in row] for row in table.rows])
     return place
+
+
+def percent(value: float, spread: float = math.nan, digits: int = 1) -> str:
+    """A share as per cent, with its spread where there is one; a dash for NaN."""
+    if math.isnan(value):
+        return DASH
+    return f"{100 * value:.{digits}f}" + ("" if math.isnan(spread) else f"±{100 * spread:.{digits}f}")
+
+
+def number(value: float, form: str = ".1f") -> str:
+    """A number in a format; a dash for NaN."""
+    return DASH if math.isnan(value) else format(value, form)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from train.configs.options import AUNetOptions
 from train.data.sequences import load_split
-from train.data.transforms import Augmenter
+from train.data.transforms.sequences import Augmenter
 from train.data.visibility import not_shown
 from train.engine.loop import decay_groups
 from train.evaluation.sequences import brief, evenly, to_input

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from train.configs.options import FanOptions
 from train.data.sequences import DatasetInfo, SequenceSet, load_split
-from train.data.transforms import Augmenter
+from train.data.transforms.sequences import Augmenter
 from train.engine.loop import decay_groups
 from train.evaluation.sequences import evenly, landmark_report, predict, to_input
 from train.losses.landmarks import landmark_loss, point_weights

@@ -12,39 +12,16 @@ named, to the appearance path, whose logits then stay as they are to the bit.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 
 from train.data.sequences import SequenceSet
 from train.evaluation import metrics
 from train.models.config import AU_NUMBERS
-from train.models.model import Model, grown, without_geometry
-from train.recipes.geometry_task import graded, looked_at, portrait_references, references
-from train.recipes.landmarks import Spread
-from train.recipes.looks import Looks, look_at_sequences, normalised
-
-Table = NDArray[np.float64]
-
-
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """What both paths say of n frames of one domain, (n, n_aus) each.
-
-    appearance, geometry: logits.  targets: in [0, 1], NaN where not known.  labels: 0, 1, NaN.  intensity: the logits
-    of both paths' intensities, (2, n, n_aus), and its target in [0, 1]; None where there is none.
-    """
-
-    name: str
-    appearance: Table
-    geometry: Table
-    targets: Table
-    labels: Table
-    intensity: tuple[Table, Table] | None = None
+from train.models.model import Model
+from train.recipes.evidence import Evidence, Table, rendered_evidence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,143 +59,6 @@ class FusionOptions:
     """AUs that are fused; None: all. Those that are named need not gain."""
     ridge: float = 1e-3
     """Pull towards the first guess, all of the appearance path and half of the other."""
-
-
-def rendered_evidence(model: Model, sequences: SequenceSet, seed: int = 1) -> tuple[Evidence, Evidence]:
-    """Of rendered sequences, with their neighbours in time: without and with the face's points at rest. With them, only
-    of those faces of which the set tells them."""
-    renders = sequences.subset(np.flatnonzero(sequences.source == "render"))
-    looks = look_at_sequences(model, renders)
-    frames, own = renders.info.frames, np.arange(len(looks))
-    former = np.where(own % frames > 0, own - 1, own)
-    later = np.where(own % frames < frames - 1, own + 1, own)
-    errors = looks.coordinates - normalised(renders.points.reshape(-1, 68, 2))
-    reference = references(renders, looks.coordinates, errors, np.random.default_rng(seed))
-    intensity, labels = (part.reshape(len(own), -1) for part in (renders.intensity, renders.labels))
-    targets = graded(intensity).double().numpy()
-    return both(
-        "renders", model, looks, reference, targets, labels.astype(np.float64), (former, later), intensity.astype(float)
-    )
-
-
-def pictured_evidence(
-    model: Model, source: Path, identities: set[str], role: str = "fuse", seed: int = 1
-) -> tuple[Evidence, Evidence]:
-    """Of single pictures and portraits (train.recipes.geometry_task.looked_at): without a reference; and with one,
-    those that are near rest, which is their own with a little noise, and smiling portraits, whose is the neutral
-    one."""
-    looks, labels, resting, names = looked_at(model, source, identities, role)
-    reference = portrait_references(looks.coordinates, names, resting)
-    noise = np.random.default_rng(seed).normal(0, Spread().bias, looks.coordinates.shape).astype(np.float32)
-    reference[resting] = (looks.coordinates + noise)[resting]
-    known = labels.astype(np.float64)
-    return both("pictures", model, looks, reference, known, known)
-
-
-def both(
-    name: str,
-    model: Model,
-    looks: Looks,
-    reference: NDArray[np.float32],
-    targets: Table,
-    labels: Table,
-    neighbours: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
-    intensity: Table | None = None,
-) -> tuple[Evidence, Evidence]:
-    """Evidence of n looks without a reference, and of those with one that is known.
-
-    Args:
-        reference: (n, 68, 2), zeros where not known.
-        neighbours: rows of the former and of the later frame, (n,) each; None: every frame is alone.
-        intensity: (n, n_aus) in [0, 1], NaN where not known.
-    """
-    own = np.arange(len(looks))
-    former, later = neighbours or (own, own)
-    found = []
-    for rest, rows in ((np.zeros_like(reference), own), (reference, np.flatnonzero(reference.any((1, 2))))):
-        appearance, geometry, strengths = paths(model, looks, rest, rows, former, later)
-        graded = None if intensity is None or strengths is None else (strengths, intensity[rows])
-        found.append(Evidence(name, appearance, geometry, targets[rows], labels[rows], graded))
-    return found[0], found[1]
-
-
-def without_path(model: Model) -> Model:
-    """A copy of `model` without its geometry path, which says the same where the person's points at rest are not known.
-
-    Raises:
-        ValueError: without them it does not decide by the appearance path alone.
-    """
-    gate = model.points.gate
-    if gate is not None:
-        given, closed = torch.cat((gate.weight[0], gate.shift[:1])), torch.tensor([[1.0], [0.0], [0.0]])
-        if model.config.intensity or not torch.equal(given, closed.expand_as(given)):
-            raise ValueError(
-                "model: expected one whose geometry path counts only where the points at rest are known, got one of "
-                "which it is a part; start from the model that it was added to"
-            )
-    return without_geometry(model)
-
-
-def with_path_of(model: Model, other: Model) -> Model:
-    """A copy of `model` with the geometry path of `other`: both paths are trained apart, on one FAN.
-
-    Of a path for more AUs those of `model` are taken; it keeps the output for intensities only where `model` has one,
-    or where the AUs are the same. ValueError where the FANs differ, or `other` has no such path for the AUs.
-    """
-    path, theirs = other.points.geometry, other.fan.state_dict()
-    numbers, had = model.config.aus_of("points"), other.config.aus_of("points")
-    if path is None or not set(numbers) <= set(had):
-        raise ValueError(
-            f"geometry: expected a model with a geometry path for the AUs {numbers}, got one "
-            f"{'without it' if path is None else 'for ' + str(had)}"
-        )
-    if any(not torch.equal(tensor, theirs[name]) for name, tensor in model.fan.state_dict().items()):
-        raise ValueError("geometry: expected a model of the same FAN, got another one")
-    made = {name: entry for name, entry in other.config.provenance.items() if name == "geometry"}
-    plain = Model(dataclasses.replace(model.config, geometry=0, provenance={**model.config.provenance, **made}))
-    plain.load_state_dict(model.state_dict(), strict=False)
-    intensity = other.config.intensity and (model.config.intensity or numbers == had)
-    wider = grown(plain, geometry=other.config.geometry, intensity=intensity)
-    rows = [had.index(number) for number in numbers]
-    last = (f"predictor.{len(path.predictor) - 1}.", "intensity.")
-    taken = {name: tensor[rows] if name.startswith(last) else tensor for name, tensor in path.state_dict().items()}
-    wanted = cast(torch.nn.Module, wider.points.geometry)
-    wanted.load_state_dict({name: tensor for name, tensor in taken.items() if name in wanted.state_dict()})
-    return wider
-
-
-@torch.inference_mode()
-def paths(
-    model: Model,
-    looks: Looks,
-    reference: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    former: NDArray[np.int64],
-    later: NDArray[np.int64],
-    batch: int = 512,
-) -> tuple[Table, Table, Table | None]:
-    """Logits (m, n_aus) of the appearance and of the geometry path of `rows` (m,), and the logits (2, m, n_aus) of both
-    paths' intensities; reference, former and later as in `both`."""
-    head = model.points
-    if head.geometry is None:
-        raise ValueError("geometry: expected a model with that path; train one with `python -m train geometry`")
-
-    def described(chosen: NDArray[np.int64]) -> torch.Tensor:
-        pooled = torch.from_numpy(looks.pooled[chosen]).float()
-        return head.describe_pooled(pooled, torch.from_numpy(looks.coordinates[chosen]))
-
-    parts: list[list[Table]] = [[], [], [], []]
-    for start in range(0, len(rows), batch):
-        chosen = rows[start : start + batch]
-        due = described(chosen)
-        seen = head.appearance_of(described(former[chosen]), due, described(later[chosen]))
-        moved = head.geometry.decide(due[..., -2:], torch.from_numpy(reference[chosen]))
-        for part, said in zip(parts, (seen[0], moved[0], seen[1], moved[1]), strict=True):
-            if said is not None:
-                part.append(said.double().numpy())
-    n_aus = len(model.config.aus_of("points"))
-    tables = [np.concatenate(part) if part else np.empty((0, n_aus)) for part in parts]
-    return tables[0], tables[1], np.stack(tables[2:]) if head.intensity is not None else None
 
 
 def fit(
@@ -285,7 +125,7 @@ def ablation(model: Model, sequences: SequenceSet) -> dict[str, dict[str, dict[s
             labels = (unknown if name == "geometry, no rest" else known).labels[:, i]
             found[f"AU{number}"][name] = {
                 "auc": metrics.auc(table[:, i], labels),
-                "f1": metrics.f1(table[:, i] > 0, labels),
+                "f1": float(metrics.f1(table[:, i] > 0, labels)),
             }
     return found
 
@@ -352,16 +192,15 @@ def _decision(
             calm.append(float(np.quantile(_logit(one, weights, i)[off], 1 - allowed)))
     scores = [_logit(one, weights, i) for one in known]
     candidates = np.quantile(np.concatenate(scores), np.linspace(0.02, 0.995, 200))
-    quality = np.mean([_f1(score, one.labels[:, i], candidates) for score, one in zip(scores, known, strict=True)], 0)
+    quality = np.mean(
+        [
+            metrics.f1(score[:, None] >= candidates, one.labels[:, i, None])
+            for score, one in zip(scores, known, strict=True)
+        ],
+        0,
+    )
     least = candidates[int(np.argmax(quality >= quality.max() - options.slack))]
     return float(max(least, *calm))
-
-
-def _f1(scores: Table, labels: Table, thresholds: Table) -> Table:
-    """(t,): F1 of scores (n,) against labels (n,) 0, 1, NaN at thresholds (t,)."""
-    known = ~np.isnan(labels)
-    active, positive = scores[known] >= thresholds[:, None], labels[known] > 0.5
-    return np.asarray(2 * (active & positive).sum(1) / (active.sum(1) + positive.sum()))
 
 
 def _logit(evidence: Evidence, weights: Table, i: int) -> Table:
@@ -407,10 +246,3 @@ def apply(
     thresholds = tuple(0.5 if only is None or n in only else t for n, t in zip(numbers, before, strict=True))
     model.config = dataclasses.replace(model.config, thresholds={**model.config.thresholds, "points": thresholds})
     return model
-
-
-__all__ = [
-    "WHERE_KNOWN", "Evidence", "FusionOptions", "Weights", "ablation", "apply", "both", "closed", "fit",
-    "fit_intensity", "fit_where_known", "paths", "pictured_evidence", "rendered_evidence", "with_path_of",
-    "without_path",
-]  # fmt: skip

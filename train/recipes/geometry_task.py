@@ -20,19 +20,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.configs.options import GeometryOptions
-from train.data.pictures import read_pictures
 from train.data.sequences import SequenceSet, load_split
 from train.engine.loop import decay_groups
 from train.evaluation import metrics
+from train.evaluation.references import normalised, references
 from train.evaluation.sequences import evenly
 from train.losses.au import au_loss, soft_labels
 from train.models.checkpoint import load_model
 from train.models.model import Model, grown, without_geometry
 from train.models.points_head import GeometryPath
-from train.recipes.landmarks import LandmarkSampler, Spread, draw_acts, fit_people, landmark_head, mirrored
-from train.recipes.looks import Looks, look_at_pictures, look_at_sequences, normalised
+from train.recipes.landmarks import LandmarkSampler, draw_acts, fit_people, landmark_head, mirrored
+from train.recipes.looks import Looks, look_at_pictures, look_at_sequences
 from train.synthetic.ict import AU_NUMBERS
 from train.synthetic.photos import smile_labels
+from train.synthetic.pictures import read_pictures
 from train.synthetic.portraits import Portrait, read_portraits
 
 LOG = logging.getLogger("train")
@@ -192,32 +193,6 @@ def of_renders(model: Model, sequences: SequenceSet, rng: np.random.Generator) -
     return Seen(found, reference, intensity, graded(intensity).numpy()), errors[held]
 
 
-def references(renders: SequenceSet, found: Floats, errors: Floats, rng: np.random.Generator) -> Floats:
-    """A reference (N * F, 68, 2) for each frame of rendered sequences, zeros where the set does not say how the face
-    looks at rest: that face turned somehow, with FAN's mean error in its sequence; in some a part of another frame."""
-    if renders.rest is None:
-        return np.zeros_like(found)
-    return _references(renders.rest, found, errors, rng)
-
-
-def references_of(rest: Floats, points: Floats, truth: Floats, rng: np.random.Generator) -> Floats:
-    """`references` of points at rest (N, F, 68, 2), from what FAN found and what is true, (N * F, 68, 2) px each."""
-    found = normalised(points)
-    return _references(rest, found, found - normalised(truth), rng)
-
-
-def _references(rest: Floats, found: Floats, errors: Floats, rng: np.random.Generator) -> Floats:
-    frames, spread = rest.shape[1], Spread()
-    count, own = len(found), np.arange(len(found))
-    mean = np.nan_to_num(errors.reshape(-1, frames, 68, 2).mean(1)).repeat(frames, 0)
-    turned = rest.reshape(-1, frames, 68, 2)[own // frames, rng.integers(0, frames, count)]
-    reference = turned + mean
-    part = rng.uniform(*spread.part, count) * (rng.random(count) < spread.contaminated)
-    other = found[own // frames * frames + rng.integers(0, frames, count)]
-    reference = reference + part[:, None, None].astype(np.float32) * (other - reference)
-    return np.nan_to_num(reference).astype(np.float32)
-
-
 def of_pictures(
     model: Model, source: Path, identities: set[str], role: str = "train"
 ) -> tuple[Seen, NDArray[np.float64]]:
@@ -245,7 +220,7 @@ def looked_at(
     """Looks (n), labels (n, n_aus), which are near rest (n,) and whose portrait it is (n,), '' of a picture; faces that
     the model does not hold for one are left out.
 
-    The pictures are those of a role (train.data.pictures), the portraits those of `identities`.
+    The pictures are those of a role (train.synthetic.pictures), the portraits those of `identities`.
     """
     pictures, pixels = read_pictures(source / "faces", role).load()
     portraits = [p for p in read_portraits(source / "portraits") if p.identity in identities]

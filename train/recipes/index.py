@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from train.data.corpora.corpus import named
-from train.data.pictures import ROLES, read_pictures
 from train.engine.run_folder import RunError, write_text
 from train.synthetic.material import read_material
+from train.synthetic.pictures import ROLES, read_pictures
 
 LOG = logging.getLogger("train")
 TABLES = ("ict_facekit_light.npz", "portraits/landmarks68.csv", "portraits/london_info.csv",

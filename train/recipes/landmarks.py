@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.transforms import FLIP_68
-from train.recipes.looks import normalised
+from train.data.transforms.sequences import FLIP_68
+from train.evaluation.references import CONTAMINATED, PART, normalised
 from train.synthetic import choreography
 from train.synthetic.fit import fit_head
 from train.synthetic.ict import AU_NUMBERS, Head, load_head
@@ -56,9 +56,9 @@ class Spread:
     """Size of the reference's own errors over those of a single frame."""
     unknown: float = 0.3
     """Share of faces without a reference."""
-    contaminated: float = 0.3
+    contaminated: float = CONTAMINATED
     """Share of references that hold a part of an act, in half of the cases of the act that is shown."""
-    part: tuple[float, float] = (0.1, 0.6)
+    part: tuple[float, float] = PART
     """Of the act, there."""
     restless: float = 0.04
     """Standard deviation of every blendshape in a reference, its sign left out; and 2.5 times that of the lids."""

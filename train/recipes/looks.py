@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aunet_sdk.geometry import crop as alignment
 from train.data.sequences import SequenceSet
-from train.data.transforms import centre_crops
+from train.data.transforms.sequences import centre_crops
 from train.evaluation import metrics
 from train.evaluation.sequences import to_input
 from train.models.model import Model
@@ -38,16 +38,6 @@ class Looks:
     def subset(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Looks:
         """Those at `chosen`, a mask or indices."""
         return Looks(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
-
-
-def normalised(points: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(..., 68, 2) in any unit, y down -> tenths of the eye distance, as PointsHead normalises its points."""
-    right, left = points[..., 36:42, :].mean(-2), points[..., 42:48, :].mean(-2)
-    eye, moved = left - right, points - 0.5 * (left + right)[..., None, :]
-    scale = 10.0 / np.maximum((eye**2).sum(-1), 1e-12)[..., None]
-    u = (moved[..., 0] * eye[..., :1] + moved[..., 1] * eye[..., 1:]) * scale
-    v = (moved[..., 1] * eye[..., :1] - moved[..., 0] * eye[..., 1:]) * scale
-    return np.stack((u, v), -1).astype(np.float32)
 
 
 @torch.inference_mode()
@@ -115,4 +105,4 @@ def _crop(
     return np.ascontiguousarray(crop[..., ::-1]), matrix
 
 
-__all__ = ["Looks", "look_at_pictures", "look_at_sequences", "normalised", "see"]
+__all__ = ["Looks", "look_at_pictures", "look_at_sequences", "see"]

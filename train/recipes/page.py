@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from train.data.sequences import SequenceSet
-from train.data.transforms import centre_crops
+from train.data.transforms.sequences import centre_crops
 from train.engine.run_folder import write_text
 from train.evaluation import metrics
 from train.evaluation.sequences import predict

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from train.configs.options import PointsOptions
 from train.data.sequences import load_split
-from train.data.transforms import Augmenter
+from train.data.transforms.sequences import Augmenter
 from train.engine.loop import decay_groups, pick_device
 from train.evaluation.sequences import brief, evenly, to_input
 from train.losses.au import au_loss, au_weights, soft_labels

@@ -107,7 +107,7 @@ def _start(place: Place) -> list[Path]:
     import torch
 
     from train.models.checkpoint import load_model
-    from train.recipes.fusion import without_path
+    from train.recipes.two_paths import without_path
 
     target = place.folder / MODEL
     with replacing(target) as partial:
@@ -157,7 +157,7 @@ def _plain(place: Place) -> Path:
 
 
 def _calibrate(place: Place) -> list[Path]:
-    from train.cli.main import calibrate
+    from train.recipes.steps import calibrate
 
     target = place.folder / MODEL
     with replacing(target) as partial:
@@ -166,7 +166,7 @@ def _calibrate(place: Place) -> list[Path]:
 
 
 def _fuse(place: Place) -> list[Path]:
-    from train.cli.main import fuse
+    from train.recipes.steps import fuse
 
     target, options = place.folder / MODEL, place.options
     with replacing(target) as partial:
@@ -206,7 +206,7 @@ def _sign(path: Path, place: Place) -> None:
 
 
 def _evaluate(place: Place) -> list[Path]:
-    from train.cli.main import evaluate
+    from train.recipes.steps import evaluate
 
     target = place.folder / "report.json"
     with replacing(target) as partial:

@@ -1,4 +1,4 @@
-"""Pictures of the folder `faces` with a sure label (train.data.pictures) as still sequences of a set, beside the
+"""Pictures of the folder `faces` with a sure label (train.synthetic.pictures) as still sequences of a set, beside the
 renders of their people: those of the train and the val split. Pictures for tests and pictures that were coded by eye
 stay out of every set.
 """
@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from aunet_sdk.geometry import crop as alignment
-from train.data.pictures import Pictures, read_pictures
 from train.synthetic.crop import SIZE, STORED
 from train.synthetic.ict import AU_NUMBERS
 from train.synthetic.photos import still
+from train.synthetic.pictures import Pictures, read_pictures
 from train.synthetic.strangers import SPLIT_OF, identity_of
 
 ROLES = ("train", "fuse")

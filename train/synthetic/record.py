@@ -13,7 +13,7 @@ from train.synthetic.portraits import read_portraits
 from train.synthetic.strangers import read_strangers
 
 _HERE = Path(__file__).resolve().parent
-_NOT_DRAWING = ("__init__", "cli", "clip", "native", "record", "sheet")
+_NOT_DRAWING = ("__init__", "clip", "native", "pictures", "record", "sheet")
 _BEFORE = {"hand_mesh_sha256": None, "morphs": 0}
 """What a record stands for that does not name these. Of `sources` and `renderer` an older record says nothing: such a
 set is continued without looking at them.
@@ -50,6 +50,7 @@ def renderer_key() -> str:
 
 
 _FORMER = {
+    "train.synthetic.pictures": "train.data.pictures",
     "train.synthetic": "train.data.synthetic",
     "train.data.corpora.corpus": "train.data.corpus",
 }
@@ -73,6 +74,7 @@ def _by_former_name(body: list[ast.stmt]) -> list[ast.stmt]:
         for now, before in _FORMER.items():
             if f"{node.module}.".startswith(f"{now}."):
                 node.module = before + str(node.module)[len(now) :]
+                break
     in_order = iter(sorted(ours, key=lambda node: str(node.module)))
     return [next(in_order) if node in ours else node for node in body]
 

@@ -1,4 +1,5 @@
-"""People beside the portraits: near-neutral frontal pictures of the folder `faces` (train.data.pictures) as textures.
+"""People beside the portraits: near-neutral frontal pictures of the folder `faces` (train.synthetic.pictures) as
+textures.
 
 Who is trained on goes by the role of the picture (`role_of`), so that nobody whose picture decides or tests is learned
 from: `train` becomes the train split, `fuse` val, `test` test. Pictures that were coded by eye stay out, and those that
@@ -16,9 +17,9 @@ import cv2
 import numpy as np
 
 from train.data.corpora.corpus import named
-from train.data.pictures import coded_by_eye, role_of
 from train.data.sequences import DatasetError
 from train.synthetic.photos import lip_gap
+from train.synthetic.pictures import coded_by_eye, role_of
 from train.synthetic.portraits import Portrait
 
 LOG = logging.getLogger("train")

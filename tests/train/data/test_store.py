@@ -16,8 +16,9 @@ from train.data import store
 from train.data.corpora.corpus import DatasetError
 from train.data.corpora.registry import open_corpus
 from train.data.faces.stored import Faces, faces_path, load_prepared
-from train.data.transforms import crop_matrix
-from train.data.triplets import TripletAugment, TripletSet
+from train.data.transforms.sequences import crop_matrix
+from train.data.transforms.triplets import TripletAugment
+from train.data.triplets import TripletSet
 
 
 @pytest.fixture(scope="module")

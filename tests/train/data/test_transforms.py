@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.train.shards import face_points
-from train.data.transforms import FLIP_68, NO_AUGMENTATION, Augmenter, AugmentOptions, centre_crops, crop_matrix
+from train.data.transforms.sequences import (
+    FLIP_68,
+    NO_AUGMENTATION,
+    Augmenter,
+    AugmentOptions,
+    centre_crops,
+    crop_matrix,
+)
 
 GEOMETRY_ONLY = AugmentOptions(photometric=0.0, occlusion=0.0, large_occlusion=0.0)
 RIGID = AugmentOptions(photometric=0.0, occlusion=0.0, large_occlusion=0.0, warp=0.0)

@@ -19,7 +19,8 @@ from train.data.corpora.corpus import DatasetError
 from train.data.faces.stored import Faces, faces_path, load_prepared
 from train.data.mixture import mix, mixture, spread
 from train.data.sequences import load_split
-from train.data.triplets import TripletAugment, TripletSet, _neighbour
+from train.data.transforms.triplets import TripletAugment
+from train.data.triplets import TripletSet, _neighbour
 from train.losses.au import au_loss, au_weights
 from train.models.variants import build
 

@@ -19,7 +19,6 @@ from train.configs.experiment import ExperimentError, available, read_experiment
 from train.configs.options import PaperOptions
 from train.data.corpora.corpus import DatasetError
 from train.data.corpora.registry import CORPORA
-from train.data.folds import load_parts
 from train.evaluation.predictions import Predictions
 from train.models.checkpoint import load_network, save_network
 from train.models.config import ModelConfig
@@ -29,6 +28,7 @@ from train.models.variants import build
 from train.paper import figure_run
 from train.paper.activations import Interval, open_subject
 from train.paper.figure_run import open_data
+from train.paper.parts import load_parts
 from train.paper.run import PaperTask
 
 

@@ -22,7 +22,6 @@ from typer.testing import CliRunner
 
 from tests.train.data import trees
 from tests.train.paper_runs import changed, paper_options, same, started, write_fan
-from train.cli import run as run_cli
 from train.cli.main import app
 from train.configs.experiment import read_experiment
 from train.configs.options import PaperOptions
@@ -35,11 +34,10 @@ from train.engine.loop import RunError, Stopped
 from train.engine.meter import ScalarFile
 from train.engine.run_folder import RunFolder, check_finished, replacing
 from train.evaluation.predictions import Predictions
-from train.models import label_vae as vae
 from train.models.config import ModelConfig
 from train.models.model import Model
+from train.paper import label_vaes, run_inputs, runs
 from train.paper import run as paper_run
-from train.paper import run_inputs
 from train.paper.run import PaperTask, run_paper
 from train.paper.run_inputs import inputs_of
 
@@ -124,7 +122,7 @@ def test_a_refused_resume_changes_nothing(options: PaperOptions) -> None:
     with pytest.raises(RunError, match="epochs 2 -> 4"):
         RunFolder(other, "paper", resume=True)
     with pytest.raises(RunError, match="epochs 2 -> 4"):
-        run_cli._one(read_experiment("smoke"), other, True)
+        runs._one(read_experiment("smoke"), other, True)
     for name in ("config.json", "packages.txt", "experiment.yaml"):
         assert (folder / name).read_text() == name
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -168,14 +166,14 @@ def test_options_that_cannot_be(options: PaperOptions, data: Path) -> None:
 
 
 def test_ctrl_c_while_the_vae_is_trained(options: PaperOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = vae.vae_loss
+    inner = label_vaes.vae_loss
 
     def loss(*arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
         return inner(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(vae, "vae_loss", loss)
+        patch.setattr(label_vaes, "vae_loss", loss)
         with pytest.raises(Stopped, match=r"after epoch 1 of the label VAE.*--resume"):
             run_paper(changed(options, epochs=1))
     assert not list(Path(options.run).glob("*.safetensors*"))

@@ -17,7 +17,8 @@ from tests.train.paper_runs import changed, paper_options
 from train.configs.experiment import ExperimentError, read_experiment
 from train.configs.options import PaperOptions
 from train.configs.presets import PRESETS, preset_values
-from train.data.triplets import AUGMENTATIONS, _in_list, _neighbour
+from train.data.transforms.triplets import AUGMENTATIONS
+from train.data.triplets import _in_list, _neighbour
 from train.engine.distributed import Group
 from train.losses.alignment import Alignment, alignment_loss
 from train.models.aunet_head import AUNetHead

@@ -139,7 +139,7 @@ def test_gamma_0_is_the_network_without_vae(options: PaperOptions) -> None:
 
 def test_kept_features_are_those_of_the_faces_and_the_set(options: PaperOptions, data: Path, tmp_path: Path) -> None:
     def folder(task: PaperTask) -> Path:
-        task._fill_cache(Path(options.run), threading.Event())
+        task.cache = task._kept_features(Path(options.run), threading.Event())
         assert task.cache is not None
         return task.cache.folder
 

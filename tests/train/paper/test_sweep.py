@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from tests.train.paper_runs import changed, paper_options, write_fan
 from train.cli.main import app
 from train.configs.experiment import ExperimentError
-from train.data import folds as paper_data
-from train.data.folds import load_parts
 from train.evaluation.predictions import Predictions
+from train.paper import parts as paper_data
 from train.paper import run as paper_run
+from train.paper.parts import load_parts
 from train.paper.run import run_paper
 from train.paper.sweep import available, label, read_sweep
 from train.paper.tables import build

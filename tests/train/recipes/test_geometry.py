@@ -18,18 +18,21 @@ from tests.train.networks import randomised
 from tests.train.people import six_people
 from train.cli.main import app
 from train.configs.options import GeometryOptions
-from train.data.pictures import ROLES, read_pictures, role_of
 from train.data.sequences import DatasetError
+from train.evaluation.references import normalised, references
 from train.models.config import ModelConfig
 from train.models.model import Model, grown
 from train.models.points_head import PointsHead
 from train.recipes import fusion
-from train.recipes.geometry_task import GeometryTask, portrait_references, references
+from train.recipes.evidence import Evidence, both
+from train.recipes.geometry_task import GeometryTask, portrait_references
 from train.recipes.landmarks import LandmarkSampler, Spread, draw_acts, fit_people, landmark_head, mirrored, project
-from train.recipes.looks import Looks, look_at_pictures, normalised
+from train.recipes.looks import Looks, look_at_pictures
+from train.recipes.two_paths import with_path_of, without_path
 from train.synthetic import generate
 from train.synthetic.generate import Settings
 from train.synthetic.ict import AU_NUMBERS, Head
+from train.synthetic.pictures import ROLES, read_pictures, role_of
 
 CHECKPOINT = Path(__file__).resolve().parents[3] / "train" / "checkpoints" / "default.safetensors"
 AU1, AU12 = AU_NUMBERS.index(1), AU_NUMBERS.index(12)
@@ -267,12 +270,12 @@ def test_options_that_no_run_can_have() -> None:
         GeometryTask(GeometryOptions())
 
 
-def evidence(name: str, seed: int, appearance: float, geometry: float, shows: bool = True) -> fusion.Evidence:
+def evidence(name: str, seed: int, appearance: float, geometry: float, shows: bool = True) -> Evidence:
     """One AU; both paths see it as strongly as said, with noise of 1."""
     rng = np.random.default_rng(seed)
     labels = (rng.random((600, 1)) < 0.2 * shows).astype(float)
     seen = [strength * (2 * labels - 1) + rng.normal(0, 1, labels.shape) for strength in (appearance, geometry)]
-    return fusion.Evidence(name, *seen, labels, labels)
+    return Evidence(name, *seen, labels, labels)
 
 
 def test_the_path_that_knows_counts() -> None:
@@ -316,7 +319,7 @@ def looks(count: int) -> Looks:
 def test_paths_of_a_model_without_geometry_are_refused() -> None:
     nothing, labels = np.zeros((1, 68, 2), np.float32), np.zeros((1, 15))
     with pytest.raises(ValueError, match="train geometry"):
-        fusion.both("none", Model(ModelConfig(width=16, resolution=64)), looks(1), nothing, labels, labels)
+        both("none", Model(ModelConfig(width=16, resolution=64)), looks(1), nothing, labels, labels)
 
 
 def test_evidence_of_both_states_is_what_the_head_adds_up() -> None:
@@ -327,7 +330,7 @@ def test_evidence_of_both_states_is_what_the_head_adds_up() -> None:
     reference = np.random.default_rng(1).normal(0, 2, (6, 68, 2)).astype(np.float32)
     reference[[1, 4]] = 0
     order = np.array([0, 0, 1, 2, 3, 4]), np.array([1, 2, 3, 4, 5, 5])
-    unknown, known = fusion.both("some", model, seen, reference, labels, labels, order, labels)
+    unknown, known = both("some", model, seen, reference, labels, labels, order, labels)
     assert len(unknown.labels) == 6 and len(known.labels) == 4 and known.intensity is not None
     pooled = torch.from_numpy(seen.pooled).float()
     with torch.no_grad():
@@ -348,15 +351,15 @@ def test_the_path_of_another_model_of_the_same_fan() -> None:
         if isinstance(layer, torch.nn.Linear):
             torch.nn.init.normal_(layer.weight, std=0.1)
     frames, reference = torch.randn(3, 2, 68, 34), torch.randn(2, 68, 2)
-    taken = fusion.with_path_of(plain, other)
+    taken = with_path_of(plain, other)
     with torch.no_grad():
         moved = other.points.geometry(frames[1, ..., -2:], reference)
         expected = plain.points.appearance(*frames) + moved
         torch.testing.assert_close(taken.points.combine(*frames, reference), expected)
     with pytest.raises(ValueError, match="without it"):
-        fusion.with_path_of(other, plain)
+        with_path_of(other, plain)
     with pytest.raises(ValueError, match="the same FAN"):
-        fusion.with_path_of(Model(ModelConfig(width=16, resolution=64, intensity=True)), other)
+        with_path_of(Model(ModelConfig(width=16, resolution=64, intensity=True)), other)
 
 
 def moved(model: Model) -> Model:
@@ -374,7 +377,7 @@ def test_of_a_path_for_more_aus_those_of_the_model_are_taken() -> None:
     plain = Model(ModelConfig(width=16, resolution=64)).eval()
     other = moved(grown(plain, AU_NUMBERS, geometry=24, intensity=True))
     assert other.points.geometry is not None
-    taken = fusion.with_path_of(plain, other)
+    taken = with_path_of(plain, other)
     assert taken.config.aus_of("points") == plain.config.aus_of("points") and not taken.config.intensity
     coordinates, reference = torch.randn(2, 3, 68, 2)
     rows = [AU_NUMBERS.index(number) for number in plain.config.aus_of("points")]
@@ -384,7 +387,7 @@ def test_of_a_path_for_more_aus_those_of_the_model_are_taken() -> None:
         torch.testing.assert_close(taken.points.geometry(coordinates, reference), expected)
     fewer = grown(Model(ModelConfig(width=16, resolution=64, au_numbers=(1, 2))), geometry=24)
     with pytest.raises(ValueError, match=r"for \(1, 2\)"):
-        fusion.with_path_of(plain, fewer)
+        with_path_of(plain, fewer)
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -397,7 +400,7 @@ def test_fused_where_known_all_else_is_the_appearance_path_to_the_bit(known: boo
     plain = Model.load(tmp_path / "plain.safetensors")  # as a checkpoint stores it
     fused, numbers = moved(grown(plain, geometry=24)), plain.config.aus_of("points")
     tables = [np.repeat(part, 15, 1) for part in dataclasses.astuple(evidence("renders", 0, 0.5, 1.5))[1:5]]
-    weights = fusion.fit_where_known([fusion.Evidence("renders", *tables)], numbers)
+    weights = fusion.fit_where_known([Evidence("renders", *tables)], numbers)
     fusion.apply(fused, weights, only=fusion.WHERE_KNOWN.only).save(tmp_path / "fused.safetensors", torch.float16)
     after = Model.load(tmp_path / "fused.safetensors").eval()
     frames = torch.randn(3, 40, 68, 34)
@@ -405,10 +408,10 @@ def test_fused_where_known_all_else_is_the_appearance_path_to_the_bit(known: boo
     if not known:
         first, again = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
         plain.save(first)
-        fusion.without_path(after).save(again)
+        without_path(after).save(again)
         assert first.read_bytes() == again.read_bytes()
         with pytest.raises(ValueError, match="counts only where the points at rest are known"):
-            fusion.without_path(moved(grown(plain, geometry=24)))
+            without_path(moved(grown(plain, geometry=24)))
     with torch.no_grad():
         same = (after.points.combine(*frames, reference) == plain.points.combine(*frames)).all(0)
     assert [number for number, one in zip(numbers, same.tolist(), strict=True) if not one] == (

@@ -17,11 +17,11 @@ from train.engine.run_folder import RunError
 from train.models.model import Model
 from train.recipes import geometry_task as geometry
 from train.recipes import run as recipe
-from train.recipes.fusion import without_path
 from train.recipes.index import write_index
 from train.recipes.options import CHECKPOINTS, RecipeOptions
 from train.recipes.stages import NAMES, Place, Stage, stages_of
 from train.recipes.stamps import sha256
+from train.recipes.two_paths import without_path
 
 
 @pytest.fixture(scope="module")

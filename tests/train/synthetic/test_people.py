@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.train.painted import write_faces
-from train.data.pictures import role_of
 from train.data.sequences import DatasetError
 from train.synthetic import strangers
 from train.synthetic.choreography import ROW, at_rest
@@ -17,6 +16,7 @@ from train.synthetic.crop import STORED
 from train.synthetic.ict import AU_NUMBERS
 from train.synthetic.material import SHARES, frequencies
 from train.synthetic.pictured import picture_rows, pictured_people
+from train.synthetic.pictures import role_of
 from train.synthetic.portraits import skin_tone
 from train.synthetic.strangers import SPLIT_OF, identity_of, read_strangers
 from train.synthetic.taking import Taking, draw_taking, taken

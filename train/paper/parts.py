@@ -16,7 +16,8 @@ from train.data.corpora.corpus import EXAMPLES, Corpus, spans
 from train.data.corpora.registry import CORPORA, lists_of, open_corpus
 from train.data.mixture import mix
 from train.data.sequences import DatasetInfo, load_split
-from train.data.triplets import AUGMENTATIONS, TripletSet
+from train.data.transforms.triplets import AUGMENTATIONS
+from train.data.triplets import TripletSet
 from train.engine.distributed import leads
 
 LOG = logging.getLogger(__name__)

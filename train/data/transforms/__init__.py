@@ -1,0 +1,1 @@
+"""Augmentation: of sequences of the synthetic set, and of triplets."""
