@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -51,3 +54,14 @@ def started(options: PaperOptions) -> PaperTask:
     Path(options.run).mkdir(parents=True, exist_ok=True)
     task.start(torch.device("cpu"), Group(), Path(options.run), threading.Event())
     return task
+
+
+def stop_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A Ctrl-C in the first step."""
+    inner = PaperTask.loss
+
+    def loss(self: PaperTask, batch: dict[str, torch.Tensor]) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return inner(self, batch)
+
+    patch.setattr(PaperTask, "loss", loss)

@@ -1,0 +1,124 @@
+"""Landmarks that are drawn, and the points at rest that go with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from train.evaluation.references import normalised, references
+from train.models.points_head import PointsHead
+from train.recipes.geometry_task import portrait_references
+from train.recipes.landmarks import LandmarkSampler, Spread, draw_acts, fit_people, landmark_head, mirrored, project
+from train.synthetic.ict import AU_NUMBERS, Head
+
+AU1, AU12 = AU_NUMBERS.index(1), AU_NUMBERS.index(12)
+
+
+def test_points_are_normalised_as_in_the_head() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(5, 25, (4, 68, 2))
+    points[:, 36:42] += [-8, 0]
+    points[:, 42:48] += [8, 1]
+    x, y = (torch.from_numpy(points[..., k]).float() for k in (0, 1))
+    head = PointsHead(3, 16)
+    np.testing.assert_allclose(normalised(points), head._normalise(x, y).numpy(), atol=1e-3)
+
+
+def test_twice_mirrored_is_the_face_itself() -> None:
+    points = np.random.default_rng(0).normal(0, 1, (3, 68, 2)).astype(np.float32)
+    assert not np.allclose(mirrored(points), points)
+    np.testing.assert_array_equal(mirrored(mirrored(points)), points)
+
+
+@pytest.fixture(scope="module")
+def head(corpus: Path) -> Head:
+    return landmark_head(corpus / "ict_facekit_light.npz")
+
+
+def sampler_of(head: Head) -> LandmarkSampler:
+    errors = np.random.default_rng(1).normal(0, 0.2, (50, 68, 2)).astype(np.float32)
+    return LandmarkSampler(head, np.empty((0, 68, 3), np.float32), errors, draw_acts(head, 40, 1))
+
+
+def test_the_same_seed_draws_the_same_faces(head: Head) -> None:
+    sampler = sampler_of(head)
+    first, second = (sampler.draw(np.random.default_rng(3), 64) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+    coordinates, reference, intensity = first
+    assert coordinates.shape == reference.shape == (64, 68, 2) and coordinates.dtype == reference.dtype == np.float32
+    np.testing.assert_allclose(coordinates[:, 36:42].mean(1), [[-5, 0]] * 64, atol=1.5)
+    assert ((intensity >= 0) & (intensity <= 1) | np.isnan(intensity)).all()
+
+
+def test_a_reference_is_the_same_person_at_rest(head: Head) -> None:
+    """Faces that do nothing are near their reference, which is nearer to them than to others; about .3 have none."""
+    errors = np.random.default_rng(1).normal(0, 0.2, (50, 68, 2)).astype(np.float32)
+    weights, intensity, turn = draw_acts(head, 4, 1)
+    still = (weights * 0, intensity * 0, turn)
+    spread = Spread(contaminated=0.0)
+    sampler = LandmarkSampler(head, np.empty((0, 68, 3), np.float32), errors, still, spread)
+    coordinates, reference, _ = sampler.draw(np.random.default_rng(3), 2000)
+    known = reference.any((1, 2))
+    assert known.mean() == pytest.approx(1 - spread.unknown, abs=0.04)
+    inner = slice(17, 68)
+    change = np.abs(coordinates - reference)[known][:, inner].mean()
+    others = np.abs(coordinates[known] - np.roll(reference[known], 1, 0))[:, inner].mean()
+    assert change < 0.6 * others
+    acting = LandmarkSampler(head, sampler.people, errors, (weights, intensity, turn), Spread(contaminated=1.0))
+    clean = LandmarkSampler(head, sampler.people, errors, (weights, intensity, turn), spread)
+    stained, plain = (one.draw(np.random.default_rng(5), 2000)[1] for one in (acting, clean))
+    both = stained.any((1, 2)) & plain.any((1, 2))
+    assert np.abs(stained - plain)[both].mean() > 0.05, "a part of an act shows"
+
+
+def test_renders_that_tell_how_a_face_rests_have_a_reference() -> None:
+    rng = np.random.default_rng(0)
+    frames, rest = 4, rng.normal(0, 4, (3, 4, 68, 2)).astype(np.float32)
+    rest[2] = np.nan
+    true = np.repeat(rest[:, :1], frames, 1).reshape(-1, 68, 2)
+    errors = np.full_like(true, 0.1)
+    info = SimpleNamespace(frames=frames)
+    found = np.nan_to_num(true) + errors
+    reference = references(SimpleNamespace(rest=rest, info=info), found, errors, rng)  # type: ignore[arg-type]
+    assert reference[:8].any((1, 2)).all() and not reference[8:].any(), "not known is all zeros"
+    nearest = np.abs(reference[:8, None] - (rest[:2].repeat(frames, 0) + 0.1)).mean((2, 3)).min(1)
+    assert np.median(nearest) < 1e-5, "FAN's bias is in it"
+    assert not references(SimpleNamespace(rest=None, info=info), found, errors, rng).any()  # type: ignore[arg-type]
+
+
+def test_a_smiling_portrait_refers_to_the_neutral_one() -> None:
+    coordinates = np.arange(5, dtype=np.float32)[:, None, None] * np.ones((5, 68, 2), np.float32) + 1
+    names = np.array(["", "a", "a", "b", ""])
+    reference = portrait_references(coordinates, names, np.array([True, True, False, True, False]))
+    np.testing.assert_array_equal(reference[2], coordinates[1])
+    assert not reference[[0, 1, 3, 4]].any()
+
+
+def test_raised_brows_are_higher_and_a_turn_brings_the_far_eye_nearer_the_nose(head: Head) -> None:
+    neutral = (head.neutral - head.neutral.mean(0))[None].astype(np.float32)
+    raised = neutral + (head.au_matrix()[AU1] @ head.shapes.reshape(len(head.shapes), -1)).reshape(1, 68, 3)
+    far, near = np.full((1, 1), 60, np.float32), np.zeros((1, 3), np.float32)
+    rest, up = project(neutral, near, far)[0], project(raised, near, far)[0]
+    assert (rest[19:25, 1] - up[19:25, 1]).mean() > 0.4
+    turned = project(neutral, np.float32([[0, 0.5, 0]]), far)[0]
+    assert abs(turned[30, 0]) > abs(rest[30, 0]) + 1
+
+
+def test_a_fitted_person_projects_to_the_points_that_were_fitted(head: Head, corpus: Path) -> None:
+    from train.synthetic.portraits import read_portraits
+
+    portrait = read_portraits(corpus / "portraits")[0]
+    person = fit_people(head, portrait.points[None])
+    shown = project(person, np.zeros((1, 3), np.float32), np.full((1, 1), 500, np.float32))[0]
+    off = np.linalg.norm(shown - normalised(portrait.points), axis=1)[17:]
+    assert np.median(off) < 0.5, "tenths of the eye distance, its small turn left out"
+
+
+def test_without_errors_of_fan_nothing_is_drawn(head: Head) -> None:
+    with pytest.raises(ValueError, match="errors: expected"):
+        LandmarkSampler(head, np.empty((0, 68, 3), np.float32), np.empty((0, 68, 2), np.float32), draw_acts(head, 1, 1))
