@@ -253,3 +253,14 @@ def test_the_sample_clip_has_a_row_for_each_frame(
     there, frame = video.read()
     video.release()
     assert there and frame.shape == (clip.HEIGHT, clip.WIDTH, 3) and frame.std() > 10
+
+
+def test_where_modules_lie_says_nothing_about_what_they_draw() -> None:
+    """Sets that were begun before the packages had their present names are gone on with."""
+    before = "from train.data.corpus import named\nfrom train.data.synthetic.ict import Head\n" + (
+        "from train.data.visibility import not_shown\nx = 1\n"
+    )
+    now = "from train.data.corpora.corpus import named\nfrom train.data.visibility import not_shown\n" + (
+        "from train.synthetic.ict import Head\nx = 1  # a comment\n"
+    )
+    assert record._code(now) == record._code(before) != record._code(now.replace("x = 1", "x = 2"))
