@@ -20,7 +20,7 @@ from train.cli.recipe import app as recipe_app
 from train.cli.results import register as register_results
 from train.cli.run import register as register_run
 from train.cli.synthetic import app as synthetic_app
-from train.configs.options import AUNetOptions, FanOptions, GeometryOptions, PointsOptions, RunOptions
+from train.configs.options import AUNetOptions, FanOptions, GeometryOptions, ParserOptions, PointsOptions, RunOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(synthetic_app, name="synthetic")
@@ -68,6 +68,14 @@ def _run_fan(options: FanOptions, resume: bool) -> None:
     train(FanTask(options), options, resume)
 
 
+def _run_parser(options: ParserOptions, resume: bool) -> None:
+    from train.engine.loop import train
+    from train.recipes.parser_task import ParserTask
+
+    options.check()
+    train(ParserTask(options), options, resume)
+
+
 def _run_aunet(options: AUNetOptions, resume: bool) -> None:
     from train.engine.loop import train
     from train.recipes.aunet_task import AUNetTask
@@ -93,6 +101,7 @@ def _run_geometry(options: GeometryOptions, resume: bool) -> None:
 
 
 _register("fan", FanOptions, _run_fan)
+_register("parser", ParserOptions, _run_parser)
 _register("aunet", AUNetOptions, _run_aunet)
 _register("points", PointsOptions, _run_points)
 _register("geometry", GeometryOptions, _run_geometry)

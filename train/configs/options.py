@@ -69,7 +69,7 @@ class RunOptions:
     def free() -> set[str]:
         """Names of the options that may."""
         machine = {"run", "data", "threads", "workers", "device", "checkpoint_s"}
-        return machine | {"eval_every", "eval_frames", "fan", "init"}
+        return machine | {"eval_every", "eval_frames", "fan", "parser", "init"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +81,14 @@ class FanOptions(RunOptions):
     pooling: str = _option("max", "max (the authors' release) or avg.")
     coordinate_weight: float = _option(0.1, "Weight of the loss on decoded points beside that on heatmaps.")
     init: str | None = _option(None, "Model file or run folder whose weights are the first.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ParserOptions(FanOptions):
+    """Training of a face parser on the part masks of renders: the features of AU-FP."""
+
+    samples: int = _option(60_000, "Frames to see.")
+    coordinate_weight: float = _option(0.0, "Not used: a parser finds no points.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +192,9 @@ class PaperOptions(RunOptions):
     """
 
     preset: str = _option("paper", "What the other options are where nothing is said: paper or release.")
-    variant: str = _option("aunet", "au-fan, au-vae, au-tdn, aunet, au-flow, resnet18, ... (train/models/variants.py).")
+    variant: str = _option(
+        "aunet", "au-fan, au-vae, au-tdn, aunet, au-flow, au-fp, resnet18, ... (train/models/variants.py)."
+    )
     train_on: tuple[str, ...] = _option((), "Data sets: bp4d, disfa, affwild2, or synthetic alone.")
     test_on: tuple[str, ...] = _option((), "Data sets whose test parts are predicted; empty: those of train_on.")
     fold: int = _option(0, "Fold of a data set that has folds, 1 to 3; 0: none.")
@@ -225,6 +235,7 @@ class PaperOptions(RunOptions):
         False, "Leave out what is left of the labels at the end of the VAE's epoch.", "--vae-drop-last/--vae-all"
     )
     fan: str = _option("", "Model file or run folder whose FAN is used; its width and resolution hold.")
+    parser: str = _option("", "Of au-fp: file or run folder of a face parser; its width and resolution hold.")
     weights: str = _option("", "ImageNet weights of a ResNet18.")
     init: str = _option("", "Run folder or file of the same variant to start from; AUs are matched by number.")
     width: int = _option(256, "Channels, where no FAN decides.")

@@ -23,6 +23,7 @@ from train.evaluation.references import references_of
 from train.models.config import HEADS, ModelConfig
 from train.models.fan import FAN
 from train.models.model import Model
+from train.models.parser import FaceParser
 from train.models.variants import Network
 
 LOG = logging.getLogger("train")
@@ -110,6 +111,7 @@ def predict_network(network: Network, resolution: int, sequences: SequenceSet, b
     """The same of a network of the paper, whose one head bears the name of the variant."""
     heatmaps: list[torch.Tensor] = []
     fan = cast(FAN | None, getattr(network, "fan", None))
+    fan = None if isinstance(fan, FaceParser) else fan  # it finds parts and no points
 
     def look(images: torch.Tensor) -> Said:
         features = network.features(images)

@@ -19,7 +19,8 @@ from train.models.aunet_head import AUNetHead
 from train.models.config import MODEL, ModelConfig, ModelFileError
 from train.models.fan import FAN
 from train.models.model import AUNet, Model
-from train.models.tensor_file import write_tensors
+from train.models.parser import FaceParser
+from train.models.tensor_file import load_exactly, write_tensors
 from train.models.variants import FanNetwork, Network, build
 
 KEY = "network"
@@ -48,8 +49,6 @@ def load_network(place: str | Path) -> tuple[Network, ModelConfig]:
         FileNotFoundError: no such file.
         ModelFileError: something else, or tensors that do not fit.
     """
-    from train.models.tensor_file import load_exactly
-
     path = Path(place)
     path = path / MODEL if path.is_dir() else path
     if not path.is_file():
@@ -69,7 +68,9 @@ def load_network(place: str | Path) -> tuple[Network, ModelConfig]:
     values: dict[str, Any] = json.loads(metadata[KEY])
     variant = str(values.pop("variant"))
     config = ModelConfig.from_json(json.dumps(values))
-    fan = None if variant.startswith("resnet18") else FAN(config.width, pooling=config.pooling)
+    fan = None
+    if not variant.startswith("resnet18"):
+        fan = (FaceParser if variant == "au-fp" else FAN)(config.width, pooling=config.pooling)
     plain = "resnet18" if variant == "resnet18-imagenet" else variant  # the weights are in the file
     network = build(
         plain,
@@ -118,9 +119,7 @@ def _last_layer(network: Network) -> str:
     return [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
 
 
-def load_model(path: str) -> Model:
+def load_model(place: str | Path) -> Model:
     """Model of a file, or of a run folder."""
-    from pathlib import Path
-
-    place = Path(path)
-    return Model.load(place / MODEL if place.is_dir() else place)
+    path = Path(place)
+    return Model.load(path / MODEL if path.is_dir() else path)

@@ -6,6 +6,7 @@
     au-tdn              FAN, frozen                         differences     head                     -
     aunet               FAN, frozen                         differences     head                     yes
     au-flow             FAN, frozen, and the grey crop      optical flow    head                     -
+    au-fp               face parser, frozen                 -               head                     -
     resnet18            ResNet18                            -               all, from scratch        -
     resnet18-imagenet   ResNet18 with ImageNet weights      -               all                      -
     resnet18-a          ResNet18 up to layer2               differences     all                      yes
@@ -27,9 +28,10 @@ from train.models.aunet_head import AUFANHead, AUNetHead
 from train.models.complexity import complexity
 from train.models.fan import FAN
 from train.models.flow import FlowHead, pack
+from train.models.parser import FaceParser
 from train.models.resnet import MotionTrunk, ResNet18
 
-VARIANTS = ("au-fan", "au-vae", "au-tdn", "aunet", "au-flow", "resnet18", "resnet18-imagenet", "resnet18-a")
+VARIANTS = ("au-fan", "au-vae", "au-tdn", "aunet", "au-flow", "au-fp", "resnet18", "resnet18-imagenet", "resnet18-a")
 _VAE = ("au-vae", "aunet", "resnet18-a")
 
 
@@ -73,7 +75,7 @@ class Network(nn.Module):
 
 
 class FanNetwork(Network):
-    """A frozen FAN and a head on its features: AU-FAN, AU-TDN, and with optical flow AU-flow."""
+    """A frozen FAN and a head on its features: AU-FAN, AU-TDN, with optical flow AU-flow; on a face parser AU-FP."""
 
     frozen = True
 
@@ -161,9 +163,11 @@ def build(
         n_aus: AUs.
         width: channels of FAN and head; that of `fan` where one is given. The ResNets have none.
         resolution: side of the crop in px, a multiple of 64.
-        fan: the FAN of a FAN variant; it is frozen in place. Without it and without `weights` FAN has random weights.
-        weights: file. FAN variants: a model of ours, or a FAN that train.models.pretrained.load_fan reads. ResNets: a
-            ResNet18 classifier of ImageNet with torchvision's names; resnet18-imagenet must have one.
+        fan: the FAN of a FAN variant, of au-fp a FaceParser; it is frozen in place. Without it and without `weights` it
+            has random weights.
+        weights: file. FAN variants: a model of ours, or a FAN that train.models.pretrained.load_fan reads. au-fp: a
+            face parser. ResNets: a ResNet18 classifier of ImageNet with torchvision's names; resnet18-imagenet must
+            have one.
         alpha, beta: weights of the static and the motion features, for variants with motion.
 
     Raises:
@@ -190,12 +194,15 @@ def build(
         return ResNetNetwork(variant, n_aus, trunk, motion=variant == "resnet18-a", alpha=alpha, beta=beta)
     if fan is not None and weights is not None:
         raise ValueError("fan, weights: expected one of them, got both")
+    if fan is not None and isinstance(fan, FaceParser) != (variant == "au-fp"):
+        wanted = "a face parser" if variant == "au-fp" else "a FAN with landmarks"
+        raise ValueError(f"fan: expected {wanted} for {variant}, got {type(fan).__name__}")
     if weights is not None:
         from train.models.pretrained import load_fan
 
-        fan = load_fan(weights)[0]
+        fan = FaceParser.load(weights) if variant == "au-fp" else load_fan(weights)[0]
     if fan is None:
-        fan = FAN(width)
+        fan = FaceParser(width) if variant == "au-fp" else FAN(width)
     head: AUFANHead | AUNetHead
     if variant == "au-flow":
         head = FlowHead(n_aus, fan.width, alpha, beta)
@@ -239,6 +246,7 @@ def costs(n_aus: int = 15, width: int = 256, resolution: int = 256) -> list[Cost
     frame = (1, 3 * width, side, side)
     with torch.device("meta"):  # shapes alone; nothing is computed
         fan = complexity(FAN(width), crop)
+        parser = complexity(FaceParser(width), crop)
         au_fan = complexity(AUFANHead(n_aus, width), frame)
         aunet = complexity(AUNetHead(n_aus, width), frame, frame, frame)
         flow = complexity(_FromFlow(FlowHead(n_aus, width)), frame, (1, 4, side // 2, side // 2))
@@ -250,7 +258,8 @@ def costs(n_aus: int = 15, width: int = 256, resolution: int = 256) -> list[Cost
         vae = complexity(LabelVAE(12, LATENT["bp4d"]), (1, 12))
     return [
         Cost("FAN, frozen", *fan, 12.11e6, 13.97e9, "2 hourglasses, in every FAN variant, once per frame"),
-        Cost("head of AU-FAN, AU-VAE", *au_fan, 1.86e6, 3.02e9),
+        Cost("face parser, frozen", *parser, note="the same for 10 parts, in AU-FP in place of FAN"),
+        Cost("head of AU-FAN, AU-VAE", *au_fan, 1.86e6, 3.02e9, "and of AU-FP"),
         Cost("head of AU-TDN, AUNet", *aunet, 2.66e6, 3.84e9),
         Cost("head of AU-flow", *flow, 187.75e6, None, "the paper's with FlowNet; ours is OpenCV's DIS, not counted"),
         Cost("ResNet18 (both)", *resnet, 11.38e6, 2.35e9),

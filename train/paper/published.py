@@ -64,7 +64,7 @@ def _table(
     return F1Table(number, title, train, test, aus, methods, folds)
 
 
-_PROPERTIES: dict[str, str | None] = {"ResNet18": "resnet18", "JÄANet": "jaanet", "AU-FP": None, "AU-FAN": "au-fan"}
+_PROPERTIES: dict[str, str | None] = {"ResNet18": "resnet18", "JÄANet": "jaanet", "AU-FP": "au-fp", "AU-FAN": "au-fan"}
 _ABLATION: dict[str, str | None] = {"AU-FAN": "au-fan", "AU-VAE": "au-vae", "AU-TDN": "au-tdn", "AUNet": "aunet"}
 _STATE: dict[str, str | None] = {
     "DRML": None,

@@ -40,6 +40,7 @@ from train.models.config import ModelConfig
 from train.models.fan import FAN
 from train.models.label_vae import LabelVAE
 from train.models.model import Model
+from train.models.parser import FaceParser
 from train.models.variants import FanNetwork, Network, build, uses_vae
 from train.paper.epochs import epochs_folder, keep_head, kept_heads
 from train.paper.kept_features import keep_features
@@ -336,9 +337,19 @@ class PaperTask:
 
 
 def _fan(options: PaperOptions) -> tuple[FAN, ModelConfig]:
-    """FAN of the options' file, and the configuration that it came with."""
+    """FAN of the options' file, of au-fp the face parser, and the configuration that it came with."""
     from train.models.checkpoint import load_model
 
+    if options.variant == "au-fp":
+        if not options.parser:
+            raise ValueError(
+                "parser: expected a trained face parser for au-fp (--override parser=FILE; `python -m train parser` "
+                "makes one), got none"
+            )
+        file = fan_file(options)
+        parser = FaceParser.load(file)
+        LOG.info("parser: %s, SHA-256 %s", file, hashlib.sha256(file.read_bytes()).hexdigest())
+        return parser, parser.config
     if not options.fan:
         raise ValueError(
             f"fan: expected a trained FAN for {options.variant} (--override fan=FILE; `python -m train import` or "

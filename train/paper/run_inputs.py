@@ -20,7 +20,8 @@ SYNTHETIC = "synthetic"
 
 
 def inputs_of(options: PaperOptions) -> dict[str, str]:
-    """Digests of FAN's file, of those of `weights` and `init`, and of the data; names without a file are left out.
+    """Digests of FAN's file or the face parser's, of those of `weights` and `init`, and of the data; names without a
+    file are left out.
 
     The data of a corpus are what `prepare` found, the annotation and the fold lists, by their contents: the pictures
     are not read. Of the synthetic set it is `train.data.sequences.set_key`.
@@ -28,7 +29,8 @@ def inputs_of(options: PaperOptions) -> dict[str, str]:
     Raises:
         FileNotFoundError, ValueError: a file or a data set is not there.
     """
-    files = {"fan": "" if options.variant.startswith("resnet18") else options.fan}
+    parses, has_fan = options.variant == "au-fp", not options.variant.startswith("resnet18")
+    files = {"fan": options.fan if has_fan and not parses else "", "parser": options.parser if parses else ""}
     files |= {"weights": options.weights, "init": options.init}
     found = {name: _of_file(_resolved(file), file) for name, file in files.items() if file}
     names = tuple(sorted({*options.train_on, *options.test_on}))
@@ -36,8 +38,9 @@ def inputs_of(options: PaperOptions) -> dict[str, str]:
 
 
 def fan_file(options: PaperOptions) -> Path:
-    """Where `options.fan` is. A relative path is looked for in the working directory, then in the project's folder."""
-    return _resolved(options.fan)
+    """Where `options.fan` is, of au-fp `options.parser`. A relative path is looked for in the working directory, then
+    in the project's folder."""
+    return _resolved(options.parser if options.variant == "au-fp" else options.fan)
 
 
 def _resolved(text: str) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from train.configs.options import FanOptions
@@ -31,6 +32,23 @@ def model_config(info: DatasetInfo, width: int, resolution: int, pooling: str = 
         points3d=tuple(tuple(point) for point in info.raw.get("points3d", ())),
         interval_s=info.interval_s,
     )
+
+
+def draw_frames(
+    sequences: SequenceSet, augment: Augmenter, options: FanOptions, step: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+    """The frames of a step: crops (B, R, R, 3) uint8 RGB, their points (B, 68, 2) px, the sequences (B,) that they are
+    from."""
+    rng = np.random.default_rng([options.seed, step])
+    crops = np.empty((options.batch, options.resolution, options.resolution, 3), np.uint8)
+    points = np.empty((options.batch, 68, 2), np.float32)
+    chosen = sequences.draw(rng, options.batch, options.photo_share)
+    frames = rng.integers(0, sequences.info.frames, options.batch)
+    for row, (i, frame) in enumerate(zip(chosen, frames, strict=True)):
+        one = slice(frame, frame + 1)
+        moved, _ = augment(rng, sequences.images[i][one], sequences.points[i, one], crops[row : row + 1])
+        points[row] = moved[0]
+    return crops, points, chosen
 
 
 class FanTask:
@@ -60,20 +78,11 @@ class FanTask:
         self.model.train()
 
     def make_batch(self, step: int) -> dict[str, Tensor]:
-        options, sequences = self.options, self.sequences
-        rng = np.random.default_rng([options.seed, step])
-        crops = np.empty((options.batch, options.resolution, options.resolution, 3), np.uint8)
-        points = np.empty((options.batch, 68, 2), np.float32)
-        chosen = sequences.draw(rng, options.batch, options.photo_share)
-        frames = rng.integers(0, sequences.info.frames, options.batch)
-        for row, (i, frame) in enumerate(zip(chosen, frames, strict=True)):
-            one = slice(frame, frame + 1)
-            moved, _ = self.augment(rng, sequences.images[i][one], sequences.points[i, one], crops[row : row + 1])
-            points[row] = moved[0]
+        crops, points, chosen = draw_frames(self.sequences, self.augment, self.options, step)
         return {
             "crops": torch.from_numpy(crops),
             "points": torch.from_numpy(points),
-            "photo": torch.from_numpy(sequences.source[chosen] == "photo"),
+            "photo": torch.from_numpy(self.sequences.source[chosen] == "photo"),
         }
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
