@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
 from typer.testing import CliRunner
 
 from train.cli.main import app
+from train.data.corpora.corpus import Corpus
+from train.data.faces.prepare import Report
 from train.models.config import ModelConfig
 from train.models.model import Model
 
@@ -16,6 +19,15 @@ SMALL = {
     "precision": "fp32", "device": "cpu", "eval_frames": 4, "vae_epochs": 1, "lr": 1e-3, "workers": 2,
 }  # fmt: skip
 """Options of every run; a FAN of width 8 on crops of 64 px goes with them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A miniature tree whose faces were found by a real finder."""
+
+    corpus: Corpus
+    out: Path
+    report: Report
 
 
 def write_fan(path: Path) -> Path:

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.train.data.conftest import Prepared
-from tests.train.data.lab import said
+from tests.train.data.lab import Prepared, said
 from train.data import store
 from train.data.corpora.corpus import DatasetError
 from train.data.corpora.registry import open_corpus

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aunet_sdk.geometry import crop as alignment
-from tests.train.data.conftest import Prepared
+from tests.train.data.lab import Prepared
 from train.data.corpora.corpus import DatasetError
 from train.data.faces.stored import Faces, faces_path, load_prepared
 from train.data.mixture import mix, mixture, spread

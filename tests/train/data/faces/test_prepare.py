@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.train.data import trees
-from tests.train.data.conftest import Prepared
+from tests.train.data.lab import Prepared
 from train.data.corpora.corpus import DatasetError
 from train.data.corpora.registry import open_corpus
 from train.data.faces.finders import Found, choose, open_point_finder
