@@ -46,6 +46,13 @@ class HeadPose:
     roll_deg: float
 
 
+def _context(value: object) -> Context:
+    try:
+        return Context(str(getattr(value, "value", value)))
+    except ValueError:
+        raise InvalidInput(f"context: expected one of {[c.value for c in Context]}, got {value!r}") from None
+
+
 def _known(values: np.ndarray | None, i: int) -> float | None:
     """One number; None for NaN."""
     return None if values is None or np.isnan(values[i]) else float(values[i])
@@ -94,10 +101,9 @@ class Face:
         count = len(names)
         if len(set(names)) != count:
             raise InvalidInput(f"au_names: expected distinct names, got {names}")
-        try:
-            context = Context(str(getattr(self.context, "value", self.context)))
-        except ValueError:
-            raise InvalidInput(f"context: expected one of {[c.value for c in Context]}, got {self.context!r}") from None
+        context = self.context
+        if not isinstance(context, Context):
+            context = _context(context)
         for name, value in (
             ("au_names", names),
             ("box", read_only_array("box", self.box, (4,), np.float32)),

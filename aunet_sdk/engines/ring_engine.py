@@ -186,7 +186,8 @@ class RingEngine(ABC):
         if references is not None and len(references) != n_new:
             raise InvalidInput(f"references: expected {n_new} entries, one per crop, got {len(references)}")
         known = references or [None] * n_new
-        logits = np.full((len(queries), self.bundle.answers), np.nan, np.float32)
+        logits = np.empty((len(queries), self.bundle.answers), np.float32)
+        logits.fill(np.nan)
         final = [(i, query) for i, query in enumerate(queries) if query is not None]
         ahead = [
             (i, Query(NEW if former is None else former, NEW, NEW, known[i])) for i, former in enumerate(causal or ())
@@ -198,7 +199,8 @@ class RingEngine(ABC):
         slots = self._run(n_new, final + ahead, chosen.rings) if n_new or final else []
         if chosen.settles:
             chosen.settle(slots[i] if query.due is NEW else query.due for i, query in final)
-        logits[[i for i, _ in final]] = self._logits[: len(final)]
+        for row, (i, _) in enumerate(final):  # for a few rows a tenth of what an index of them all takes
+            logits[i] = self._logits[row]
         logits_causal = None if causal is None else self._logits[len(final) : len(final) + n_new].copy()
         return StepResult(self._heatmaps[:n_new], logits, logits_causal, slots)
 

@@ -17,9 +17,10 @@ FOREHEAD = 0.373
 
 def box_of(landmarks: np.ndarray) -> np.ndarray:
     """The box (4,) float64 x, y, width, height, in px, that a finder would put around landmarks (68, 2) in px."""
-    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
-    rise = FOREHEAD * (high[1] - low[1])
-    return np.array([low[0], low[1] - rise, high[0] - low[0], high[1] - low[1] + rise], np.float64)
+    x, y = landmarks.T.tolist()
+    left, top, right, bottom = min(x), min(y), max(x), max(y)
+    rise = FOREHEAD * (bottom - top)
+    return np.array([left, top - rise, right - left, bottom - top + rise], np.float64)
 
 
 def size_of(box: np.ndarray) -> float:
@@ -78,15 +79,13 @@ def plausible(landmarks: np.ndarray, drift: Drift, frame_width: int, frame_heigh
     False where the eyes have collapsed into each other, the points are out of proportion, the five points do not fit
     the template at all, or the face's centre has left the frame.
     """
-    total = np.add.reduce(landmarks)  # plain ufuncs and floats: this runs for every face of every frame
-    x, y = (float(v) / len(landmarks) for v in total)
+    xs, ys = landmarks.T.tolist()  # plain numbers: this runs for every face of every frame
+    x, y = sum(xs) / len(xs), sum(ys) / len(ys)
     if not math.isfinite(x + y):
         return False
-    (left, top), (right, bottom) = np.minimum.reduce(landmarks).tolist(), np.maximum.reduce(landmarks).tolist()
-    width, height = right - left, bottom - top
+    width, height = max(xs) - min(xs), max(ys) - min(ys)
     size = max(width, height)
-    (right_x, right_y), (left_x, left_y) = np.add.reduce(landmarks[36:48].reshape(2, 6, 2), axis=1).tolist()
-    eyes = math.hypot(right_x - left_x, right_y - left_y) / 6
+    eyes = math.hypot(sum(xs[42:48]) - sum(xs[36:42]), sum(ys[42:48]) - sum(ys[36:42])) / 6
     if size < 4 or eyes < 0.12 * size or min(width, height) < 0.3 * size:
         return False
     if drift.misfit > 0.12 or not 0.3 <= drift.scale <= 3 or abs(drift.rotation_deg) > 60:

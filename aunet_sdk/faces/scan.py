@@ -31,7 +31,7 @@ IDLE_SCAN_S = 8.0
 RECHECK_S = 0.2
 """A small face that was lost or denied a moment ago is looked for this often, out of turn."""
 TILE_PX = (320, 240)
-"""width and height at which the finder sees a region"""
+"""width and height at which the finder sees a region, at most"""
 OVERLAP_PX = 48
 """of regions side by side, in their pixels: a face of up to twice the smallest size lies whole in one of them"""
 SAME_FACE_IOU = 0.3
@@ -84,9 +84,9 @@ def regions_of(width: int, height: int, min_face_px: float) -> tuple[Region, ...
 def _tiles(width: int, height: int, scale: float) -> list[Region]:
     spans = []
     for length, tile in zip((width, height), TILE_PX, strict=True):
-        side = min(length, math.ceil(tile / scale))
-        step = side - OVERLAP_PX / scale
-        count = 1 if side >= length else math.ceil((length - side) / step) + 1
+        shared, most = OVERLAP_PX / scale, min(length, math.ceil(tile / scale))
+        count = 1 if most >= length else math.ceil((length - most) / (most - shared)) + 1
+        side = min(most, math.ceil((length + (count - 1) * shared) / count))  # as many, and none larger than it must be
         spans.append([(round(i * (length - side) / max(1, count - 1)), side) for i in range(count)])
     return [
         Region(x, y, side_x, side_y, min(LONGER_SIDE_PX, max(1, round(scale * max(side_x, side_y)))))

@@ -126,12 +126,14 @@ def reduce_for_crop(
         The image to hand to `warp_crop`, which may lie in `buffer`, and the matrix that goes with it: the arguments
         themselves where nothing is to be shrunk, else the area means of whole blocks of pixels.
     """
-    given = finite(matrix, (2, 3), "matrix")
-    (a, b, _), (c, d, _) = given.tolist()
+    given = np.asarray(matrix, np.float64)
+    numbers = given.ravel().tolist()  # plain numbers: this runs for every crop of a large face
+    if given.shape != (2, 3) or not math.isfinite(sum(numbers)):
+        given = finite(matrix, (2, 3), "matrix")
+    a, b, _, c, d, _ = numbers
     factor = int(1 / max(1e-9, math.sqrt(abs(a * d - b * c))))
     if factor < 2:
         return image, given
-    # Plain floats: this runs for every crop of a large face.
     xx, xy, x0, yx, yy, y0 = inverse(given)
     end = resolution - 1.0
     left, right = x0 + min(0.0, xx * end) + min(0.0, xy * end), x0 + max(0.0, xx * end) + max(0.0, xy * end)
@@ -148,8 +150,9 @@ def reduce_for_crop(
     room = buffer[:size].reshape(rows, columns, 3) if buffer is not None and size <= buffer.size else None
     small = cv2.resize(part, (columns, rows), dst=room, interpolation=cv2.INTER_AREA)
     middle = (factor - 1) / 2
-    back = np.array([(factor, 0, x + middle), (0, factor, y + middle), (0, 0, 1)], np.float64)
-    return small.astype(np.uint8, copy=False), given @ back
+    x0, y0 = x + middle, y + middle
+    whole = [(p * factor, q * factor, p * x0 + q * y0 + r) for p, q, r in (numbers[:3], numbers[3:])]
+    return small, np.array(whole)  # type: ignore[return-value]  # of the dtype of `part`
 
 
 def warp_crop_reference(

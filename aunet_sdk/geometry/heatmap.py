@@ -105,14 +105,17 @@ def pooled_points(heatmaps: NDArray[np.float32], scratch: NDArray[np.float32] | 
     Returns:
         float32 (68, 2): x, y in cells.
     """
+    import cv2
+
     height, width = heatmaps.shape[1:]
-    peak = heatmaps.max(axis=(1, 2), keepdims=True).clip(min=0.0)
-    mask = np.empty(heatmaps.shape, np.float32) if scratch is None else scratch
-    for heat, floor, above in zip(heatmaps, 0.25 * peak, mask, strict=True):  # numpy's broadcasting would take 32 KiB
-        np.subtract(heat, floor[0, 0], out=above)
-    np.maximum(mask, 0.0, out=mask)
+    flat = heatmaps.reshape(-1, height * width)
+    mask = np.empty(flat.shape, np.float32) if scratch is None else scratch.reshape(flat.shape)
+    floors = 0.25 * np.maximum.reduce(flat, axis=1).clip(min=0.0)
+    np.copyto(mask, floors[:, None])  # which takes no memory, while a subtraction that broadcasts takes 32 KiB
+    np.subtract(flat, mask, out=mask)
+    cv2.threshold(mask, 0.0, 0.0, cv2.THRESH_TOZERO, dst=mask)  # a fifth of the time of np.maximum with a number
     np.multiply(mask, mask, out=mask)
-    x, y, total = (mask.reshape(len(mask), -1) @ _cells(height, width)).T
+    x, y, total = (mask @ _cells(height, width)).T
     total += 1e-6
     found = np.empty((len(mask), 2), np.float32)
     np.divide(x, total, out=found[:, 0])

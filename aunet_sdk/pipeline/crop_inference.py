@@ -90,7 +90,7 @@ class FaceNetwork:
             timer.add_copies(*copies)
         with timer.stage("points"):
             seen = self._decode(matrices, result)
-            for i in np.flatnonzero(sampled):
+            for i in [i for i, wanted in enumerate(sampled) if wanted]:
                 seen[i] = replace(seen[i], normal=normalised(heatmap.pooled_points(result.heatmaps[i], self._scratch)))
         return seen, result
 

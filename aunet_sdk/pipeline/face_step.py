@@ -92,7 +92,7 @@ class FaceStep:
             if region is not None:
                 saw |= self._ask_finder_about(frame, region)
         tracks = tuple(self._policy.expected(frame.timestamp_s))
-        return replace(frame, tracks=tracks, saw=saw, searched=due)
+        return NewFrame(frame.image, frame.timestamp_s, frame.timer, tracks, saw, searched=due)
 
     def crop(self, frame: NewFrame, states: StreamStates) -> list[np.ndarray]:
         """The crop (2, 3) of every track: canonical by its last landmarks, or by those of a first look where it

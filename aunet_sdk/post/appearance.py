@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,12 +14,16 @@ from ..errors import InvalidInput
 __all__ = ["Appearance", "AppearanceReader", "eyes_px"]
 
 EYES_PX = 32.0
-"""Larger faces are reduced to this distance of the eyes before they are looked at."""
+"""Larger faces are reduced to this distance of the eyes before their sharpness is looked at."""
+LIPS_EYES_PX = 48.0
+"""The same for the colour of the lips, by a whole factor: to this distance times 0.75 to 1.5."""
 MOST_PX = 8192
 """of a reduced part of a face: one that still covers more is reduced further"""
-
-_UPPER = [*range(17, 27), *range(36, 48)]
-"""iBUG numbers of brows and eyes"""
+MOST_STEP = 8
+"""px between lips and skin: more only where a large face is cut off so that hardly anything of its mouth is left"""
+FAR_PX = 16384
+LEAST_CHROMA = 1.5
+"""Lips and skin that both differ from grey by less, in a* and b*, are those of a picture without colour."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,9 @@ class Appearance:
 class AppearanceReader:
     """Looks at faces, one at a time, in arrays that it keeps: 128 KiB, and none anew per face.
 
+    After a run of the network nothing of the picture and of OpenCV is left in the processor's caches, so that a call
+    costs several times what it takes in a loop: few calls matter more than few pixels.
+
     One object serves one thread.
     """
 
@@ -51,19 +60,19 @@ class AppearanceReader:
         """
         import cv2
 
-        points = np.asarray(landmarks, np.float64)
-        found = _patch(image, points[_UPPER])
+        (brows_x, brows_y), (eyes_x, eyes_y) = _plain(landmarks[17:27]), _plain(landmarks[36:48])
+        found = _patch(image, brows_x + eyes_x, brows_y + eyes_y)
         if found is None:
             return None
-        small = self._reduced(found[0], EYES_PX / max(eyes_px(points), 1e-6))
+        small = self._reduced(found[0], EYES_PX / max(eyes_px(landmarks), 1e-6))
         shape, area = small.shape[:2], small.shape[0] * small.shape[1]
         grey = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_BGR2GRAY, dst=_as(self._grey, shape))
         sharp, soft = _as(self._sharp, shape), _as(self._soft, shape)
         np.copyto(sharp, grey)
         cv2.GaussianBlur(sharp, (0, 0), 1.0, dst=soft)
-        fine = cv2.mean(cv2.absdiff(sharp, soft, dst=soft))[0]
+        fine = cv2.norm(sharp, soft, cv2.NORM_L1) / area
         mean, deviation = cv2.meanStdDev(sharp)
-        bright = cv2.countNonZero(cv2.inRange(grey, 250, 255, dst=_as(self._mouth, shape)))
+        bright = np.count_nonzero(np.greater_equal(grey, 250, out=_as(self._mouth, shape).view(np.bool_)))
         return Appearance(float(mean[0, 0]), bright / area, float(fine / (deviation[0, 0] + 1.0)))
 
     def lip_tint(self, image: np.ndarray, landmarks: np.ndarray) -> float | None:
@@ -77,31 +86,32 @@ class AppearanceReader:
             return None
         import cv2
 
-        points = np.asarray(landmarks, np.float64)
-        lips = points[48:68]
-        margin = 0.25 * (lips.max(0) - lips.min(0)).max()
-        found = _patch(image, np.concatenate([lips - margin, lips + margin]))
-        if found is None:
+        (lips_x, lips_y), eyes = _plain(landmarks[48:68]), eyes_px(landmarks)
+        margin = 0.25 * max(max(lips_x) - min(lips_x), max(lips_y) - min(lips_y))
+        found = _patch(image, lips_x, lips_y, margin)
+        if found is None or not math.isfinite(eyes):
             return None
-        patch, origin = found
-        small = self._reduced(patch, 2 * EYES_PX / max(eyes_px(points), 1e-6))
+        patch, x0, y0 = found
+        small, factor = self._reduced_by_whole(patch, max(1, round(eyes / LIPS_EYES_PX)))
         shape = small.shape[:2]
-        grey, mouth, gap, skin = (_as(each, shape) for each in (self._grey, self._mouth, self._gap, self._skin))
-        if not _has_colour(small, mouth, gap):
-            return None
+        near, mouth, gap, skin = (_as(each, shape) for each in (self._grey, self._mouth, self._gap, self._skin))
         lab = cv2.cvtColor(small, cv2.COLOR_BGR2LAB, dst=small)
-        scale = np.array(shape[::-1]) / patch.shape[1::-1]
-        place = np.round((lips - origin) * scale).astype(np.int32)
-        for mask, outline in ((mouth, place[:12]), (gap, place[12:])):
-            mask[:] = 0
-            cv2.fillPoly(mask, [outline], 1)
-        step = max(1, round(0.05 * eyes_px(points) * float(scale[0])))
-        near, far = (np.ones((2 * k + 1, 2 * k + 1), np.uint8) for k in (step, 3 * step))
-        cv2.subtract(cv2.dilate(mouth, far, dst=skin), cv2.dilate(mouth, near, dst=grey), dst=skin)
+        places = zip(lips_x, lips_y, strict=True)
+        outline = np.array([(_cell(a - x0, factor), _cell(b - y0, factor)) for a, b in places], np.int32)
+        mouth[:] = gap[:] = 0
+        cv2.fillPoly(mouth, [outline[:12]], 1)
+        cv2.fillPoly(gap, [outline[12:]], 1)
+        step = min(max(1, round(0.05 * eyes / factor)), MOST_STEP)
+        cv2.dilate(mouth, _square(step), dst=near)
+        cv2.dilate(mouth, _square(3 * step), dst=skin)
+        cv2.subtract(skin, near, dst=skin)
         cv2.subtract(mouth, gap, dst=mouth)
         if not cv2.countNonZero(skin) or not cv2.countNonZero(mouth):
             return None
-        return float(cv2.mean(lab, mouth)[1] - cv2.mean(lab, skin)[1])
+        colours = cv2.mean(lab, mouth), cv2.mean(lab, skin)
+        if all(math.hypot(a - 128, b - 128) < LEAST_CHROMA for _, a, b, _ in colours):
+            return None  # a camera at night gives grey pictures with three equal channels
+        return float(colours[0][1] - colours[1][1])
 
     def _reduced(self, patch: np.ndarray, scale: float) -> np.ndarray:
         """The patch, (h, w) or (h, w, 3), in a kept array at `scale` or less, 1 at most; no side is below 4 px."""
@@ -114,38 +124,63 @@ class AppearanceReader:
         cv2.resize(patch, (width, height), dst=small, interpolation=cv2.INTER_AREA)
         return small
 
+    def _reduced_by_whole(self, patch: np.ndarray, factor: int) -> tuple[np.ndarray, int]:
+        """The patch (h, w, 3) in a kept array, reduced by the whole factor or a larger one, and that; what is left of
+        rows and columns at its end is cut off. No side is below 1 px."""
+        import cv2
+
+        height, width = patch.shape[:2]
+        factor = min(factor, height, width)
+        while (height // factor) * (width // factor) > MOST_PX:
+            factor += 1
+        rows, columns = max(1, height // factor), max(1, width // factor)
+        small = _as(self._bgr, (rows, columns, 3))
+        part = patch[: rows * factor, : columns * factor]
+        if factor == 1:
+            np.copyto(small, part)
+        else:
+            cv2.resize(part, (columns, rows), dst=small, interpolation=cv2.INTER_AREA)
+        return small, factor
+
 
 def _as(kept: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return kept[: math.prod(shape)].reshape(shape)
 
 
-def _has_colour(patch: np.ndarray, most: np.ndarray, least: np.ndarray) -> bool:
-    """Whether the channels differ: a camera at night gives grey pictures with three equal ones. `most` and `least`,
-    (h, w) uint8, are written to."""
-    import cv2
-
-    blue, green, red = patch[..., 0], patch[..., 1], patch[..., 2]
-    np.maximum(np.maximum(blue, green, out=most), red, out=most)
-    np.minimum(np.minimum(blue, green, out=least), red, out=least)
-    return bool(cv2.mean(cv2.subtract(most, least, dst=most))[0] >= 3)
+def _cell(value: float, factor: int) -> int:
+    """The reduced pixel in which a pixel lies, within what OpenCV draws."""
+    return max(-FAR_PX, min(FAR_PX, math.floor((value + 0.5) / factor)))
 
 
-def eyes_px(points: np.ndarray) -> float:
+@lru_cache(maxsize=2 * MOST_STEP)
+def _square(reach: int) -> np.ndarray:
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+
+
+def _plain(points: np.ndarray) -> tuple[list[float], list[float]]:
+    """x and y of points (N, 2) as plain numbers: for so few of them NumPy's calls take longer than Python."""
+    x, y = points.T.tolist()
+    return x, y
+
+
+def eyes_px(landmarks: np.ndarray) -> float:
     """Distance of the eyes' centres of landmarks (68, 2), in their own unit."""
-    right, left = np.add.reduce(points[36:48].reshape(2, 6, 2), axis=1).tolist()
-    return math.dist(right, left) / 6
+    x, y = _plain(landmarks[36:48])
+    return math.hypot(sum(x[6:]) - sum(x[:6]), sum(y[6:]) - sum(y[:6])) / 6
 
 
-def _patch(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The part of the image that bounds these points, and its first pixel (x, y). None below 4x4 px."""
+def _patch(
+    image: np.ndarray, x: Sequence[float], y: Sequence[float], margin: float = 0.0
+) -> tuple[np.ndarray, int, int] | None:
+    """The part of the image that bounds these points with a margin, px, and x and y of its first pixel. None below
+    4x4 px."""
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise InvalidInput(f"image: expected uint8 (H, W, 3) BGR or (H, W), got {image.dtype} {image.shape}")
     height, width = image.shape[:2]
-    low, high = np.minimum.reduce(points).tolist(), np.maximum.reduce(points).tolist()
-    if not all(map(math.isfinite, (*low, *high))):
+    if not math.isfinite(sum(x) + sum(y) + margin):
         return None
-    x0, y0 = max(math.floor(low[0]), 0), max(math.floor(low[1]), 0)
-    x1, y1 = min(math.ceil(high[0]) + 1, width), min(math.ceil(high[1]) + 1, height)
+    x0, y0 = max(math.floor(min(x) - margin), 0), max(math.floor(min(y) - margin), 0)
+    x1, y1 = min(math.ceil(max(x) + margin) + 1, width), min(math.ceil(max(y) + margin) + 1, height)
     if min(x1 - x0, y1 - y0) < 4:
         return None
-    return image[y0:y1, x0:x1], np.array([x0, y0])
+    return image[y0:y1, x0:x1], x0, y0

@@ -44,14 +44,16 @@ _EYE_DISTANCE = 10.0
 def normalised(points: NDArray[np.floating]) -> NDArray[np.float32]:
     """(68, 2) in any unit, y down -> float32 (68, 2) in tenths of the eye distance: the means of the points 36-41 and
     42-47 lie at (-5, 0) and (5, 0). As the network normalises them (train.models.points_head.PointsHead)."""
-    right, left = points[36:42].mean(0), points[42:48].mean(0)
-    eye, middle = left - right, 0.5 * (left + right)
-    scale = _EYE_DISTANCE / max(float(eye @ eye), 1e-12)
-    x, y = points[:, 0] - middle[0], points[:, 1] - middle[1]  # one by one: numpy's broadcasting would take 3 KiB
+    x, y = points[36:48].T.tolist()  # plain numbers: for so few of them NumPy's calls take longer
+    (right_x, left_x), (right_y, left_y) = ((sum(axis[:6]) / 6, sum(axis[6:]) / 6) for axis in (x, y))
+    a, b = left_x - right_x, left_y - right_y
+    scale = _EYE_DISTANCE / max(a * a + b * b, 1e-12)
+    a, b, middle_x, middle_y = a * scale, b * scale, (left_x + right_x) / 2, (left_y + right_y) / 2
+    away_x, away_y = points[:, 0] - middle_x, points[:, 1] - middle_y  # by column: broadcasting would take 3 KiB
     found = np.empty((68, 2), np.float32)
-    found[:, 0] = (x * eye[0] + y * eye[1]) * scale
-    found[:, 1] = (y * eye[0] - x * eye[1]) * scale
-    return np.clip(found, -100.0, 100.0, out=found)
+    found[:, 0] = away_x * a + away_y * b
+    found[:, 1] = away_y * a - away_x * b
+    return found.clip(-100.0, 100.0, out=found)
 
 
 @dataclass(eq=False)

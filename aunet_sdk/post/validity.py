@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -76,7 +77,7 @@ SMOOTH_S = 0.15
 """Time constant of the mean over time of each confidence and of the tint."""
 FORGET_S = 1.0
 """After a gap of this length a face begins anew."""
-LOOK_S = 0.1
+LOOK_S = 0.2
 """Whether a face is dark, bright or blurred, and the tint of its lips, are looked at anew after this time, not in every
 frame."""
 MOST_YAW_DEG, MOST_PITCH_DEG = 40.0, 35.0
@@ -88,10 +89,10 @@ LEAST_BRIGHTNESS, MOST_BRIGHT_SHARE, LEAST_SHARPNESS = 20.0, 0.5, 0.06
 _REGIONS = tuple(Region)
 _MOUTH = _REGIONS.index(Region.MOUTH)
 _BROWS, _EYES, _NOSE = (1, 2, 3, 4), (5, 6, 7, *range(41, 47)), (9, 11, 38, 39)
-_MEANS = np.zeros((68, len(_REGIONS)))
-"""confidences (68,) @ _MEANS: the mean of each region"""
-for _column, _region in enumerate(_REGIONS):
-    _MEANS[list(LANDMARKS[_region]), _column] = 1 / len(LANDMARKS[_region])
+_SPANS = tuple(slice(LANDMARKS[region][0], LANDMARKS[region][-1] + 1) for region in _REGIONS)
+"""LANDMARKS, whose numbers follow one another, as slices"""
+_BOUNDS = np.array([17, 27, 36, 48, 60])
+"""where brows, nose, eyes and mouth begin, and what comes after them"""
 
 
 @lru_cache(maxsize=256)
@@ -117,11 +118,10 @@ VALID = Validity(True)
 _HIDDEN = {reason: Validity(False, reason) for reason in Reason}
 
 
-@dataclass(frozen=True, slots=True)
-class _Person:
+class _Person(NamedTuple):
     seen_s: float
-    levels: np.ndarray
-    """(4,) smoothed over time: the mean confidences of the regions"""
+    levels: tuple[float, ...]
+    """4, smoothed over time: the mean confidences of the regions"""
     tint: float | None = None
     """of the lips, smoothed, while the confidence of the mouth leaves a doubt"""
     tinted_s: float = -math.inf
@@ -145,7 +145,7 @@ class AUValidity:
     def __init__(self, min_confidence: float) -> None:
         if not 0 <= min_confidence <= 1:
             raise InvalidInput(f"min_confidence: expected a number from 0 to 1, got {min_confidence!r}")
-        self._limits = np.array([min_confidence + OFFSETS[region] for region in _REGIONS])
+        self._limits = tuple(min_confidence + OFFSETS[region] for region in _REGIONS)
         self._people: dict[int, _Person] = {}
         self._now_s = -math.inf
         self._reader = AppearanceReader()
@@ -193,16 +193,25 @@ class AUValidity:
 
         Raises InvalidInput.
         """
-        person = self._seen(face_id, landmarks, confidences, float(timestamp_s), image)
-        whole_face, outside = _turned_or_small(landmarks, pose), _outside(landmarks, size)
-        if image is not None and whole_face is None:
-            whole_face = self._looks(face_id, person, image, landmarks)
-        levels, tint = person.levels, person.tint
+        time_s = float(timestamp_s)
+        known = self._known(face_id, time_s)
+        whole_face, inside = _turned_or_small(landmarks, pose), _inside(landmarks, size)
+        levels = _levels(confidences, known, time_s)
+        tint, tinted_s = None, -math.inf
+        looks, looked_s = (None, -math.inf) if known is None else (known.looks, known.looked_s)
+        if image is not None:
+            if -DOUBT <= levels[_MOUTH] - self._limits[_MOUTH] < DOUBT:  # it costs more than all the rest
+                tint, tinted_s = self._tint(known, image, landmarks, time_s)
+            if whole_face is None:
+                if time_s - looked_s >= LOOK_S - 1e-6:
+                    looks, looked_s = _reason_of(self._reader.read(image, landmarks)), time_s
+                whole_face = looks
+        self._remember(face_id, _Person(time_s, levels, tint, tinted_s, looks, looked_s))
         reasons: dict[Region, Reason | None] = {}
-        for region, level, limit in zip(_REGIONS, levels.tolist(), self._limits.tolist(), strict=True):
+        for region, span, level, limit in zip(_REGIONS, _SPANS, levels, self._limits, strict=True):
             if region is Region.MOUTH and tint is not None and tint < LEAST_TINT:
                 limit += DOUBT
-            if outside is not None and outside[list(LANDMARKS[region])].any():
+            if not inside and not _inside(landmarks[span], size):
                 reasons[region] = Reason.CUT
             elif whole_face is None and level < limit:
                 reasons[region] = Reason.COVERED
@@ -224,29 +233,20 @@ class AUValidity:
 
         return restore
 
-    def _seen(
-        self, face_id: int, landmarks: np.ndarray, confidences: np.ndarray, time_s: float, image: np.ndarray | None
-    ) -> _Person:
-        """The person with levels and tint, the tint only where the mouth is in doubt: it costs more than the rest."""
+    def _known(self, face_id: int, time_s: float) -> _Person | None:
+        """What is remembered of this face. Raises InvalidInput for a time before that."""
         person = self._people.get(face_id)
         if not math.isfinite(time_s) or (person is not None and time_s < person.seen_s):
             after = "finite" if person is None else f"of {person.seen_s:g} s or later"
             raise InvalidInput(f"timestamp_s: expected a time {after}, got {time_s:g} s; clear() between two streams")
-        if person is not None and time_s - person.seen_s > FORGET_S:
-            person = None
-        levels = confidences @ _MEANS
-        if person is not None:
-            levels = person.levels + _share(time_s - person.seen_s) * (levels - person.levels)
-        tint, tinted_s = None, -math.inf
-        if image is not None and -DOUBT <= levels[_MOUTH] - self._limits[_MOUTH] < DOUBT:
-            tint, tinted_s = self._tint(person, image, landmarks, time_s)
-        looks, looked_s = (None, -math.inf) if person is None else (person.looks, person.looked_s)
-        found = self._people[face_id] = _Person(time_s, levels, tint, tinted_s, looks, looked_s)
+        return person if person is not None and time_s - person.seen_s <= FORGET_S else None
+
+    def _remember(self, face_id: int, person: _Person) -> None:
+        self._people[face_id], time_s = person, person.seen_s
         if time_s > self._now_s:
             self._now_s = time_s
             for gone in [i for i, one in self._people.items() if time_s - one.seen_s > FORGET_S]:
                 del self._people[gone]
-        return found
 
     def _tint(
         self, person: _Person | None, image: np.ndarray, landmarks: np.ndarray, time_s: float
@@ -260,13 +260,15 @@ class AUValidity:
             tint = before if tint is None else before + _share(time_s - tinted_s) * (tint - before)
         return tint, time_s
 
-    def _looks(self, face_id: int, person: _Person, image: np.ndarray, landmarks: np.ndarray) -> Reason | None:
-        """Whether the face is dark, bright or blurred, from a look that is LOOK_S old at most."""
-        if person.seen_s - person.looked_s < LOOK_S - 1e-6:
-            return person.looks
-        looks = _reason_of(self._reader.read(image, landmarks))
-        self._people[face_id] = replace(person, looks=looks, looked_s=person.seen_s)
-        return looks
+
+def _levels(confidences: np.ndarray, known: _Person | None, time_s: float) -> tuple[float, ...]:
+    """The mean confidences (68,) of the regions, smoothed over time."""
+    brows, nose, eyes, mouth, _ = np.add.reduceat(confidences, _BOUNDS).tolist()
+    means = brows / 10, eyes / 12, nose / 9, mouth / 12
+    if known is None:
+        return means
+    share = _share(time_s - known.seen_s)
+    return tuple(level + share * (mean - level) for level, mean in zip(known.levels, means, strict=True))
 
 
 def _share(elapsed_s: float) -> float:
@@ -274,13 +276,10 @@ def _share(elapsed_s: float) -> float:
     return -math.expm1(-elapsed_s / SMOOTH_S)
 
 
-def _outside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
-    """(68,) bool: landmarks beyond the frame's edge; None where there are none."""
+def _inside(points: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether all of these landmarks lie in the frame, and none beyond its edge."""
     (left, top), (right, bottom) = np.minimum.reduce(points).tolist(), np.maximum.reduce(points).tolist()
-    if left >= -0.5 and top >= -0.5 and right < size[0] - 0.5 and bottom < size[1] - 0.5:
-        return None
-    outside: np.ndarray = ~np.all((points >= -0.5) & (points < np.array(size) - 0.5), axis=1)
-    return outside
+    return bool(left >= -0.5 and top >= -0.5 and right < size[0] - 0.5 and bottom < size[1] - 0.5)
 
 
 def _turned_or_small(points: np.ndarray, pose: HeadPose) -> Reason | None:

@@ -116,6 +116,11 @@ class OrtStreamEngine(RingEngine):
         self._no_state = tuple(Ring(s, 1, 1) for s in self.bundle.state)
         self._binding: Any = self._session.io_binding()
         self._bound: dict[str, tuple[int, int]] = {}
+        # asked for once: `ctypes` makes objects with every call
+        self._crops_at = [(array, array.ctypes.data) for array in (self._no_crop, self.crops)]
+        self._heatmaps_at = [(array, array.ctypes.data) for array in (self._no_heatmaps, self._heatmaps)]
+        self._indices_at = [index.ctypes.data for index in self._indices]
+        self._references_at, self._logits_at = self._references.ctypes.data, self._logits.ctypes.data
 
     def _check_graph(self) -> None:
         b, side, n = self.bundle, self.bundle.resolution // 4, self.bundle.answers
@@ -145,14 +150,14 @@ class OrtStreamEngine(RingEngine):
     def _execute(self, n_new: int, count: int, starts: Sequence[int], rings: Sequence[Ring]) -> None:
         """See RingEngine."""
         batch = max(n_new, 1)
-        crops, heatmaps = (self.crops, self._heatmaps) if n_new else (self._no_crop, self._no_heatmaps)
-        self._bind("input", "crop", crops.ctypes.data, np.float32, (batch, *crops.shape[1:]))
-        self._bind("output", "heatmaps", heatmaps.ctypes.data, np.float32, (batch, *heatmaps.shape[1:]))
-        for index, (*_, name) in zip(self._indices, index_names(self.bundle), strict=True):
-            self._bind("input", name, index.ctypes.data, np.int64, (count,))
+        (crops, crops_at), (heatmaps, heatmaps_at) = self._crops_at[n_new > 0], self._heatmaps_at[n_new > 0]
+        self._bind("input", "crop", crops_at, np.float32, (batch, *crops.shape[1:]))
+        self._bind("output", "heatmaps", heatmaps_at, np.float32, (batch, *heatmaps.shape[1:]))
+        for index_at, (*_, name) in zip(self._indices_at, index_names(self.bundle), strict=True):
+            self._bind("input", name, index_at, np.int64, (count,))
         if self.bundle.reference:
-            self._bind("input", "reference", self._references.ctypes.data, np.float32, (count, 68, 2))
-        self._bind("output", "logits", self._logits.ctypes.data, np.float32, (count, self._logits.shape[1]))
+            self._bind("input", "reference", self._references_at, np.float32, (count, 68, 2))
+        self._bind("output", "logits", self._logits_at, np.float32, (count, self._logits.shape[1]))
         for i, ring in enumerate(rings):
             target, start = (ring, starts[i]) if n_new else (self._no_state[i], 0)
             name, shape = ring.spec.name, ring.spec.shape

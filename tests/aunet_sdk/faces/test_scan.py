@@ -55,6 +55,15 @@ def test_regions_lie_in_the_frame_and_cost_no_more_than_a_usual_look() -> None:
     assert search_px(1920, 1080, 24) == 1760 and search_px(640, 360, 8) == 640
 
 
+def test_regions_are_as_many_as_they_must_be_and_no_larger() -> None:
+    """They were all cut at the largest size that the finder may see, and overlapped by up to half of it."""
+    for width, height, count in ((640, 360, 4), (1280, 720, 24), (1920, 1080, 51)):
+        regions = regions_of(width, height, 24)
+        assert len(regions) == count
+        seen = sum(region.width * region.height * region.scale**2 for region in regions) / count
+        assert seen <= 1.1 * LONGER_SIDE_PX**2 * 9 / 16, "about as expensive as a look at the whole frame"
+
+
 def test_all_regions_have_their_turn_in_time() -> None:
     count = len(regions_of(1920, 1080, 24))
     scan = RegionScan(24)

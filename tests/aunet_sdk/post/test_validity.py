@@ -188,6 +188,19 @@ def test_appearance_is_of_the_face_alone_and_at_one_size() -> None:
         AppearanceReader().read(image.astype(np.float32), one.landmarks)
 
 
+def test_every_region_counts_by_the_mean_of_its_own_landmarks() -> None:
+    """One landmark at a time is raised: the region's AUs come back at the very mean that is its limit."""
+    for region, numbers in LANDMARKS.items():
+        limit, au = MIN_CONFIDENCE + OFFSETS[region], {"brows": "AU1", "eyes": "AU6", "nose": "AU9", "mouth": "AU12"}
+        for number in numbers:
+            for off, valid in ((0.001, True), (-0.001, False)):
+                one = seen(**{region.value: limit})
+                confidences = one.landmark_confidence.copy()
+                confidences[number] += off * len(numbers)
+                found = check(replace(one, landmark_confidence=confidences))
+                assert found[au[region.value]].valid is valid, (region, number)
+
+
 def test_a_part_of_any_shape_fits_into_the_kept_arrays() -> None:
     """Landmarks may lie anywhere: a strip as wide as the frame, eyes of a pixel in a large face."""
     reader, image = AppearanceReader(), np.full((1080, 1920, 3), 90, np.uint8)
@@ -198,6 +211,15 @@ def test_a_part_of_any_shape_fits_into_the_kept_arrays() -> None:
         looks = reader.read(image, points)
         assert looks is not None and looks.brightness == pytest.approx(90) and looks.bright_share == 0
         assert reader.read(image[..., 0], points) == looks
+        points[48:68] = points[:20]
+        assert reader.lip_tint(image, points) is None
+        points[36:42], points[42:48] = (-1e6, 0), (1e6, 0)
+        assert reader.lip_tint(image, points) is None, "and with eyes far beyond the frame"
+    for wrong in (np.nan, np.inf, 1e300):
+        for part in (slice(36, 42), slice(48, 52)):
+            points = np.random.default_rng(3).uniform(0, 300, (68, 2))
+            points[part] = wrong
+            assert reader.lip_tint(image, points) is None
 
 
 def test_a_face_is_looked_at_anew_after_a_while_and_each_by_itself() -> None:
@@ -233,6 +255,9 @@ def test_the_tint_of_lips_and_of_what_covers_them() -> None:
     assert AppearanceReader().lip_tint(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), one.landmarks) is None
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     assert AppearanceReader().lip_tint(grey, one.landmarks) is None, "three equal channels are no colour"
+    noise = np.random.default_rng(4).normal(0, 4, grey.shape)
+    noisy = np.clip(grey + noise, 0, 255).astype(np.uint8)
+    assert AppearanceReader().lip_tint(noisy, one.landmarks) is None, "nor is their noise"
     assert AppearanceReader().lip_tint(image, one.landmarks + 1000) is None
     large = AppearanceReader().lip_tint(cv2.resize(image, None, fx=4, fy=4), one.landmarks * 4 + 1.5)
     assert large == pytest.approx(tint, rel=0.2)
