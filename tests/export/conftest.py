@@ -1,21 +1,27 @@
 """Models with random weights and random batch-norm statistics, exported once per run.
 
-The hourglasses have depth 1 instead of 4: the same layers, fewer of them, since tracing takes seconds per graph.
+The hourglasses have depth 1 instead of 4: the same layers, fewer of them, since tracing takes seconds per graph. A
+module that was traced before, by whatever test, gives the graph of then.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import onnx
 import pytest
 import torch
 from filelock import FileLock
 from typer.testing import CliRunner
 
+from export import build as building
 from export.build import build, describe, save
 from export.cli import app
 from train.models.blocks import HourGlass
@@ -47,6 +53,36 @@ def shallow_hourglasses() -> Iterator[None]:
 def shallow() -> Iterator[None]:
     with shallow_hourglasses():
         yield
+
+
+class _Contents(pickle.Pickler):
+    """Everything that a module holds, its tensors by what is in them."""
+
+    def persistent_id(self, thing: object) -> object:
+        if not isinstance(thing, torch.Tensor):
+            return None
+        return str(thing.dtype), tuple(thing.shape), hashlib.sha256(thing.detach().numpy().tobytes()).hexdigest()
+
+
+def contents_of(module: torch.nn.Module, args: tuple[object, ...], dynamic: tuple[object, ...]) -> str:
+    """A name for what is exported: of the example inputs the shapes and types count."""
+    stream = io.BytesIO()
+    given = torch.utils._pytree.tree_map(lambda each: (str(each.dtype), tuple(each.shape)), args)
+    _Contents(stream, protocol=4).dump((module, given, dynamic))
+    return hashlib.sha256(stream.getvalue()).hexdigest()[:32]
+
+
+@pytest.fixture(autouse=True)
+def traced_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's exporter takes 5 s and more of a core per graph, whatever the width, and makes the same one of the same
+    module again. Everything behind it (types, metadata, checks, files) runs in every test."""
+    export = building._export
+
+    def once(module: torch.nn.Module, args: tuple[object, ...], dynamic: tuple[object, ...]) -> onnx.ModelProto:
+        name = f"graph-{contents_of(module, args, dynamic)}.onnx"
+        return onnx.load(made_once(tmp_path_factory, name, lambda path: save(export(module, args, dynamic), path)))
+
+    monkeypatch.setattr(building, "_export", once)
 
 
 @pytest.fixture
