@@ -19,6 +19,9 @@ LIPS_EYES_PX = 48.0
 """The same for the colour of the lips, by a whole factor: to this distance times 0.75 to 1.5."""
 MOST_PX = 8192
 """of a reduced part of a face: one that still covers more is reduced further"""
+SKIN_EYES_PX = 64.0
+"""The skin that the lips are compared with begins and ends at whole pixels of a face of this size, or of a smaller one:
+the limit of the tint was found so."""
 MOST_STEP = 8
 """px between lips and skin: more only where a large face is cut off so that hardly anything of its mouth is left"""
 FAR_PX = 16384
@@ -101,9 +104,10 @@ class AppearanceReader:
         mouth[:] = gap[:] = 0
         cv2.fillPoly(mouth, [outline[:12]], 1)
         cv2.fillPoly(gap, [outline[12:]], 1)
-        step = min(max(1, round(0.05 * eyes / factor)), MOST_STEP)
-        cv2.dilate(mouth, _square(step), dst=near)
-        cv2.dilate(mouth, _square(3 * step), dst=skin)
+        whole = min(eyes, SKIN_EYES_PX)
+        step = max(1, round(0.05 * whole)) * eyes / factor / max(whole, 1e-6)
+        cv2.dilate(mouth, _square(min(max(1, round(step)), MOST_STEP)), dst=near)
+        cv2.dilate(mouth, _square(min(max(3, round(3 * step)), 3 * MOST_STEP)), dst=skin)
         cv2.subtract(skin, near, dst=skin)
         cv2.subtract(mouth, gap, dst=mouth)
         if not cv2.countNonZero(skin) or not cv2.countNonZero(mouth):

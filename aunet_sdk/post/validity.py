@@ -77,9 +77,9 @@ SMOOTH_S = 0.15
 """Time constant of the mean over time of each confidence and of the tint."""
 FORGET_S = 1.0
 """After a gap of this length a face begins anew."""
-LOOK_S = 0.2
-"""Whether a face is dark, bright or blurred, and the tint of its lips, are looked at anew after this time, not in every
-frame."""
+LOOK_S, TINT_S = 0.2, 0.1
+"""Whether a face is dark, bright or blurred, and the tint of its lips, are looked at anew after these times, not in
+every frame."""
 MOST_YAW_DEG, MOST_PITCH_DEG = 40.0, 35.0
 LEAST_EYES_PX = 11.0
 """Distance of the eyes' centres in a face of about 26 px."""
@@ -251,9 +251,9 @@ class AUValidity:
     def _tint(
         self, person: _Person | None, image: np.ndarray, landmarks: np.ndarray, time_s: float
     ) -> tuple[float | None, float]:
-        """The smoothed tint of the lips, from a look that is LOOK_S old at most, and when that was."""
+        """The smoothed tint of the lips, from a look that is TINT_S old at most, and when that was."""
         before, tinted_s = (None, -math.inf) if person is None else (person.tint, person.tinted_s)
-        if time_s - tinted_s < LOOK_S - 1e-6:
+        if time_s - tinted_s < TINT_S - 1e-6:
             return before, tinted_s
         tint = self._reader.lip_tint(image, landmarks)
         if before is not None:
