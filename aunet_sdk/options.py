@@ -106,7 +106,7 @@ class DetectorOptions:
     """faces whose box is smaller than this on the longer side, brow to chin, are passed over; larger ones are found. In
     a video, faces too small for the usual look at the whole frame (below 22/320 of its longer side: 44 px at 640x360,
     132 px at 1080p) are searched region by region, and all regions have had their turn within 4 s (8 s after a round in
-    which none was found): 4 regions at 640x360, 51 at 1080p, about 7 ms each on one core. A single picture is searched
+    which none was found): 4 regions at 640x360, 51 at 1080p, about 5 ms each on one core. A single picture is searched
     a second time at the size that the smallest faces need: 280 ms at 1080p. Larger values cost less (from those limits
     on: nothing); what is below 22 px in the frame may be missed"""
     engine: EngineName = "auto"

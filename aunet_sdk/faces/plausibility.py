@@ -33,6 +33,13 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float(overlaps([a], [b])[0, 0])
 
 
+def covered(a: np.ndarray, b: np.ndarray) -> float:
+    """The share of box a, x, y, width, height, that lies in box b; 0..1."""
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a.tolist(), b.tolist()
+    width, height = min(ax + aw, bx + bw) - max(ax, bx), min(ay + ah, by + bh) - max(ay, by)
+    return max(0.0, width) * max(0.0, height) / max(aw * ah, 1e-9)
+
+
 def distance(a: np.ndarray, b: np.ndarray) -> float:
     """Distance of the centres of two boxes in units of the smaller one's size. See `gaps`."""
     return float(gaps([a], [b])[0, 0])

@@ -15,9 +15,10 @@ import numpy as np
 
 from ..engines.base import StreamStates
 from ..faces.finders.base import FaceFinder, FoundFace
+from ..faces.plausibility import covered, iou
 from ..faces.scan import FINDER_NEEDS_PX, Region, RegionScan
 from ..faces.track_policy import TrackPolicy
-from ..faces.tracker import Track, Tracker
+from ..faces.tracker import SAME_FACE_IOU, Track, Tracker
 from ..post.neutral import NeutralFaces
 from .crop_inference import FaceNetwork, Seen
 from .decisions import Turn
@@ -167,9 +168,8 @@ class FaceStep:
             for face in self._finder.find(region.cut(frame.image), region.look_px):
                 box = face.box + (region.x, region.y, 0, 0)
                 points = None if face.points is None else face.points + (region.x, region.y)
-                if region.holds(box, frame.size):
+                if region.holds(box, frame.size) and not self._is_part(box, frame):
                     faces.append(replace(face, box=box, points=points))
-
             if self._scan is not None and any(self._is_small(face, frame) for face in faces):
                 self._scan.found()
 
@@ -178,6 +178,12 @@ class FaceStep:
                 return bool(found and self._is_small(track, frame) and region.holds(track.box, frame.size))
 
             return frozenset(self._tracker.scanned(faces, frame.timestamp_s, covers))
+
+    def _is_part(self, box: np.ndarray, frame: NewFrame) -> bool:
+        """Whether this box is that of a part of a followed face which the usual look sees whole: a region may cut it
+        off, and the finder then takes what is left of it for a face of its own."""
+        larger = [track.box for track in self._tracker.live if not self._is_small(track, frame)]
+        return any(covered(box, other) > 0.5 and iou(box, other) < SAME_FACE_IOU for other in larger)
 
     def _is_small(self, face: Track | FoundFace, frame: NewFrame) -> bool:
         """Too small to be found in the whole frame as the finder sees it."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aunet_sdk import Detector, DetectorOptions
-from aunet_sdk.faces.finders.base import LONGER_SIDE_PX
+from aunet_sdk.faces.finders.base import LONGER_SIDE_PX, FoundFace
 from aunet_sdk.faces.scan import FINDER_NEEDS_PX, IDLE_SCAN_S, SCAN_S, RegionScan, regions_of, search_px
 from aunet_sdk.profiling.synthetic import draw_head
 
@@ -126,3 +126,32 @@ def test_faces_of_1080p_are_found_from_the_smallest_on(face_px: int) -> None:
         for face, (x, _) in zip(sorted(found.faces, key=lambda face: face.box[0]), corners, strict=True):
             assert abs(face.box[0] + face.box[2] / 2 - x - side / 2) < 0.2 * face_px
             assert abs(max(face.box[2:]) - face_px) < 0.25 * face_px
+
+
+class PartsFinder:
+    """Sees the whole head in the whole frame, and in a region that cuts it off what is left of it."""
+
+    name = "parts"
+    head = (220, 60, 200, 240)
+
+    def __init__(self) -> None:
+        self.parts = 0
+
+    def find(self, image: np.ndarray, longer_side_px: int = LONGER_SIDE_PX) -> list[FoundFace]:
+        x, y, width, height = self.head
+        if image.shape[:2] == (360, 640):
+            return [FoundFace(np.array(self.head, np.float64), 0.95)]
+        self.parts += 1
+        return [FoundFace(np.array([x, y, width * 0.5, height * 0.45], np.float64), 0.8)]  # of the first region
+
+
+def test_what_a_region_leaves_of_a_followed_face_is_no_face() -> None:
+    """The part became a track of its own, or the face's track began anew from it and was lost."""
+    finder, image, side = PartsFinder(), np.full((360, 640, 3), 126, np.uint8), 330
+    x, y = PartsFinder.head[0] - (side - 200) // 2, 15
+    image[y : y + side, x : x + side] = draw_head(side)
+    options = DetectorOptions(engine="onnxruntime", threads=1, look_ahead="none")
+    with Detector(options, finder=lambda _: finder) as detector:
+        results = [detector.push(image, i / 25)[0] for i in range(3)]
+    assert finder.parts == 1, "a region was looked at, in the first frame"
+    assert [[face.id for face in result.faces] for result in results] == [[1]] * 3
