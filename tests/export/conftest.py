@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from export import build as building
 from export.build import build, describe, save
 from export.cli import app
+from export.fuse import Clip, Stream
 from train.models.blocks import HourGlass
 from train.models.config import ModelConfig
 from train.models.model import Model
@@ -78,7 +79,7 @@ def traced_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     module again. Everything behind it (types, metadata, checks, files) runs in every test."""
     export = building._export
 
-    def once(module: torch.nn.Module, args: tuple[object, ...], dynamic: tuple[object, ...]) -> onnx.ModelProto:
+    def once(module: Clip | Stream, args: tuple[object, ...], dynamic: tuple[object, ...]) -> onnx.ModelProto:
         name = f"graph-{contents_of(module, args, dynamic)}.onnx"
         return onnx.load(made_once(tmp_path_factory, name, lambda path: save(export(module, args, dynamic), path)))
 

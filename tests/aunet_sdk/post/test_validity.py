@@ -194,7 +194,7 @@ def test_every_region_counts_by_the_mean_of_its_own_landmarks() -> None:
         limit, au = MIN_CONFIDENCE + OFFSETS[region], {"brows": "AU1", "eyes": "AU6", "nose": "AU9", "mouth": "AU12"}
         for number in numbers:
             for off, valid in ((0.001, True), (-0.001, False)):
-                one = seen(**{region.value: limit})
+                one = seen(1, (160.0, 120.0), 40.0, **{region.value: limit})
                 confidences = one.landmark_confidence.copy()
                 confidences[number] += off * len(numbers)
                 found = check(replace(one, landmark_confidence=confidences))
