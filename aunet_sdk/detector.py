@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from os import PathLike
 from types import TracebackType
 from typing import SupportsIndex
@@ -117,7 +118,9 @@ class Detector:
         """Frames of the stream of `push` that were not worked on, because of `rate_hz`."""
         return self._stream.frames_passed_over
 
-    def open_stream(self, look_ahead: LookAhead | None = None, *, joint: bool = False) -> Stream:
+    def open_stream(
+        self, look_ahead: LookAhead | None = None, *, joint: bool = False, origin_s: float | None = None
+    ) -> Stream:
         """One more stream over this detector's engine, for another camera or video: with `push`, `flush` and `close`
         as here, and faces, ids and neighbours in time of its own. `Detector.push` is the detector's first stream.
 
@@ -125,6 +128,8 @@ class Detector:
             look_ahead: as in DetectorOptions; None: that of the options.
             joint: for several cameras, each pushed to by a thread of its own: frames that are pushed at the same time
                 go through the network in one batch. False: they take turns.
+            origin_s: when the video begins of which this stream gets a later part, so that the finder looks at the same
+                frames as it does in the whole video. None: with the first frame.
 
         A stream takes memory for its states with its first frame (docs/api.md says how much) and gives it back with
         `close`, or when nobody holds it any more. Raises InvalidInput for an unknown look_ahead.
@@ -133,17 +138,14 @@ class Detector:
         chosen = self.options.look_ahead if look_ahead is None else look_ahead
         rate_hz = self.options.rate_hz
         if not joint:
-            return Stream(lambda states: self._new_session(chosen, states), self._lock, self._check_open, rate_hz)
+            begin = partial(self._new_session, chosen, origin_s=origin_s)
+            return Stream(begin, self._lock, self._check_open, rate_hz)
         with self._lock:
             self._joint = self._joint or JointEngine(self.engine, self._lock)
         port = self._joint.port()
         network, finder = self._make_network(port), _OneAtATime(self.finder, self._lock)
-        return Stream(
-            lambda states: self._new_session(chosen, states, finder=finder, network=network),
-            port,
-            self._check_open,
-            rate_hz,
-        )
+        begin = partial(self._new_session, chosen, finder=finder, network=network, origin_s=origin_s)
+        return Stream(begin, port, self._check_open, rate_hz)
 
     def detect(self, image: np.ndarray) -> FrameResult:
         """The faces of one picture, without a memory: index 0, time 0, context "none", ids from 1, largest faces
@@ -245,17 +247,20 @@ class Detector:
         *,
         finder: FaceFinder | None = None,
         network: FaceNetwork | None = None,
+        origin_s: float | None = None,
     ) -> Session:
         """still: the finder of a single picture."""
         options = self.options
         tracker = Tracker(self.bundle.min_confidence, options.detect_interval_s, options.max_faces, options.min_face_px)
+        tracker.cadence.origin_s = origin_s
         resting = RestingFaces(self._selection.thresholds) if options.baseline == "person" else None
         neutral = NeutralFaces(options.neutral == "auto") if self.bundle.reference and still is None else None
         emission = Emission(
             self._selection, resting, neutral, len(self.bundle.au_numbers), options.smoothing == "one-euro"
         )
         finder = still or finder or self.finder
-        side_px, scan = (STILL_LONGER_SIDE_PX, None) if still else (LONGER_SIDE_PX, RegionScan(options.min_face_px))
+        side_px = STILL_LONGER_SIDE_PX if still else LONGER_SIDE_PX
+        scan = None if still else RegionScan(options.min_face_px, tracker.cadence)
         validity = AUValidity(self.bundle.min_confidence) if options.validity else None
         network = network or self._network
         return Session(network, finder, tracker, look_ahead, emission, side_px, states, scan, validity, neutral)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .boxes import overlaps
+from .cadence import Cadence
 from .finders.base import LONGER_SIDE_PX, FaceFinder, FoundFace
 
 __all__ = ["FINDER_NEEDS_PX", "IDLE_SCAN_S", "SCAN_S", "Region", "RegionScan", "TwoLooks", "regions_of", "search_px"]
@@ -128,15 +129,17 @@ class RegionScan:
 
     Args:
         min_face_px: as in DetectorOptions.
+        cadence: the stream's; None: turn 0 begins with the first frame.
     """
 
-    def __init__(self, min_face_px: float) -> None:
+    def __init__(self, min_face_px: float, cadence: Cadence | None = None) -> None:
         self._min_face_px = min_face_px
+        self._cadence = Cadence() if cadence is None else cadence
         self._size: tuple[int, int] | None = None
         self._regions: tuple[Region, ...] = ()
         self._next = 0
         self._in_vain = 0
-        self._last_s = self._urgent_s = -math.inf
+        self._frame_s = self._last_s = self._urgent_s = -math.inf
 
     def snapshot(self) -> Callable[[], None]:
         """What puts it back to where it is now."""
@@ -152,21 +155,29 @@ class RegionScan:
 
         urgent: boxes in which a small face was lost or not seen a moment ago; where one lies goes first.
         """
+        self._cadence.begin(now_s)
         self._set_size(size)
-        if not self._regions:
+        frame_s, self._frame_s = self._frame_s, now_s
+        count = len(self._regions)
+        if not count:
             return None
-        if urgent and now_s - self._urgent_s >= RECHECK_S - 1e-6:
+        if urgent and self._due(self._urgent_s, now_s, RECHECK_S):
             region = self.around(size, urgent[0])
             if region is not None:
                 self._urgent_s = now_s
                 return region
-        round_s = SCAN_S if self._in_vain < len(self._regions) else IDLE_SCAN_S
-        if now_s - self._last_s < round_s / len(self._regions) - 1e-6:
+        turn_s = (SCAN_S if self._in_vain < count else IDLE_SCAN_S) / count
+        if not self._due(self._last_s, now_s, turn_s):
             return None
-        region = self._regions[self._next % len(self._regions)]
-        self._next, self._last_s = (self._next + 1) % len(self._regions), now_s
+        if now_s - frame_s <= turn_s:  # else there are more turns than frames
+            self._next = self._cadence.turn(now_s, turn_s)
+        region = self._regions[self._next % count]
+        self._next, self._last_s = self._next + 1, now_s
         self._in_vain += 1
         return region
+
+    def _due(self, last_s: float, now_s: float, turn_s: float) -> bool:
+        return last_s == -math.inf or self._cadence.due(last_s, now_s, turn_s)
 
     def found(self) -> None:
         """A region had a face in it that the usual look does not see: the next round takes `SCAN_S`."""

@@ -14,6 +14,7 @@ from operator import attrgetter
 import numpy as np
 
 from .boxes import gaps, match, overlaps
+from .cadence import Cadence
 from .finders.base import FoundFace
 from .motion import Motion, astray, moved
 from .plausibility import Drift, box_of, plausible, size_of
@@ -89,6 +90,8 @@ class Tracker:
     lost: list[Track] = field(default_factory=list)
     left_out: int = 0
     """faces that were seen but not followed since max_faces was reached, over all runs of the finder"""
+    cadence: Cadence = field(default_factory=Cadence)
+    """the turns of `detect_interval_s`, in each of which the finder looks once"""
     _next_id: int = 1
     _found_s: float | None = None
     _full: bool = False
@@ -100,19 +103,23 @@ class Tracker:
 
     def finder_due(self, now_s: float) -> bool:
         """Whether the finder should look at the frame of this time: nothing is followed, a face was lost a moment
-        ago, the interval has passed, or a face that it did not see the last time is to be looked at again."""
+        ago, a new interval has begun, or a face that it did not see the last time is to be looked at again."""
+        self.cadence.begin(now_s)
         self.lost = [track for track in self.lost if now_s - track.seen_s <= REVIVE_S]
         if not self.live or self.lost or self._found_s is None:
             return True
         denied = any(track.denied_s is not None for track in self.live)
         wait_s = min(RECHECK_S, self.detect_interval_s) if denied else self.detect_interval_s
-        return now_s - self._found_s >= wait_s - 1e-6
+        return self.cadence.due(self._found_s, now_s, wait_s)
 
-    def look_px(self, longer_side_px: int, frame_px: int) -> int:
-        """The longer side at which the finder should see a frame of this longer side: `longer_side_px`, but every
-        second look is a quick one, smaller by `QUICK`, as long as all is well: every face is followed, large enough
-        for it, and seen by the look before. A new face that is too small for a quick look waits for the next.
+    def look_px(self, longer_side_px: int, frame_px: int, now_s: float) -> int:
+        """The longer side at which the finder should see the frame of this time and longer side: `longer_side_px`, but
+        the looks of every second interval are quick ones, smaller by `QUICK`, as long as all is well: every face is
+        followed, large enough for it, and seen by the look before, a full one. A new face that is too small for a quick
+        look waits for the next.
         """
+        if self.detect_interval_s > 0 and self.cadence.turn(now_s, self.detect_interval_s) % 2 == 0:
+            return longer_side_px
         quick_px = round(QUICK * longer_side_px)
         scale = quick_px / max(1, frame_px)
         well = self._full and self.live and not self.lost and all(track.denied_s is None for track in self.live)
@@ -132,7 +139,7 @@ class Tracker:
         return self._take_in(faces, now_s, lambda track: bool(max(track.box[2:]) >= smallest_px))
 
     def scanned(self, faces: Sequence[FoundFace], now_s: float, covers: Callable[[Track], bool]) -> set[int]:
-        """`found` for a look at a part of the frame, which denies those tracks alone that it `covers`."""
+        """`found` for a look at a part of the frame, which denies and scores those tracks alone that it `covers`."""
         return self._take_in(faces, now_s, covers)
 
     def _take_in(self, faces: Sequence[FoundFace], now_s: float, denies: Callable[[Track], bool]) -> set[int]:
@@ -144,7 +151,8 @@ class Tracker:
         for row, (track, index) in enumerate(zip(self.live, partner.tolist(), strict=True)):
             if index >= 0:
                 seen.add(track.id)
-                self._confirm(track, faces[index], now_s, moved=bool(overlap[row, index] < MATCH_IOU))
+                score = faces[index].score if denies(track) else track.finder_score
+                self._confirm(track, faces[index], now_s, score, moved=bool(overlap[row, index] < MATCH_IOU))
         for track in self.live:
             if track.id not in seen and track.denied_s is None and denies(track):
                 track.denied_s = now_s
@@ -169,8 +177,8 @@ class Tracker:
         return [face for face, overlap in zip(faces, most.tolist(), strict=True) if overlap <= SAME_FACE_IOU]
 
     @staticmethod
-    def _confirm(track: Track, face: FoundFace, now_s: float, moved: bool) -> None:
-        track.finder_score, track.confirmed_s, track.denied_s = face.score, now_s, None
+    def _confirm(track: Track, face: FoundFace, now_s: float, score: float, moved: bool) -> None:
+        track.finder_score, track.confirmed_s, track.denied_s = score, now_s, None
         track.face = face
         if moved:
             track.box, track.restart = face.box, True
@@ -192,7 +200,7 @@ class Tracker:
         if near is not None:
             track = near
             self.lost.remove(track)
-            self._confirm(track, face, now_s, moved=True)
+            self._confirm(track, face, now_s, face.score, moved=True)
         else:
             track = Track(self._next_id, face.box, face.score, now_s, now_s, face)
             self._next_id += 1
@@ -268,11 +276,13 @@ class Tracker:
         """What puts tracks and counts back to where they are now, for a frame that cannot be worked through."""
         live, lost = self.live.copy(), self.lost.copy()
         left_out, next_id, found_s, full = self.left_out, self._next_id, self._found_s, self._full
+        origin_s = self.cadence.origin_s
         kept = [(track, _state(track)) for track in (*live, *lost)]
 
         def restore() -> None:
             self.live, self.lost = live, lost
             self.left_out, self._next_id, self._found_s, self._full = left_out, next_id, found_s, full
+            self.cadence.origin_s = origin_s
             for track, values in kept:
                 for name, value in zip(_NAMES, values, strict=True):
                     setattr(track, name, value)

@@ -2,8 +2,9 @@
 
 A stream knows what it has seen: crops follow the landmarks of the frame before. A part that begins in the middle is
 therefore another stream, until the face is found anew in both, or both follow the same points; from then on they agree
-to the rounding of the engine. So a part goes on beyond its end into the next one, and the rows change over at the first
-frame from which on both agree for `AGREE_S`. Where they never do, the two parts are worked on again as one.
+to the rounding of the engine, and the finder looks at the same frames in both (faces/cadence.py). So a part goes on
+beyond its end into the next one, and the rows change over at the first frame from which on both agree for `AGREE_S`.
+Where they never do, the two parts are worked on again as one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ OVERLAP_S = 12.0
 """by so much a part goes on into the next one"""
 AGREE_S = 1.0
 CLOSE = 2e-5
-"""difference of probabilities that is none"""
+"""difference of probabilities and scores that is none"""
 CLOSE_PX = 0.01
 _COLUMNS = ("x", "y", "width", "height")
 
@@ -123,8 +124,8 @@ def _boxes(table: pyarrow.Table, frame: int) -> dict[int, np.ndarray]:
 
 
 def _by_frame(table: pyarrow.Table, au_names: Sequence[str]) -> dict[int, np.ndarray]:
-    """Rows (faces, 2 + 4 + AUs) of every frame: number, time, box, probabilities; from left to right."""
-    names = ("frame", "timestamp_s", *_COLUMNS, *au_names)
+    """Rows (faces, 2 + 4 + 1 + AUs) of every frame: number, time, box, score, probabilities; from left to right."""
+    names = ("frame", "timestamp_s", *_COLUMNS, "score", *au_names)
     rows = np.stack([table.column(name).to_numpy().astype(np.float64) for name in names], 1)
     rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
     begins = np.flatnonzero(np.diff(rows[:, 0], prepend=-1)) if len(rows) else np.empty(0, int)

@@ -18,6 +18,7 @@ from ..errors import AUNetError, InvalidInput, SourceLost
 from ..options import DetectorOptions
 from ..sinks.base import lost
 from ..sources import VideoFile, read_image, source_kind
+from ..stream import results_of
 from .dataset import DataSet, Status
 from .items import Item, file_system, is_address
 from .rows import ROW_GROUP, Rows, arrow, schema_of
@@ -83,7 +84,7 @@ class Worker:
         status = Status(item.shown, item.key, "done", size=item.size, stamp=item.stamp)
         source = VideoFile(item.uri, begin=part.begin)
         frames = takewhile(lambda frame: part.end is None or frame.index < part.end, source)
-        results = self._open().stream(frames)
+        results = results_of(frames, self._open().open_stream("full", origin_s=_begin_s(item.uri)))
         status = self._write(f"{item.key}.{part.begin}", status, results, self._data.work / part.place(item.key))
         if source.lost and not status.problem:
             problem = f"video: {source.path} is broken: {source.lost} frames could not be decoded"
@@ -151,6 +152,15 @@ class Worker:
         if self._detector is not None:
             self._detector.close()
             self._detector = None
+
+
+def _begin_s(path: str) -> float | None:
+    """The time of a video's first frame."""
+    first = VideoFile(path, read_ahead=0)
+    try:
+        return next((frame.timestamp_s for frame in first), None)
+    finally:
+        first.close()
 
 
 class _Fetched:

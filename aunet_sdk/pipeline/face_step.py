@@ -84,7 +84,7 @@ class FaceStep:
         saw: frozenset[int] = frozenset()
         due = self._tracker.finder_due(frame.timestamp_s)
         if due:
-            side_px = self._tracker.look_px(self._longer_side_px, max(frame.size))
+            side_px = self._tracker.look_px(self._longer_side_px, max(frame.size), frame.timestamp_s)
             saw = self._ask_finder(frame, side_px)
         if self._scan is not None:
             missed = [track for track in self._tracker.live if track.denied_s is not None] + self._tracker.lost

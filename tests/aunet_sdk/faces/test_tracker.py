@@ -259,18 +259,22 @@ def test_without_the_kernel_it_decides_the_same(monkeypatch: pytest.MonkeyPatch)
 def test_every_second_look_is_quick_while_all_is_well() -> None:
     """One face of 160 px in a frame of 640: 48 px in a quick look at 192 px."""
     tracker = Tracker(0.3, detect_interval_s=0.5)
-    assert tracker.look_px(320, 640) == 320, "nothing is known yet"
+    assert tracker.finder_due(0.0) and tracker.look_px(320, 640, 0.0) == 320, "nothing is known yet"
     tracker.found([found(200, 200, 160)], 0.0)
     follow(tracker, 0.0)
-    assert tracker.look_px(320, 640) == 192
+    assert tracker.look_px(320, 640, 0.5) == 192
     tracker.found([found(200, 200, 160)], 0.5, full=False)
     follow(tracker, 0.5)
-    assert tracker.look_px(320, 640) == 320, "the one before was quick"
+    assert tracker.look_px(320, 640, 1.0) == 320, "the one before was quick"
+    tracker.found([found(200, 200, 160)], 1.0)
+    assert tracker.look_px(320, 640, 1.2) == 320, "the interval of full looks"
+    assert tracker.look_px(320, 640, 1.5) == 192
 
 
 @pytest.mark.parametrize("trouble", ["small", "denied", "lost", "nobody"])
 def test_a_full_look_where_a_quick_one_could_miss(trouble: str) -> None:
     tracker = Tracker(0.3, detect_interval_s=0.5)
+    assert tracker.finder_due(0.0)
     faces = [] if trouble == "nobody" else [found(200, 200, 160), found(500, 200, 60 if trouble == "small" else 160)]
     tracker.found(faces, 0.0)
     follow(tracker, 0.0)
@@ -278,4 +282,4 @@ def test_a_full_look_where_a_quick_one_could_miss(trouble: str) -> None:
         tracker.found(faces[:1], 0.5)
     if trouble == "lost":
         tracker.lose(tracker.live[1])
-    assert tracker.look_px(320, 640) == 320
+    assert tracker.look_px(320, 640, 0.7) == 320
