@@ -75,6 +75,17 @@ def here(
     return call
 
 
+def test_archive_tells_the_work_from_the_start(repository: Path, clip: Path) -> None:
+    few = ("--copies", 1, "--rounds", 1, "--workers", 1)
+    code, output, figures = run(repository, "archive.py", clip, "--frames", 20, *few, "--hours", 100, "--price", 0.5)
+    assert code == 0, output
+    assert set(figures["fps"]) == set(figures["start_s"]) == {"loop", "1 worker"} and figures["frames"] == 20
+    assert figures["cost"] == pytest.approx(0.5 * 100 * 25 / figures["fps"]["1 worker"])
+    assert all(ms > 0 for ms in figures["cpu_ms_per_frame"].values())
+    code, output, _ = run(repository, "archive.py", clip, "--frames", 3)
+    assert code == 2 and "--frames" in output
+
+
 def test_pipeline_prints_its_figures(repository: Path, clip: Path, tmp_path: Path) -> None:
     code, output, figures = run(
         repository, "pipeline.py", clip, "--no-mediapipe", "--repeats", 1, "--threads", 1, "--json", tmp_path / "a.json"

@@ -54,6 +54,9 @@ def run_command(
         float | None,
         typer.Option(metavar="SECONDS", min=1, help="Videos that are longer are worked on in parts of about so long."),
     ] = None,
+    together: Annotated[
+        int, typer.Option(min=1, help="Files that each worker works on at once, all faces in one batch; for GPUs.")
+    ] = 1,
     model: Annotated[Path | None, typer.Option(help="Bundle (.onnx) or shipped model [default: default].")] = None,
     engine: Annotated[str, typer.Option(help="What runs the network, as `aunet info` lists them.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each worker's network [default: 1].")] = None,
@@ -96,7 +99,7 @@ def run_command(
         told = {**{name: str(facts[name]) for name in ("model", "model_sha256", "engine")}, "aunet_sdk": __version__}
         root = str(data.root)
         count = workers or os.cpu_count() or 1
-        with _pool(ray, workers, count, root, options, told) as pool, _shown(len(items), quiet) as show:
+        with _pool(ray, workers, count, root, options, told, together) as pool, _shown(len(items), quiet) as show:
             statuses = run(items, data, pool, bundle.au_names, split, show)
         data.clean()
         page = write_page(data, statuses, bundle.au_names, f"{data.root.name}: Action Units by {bundle.name}")
@@ -109,13 +112,19 @@ def run_command(
 
 
 def _pool(
-    ray: str | None, workers: int | None, count: int, root: str, options: DetectorOptions, facts: dict[str, str]
+    ray: str | None,
+    workers: int | None,
+    count: int,
+    root: str,
+    options: DetectorOptions,
+    facts: dict[str, str],
+    together: int,
 ) -> Pool:
     from ..jobs.pools import LocalPool, RayPool
 
     if ray is not None:
-        return RayPool(workers, ray, root, options, facts)
-    return LocalPool(count, root, options, facts)
+        return RayPool(workers, ray, root, options, facts, together)
+    return LocalPool(count, root, options, facts, together)
 
 
 def _summary(data: DataSet, statuses: Sequence[Status], page: Path) -> None:

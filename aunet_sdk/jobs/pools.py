@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
@@ -14,9 +14,7 @@ from typing import Any
 from ..errors import BackendUnavailable, InvalidInput
 from ..options import DetectorOptions
 from .dataset import Status
-from .items import Item
-from .split import Part
-from .worker import Worker
+from .worker import Task, Worker
 
 __all__ = ["LocalPool", "Pool", "RayPool", "WorkerDied"]
 
@@ -26,16 +24,45 @@ class WorkerDied(Exception):
 
 
 class Pool(ABC):
-    """Takes files and parts of files."""
+    """Takes files and parts of files. together: so many of them a worker has in hand at the same time."""
+
+    together: int = 1
 
     @property
     @abstractmethod
     def free(self) -> int:
-        """So many workers wait for a file."""
+        """So many workers wait for files."""
+
+    def submit(self, tasks: Sequence[Task]) -> list[Future[Status]]:
+        """Give tasks to one worker; of each its status, when the worker has done all. The futures raise WorkerDied, or
+        what the worker raises."""
+        futures: list[Future[Status]] = [Future() for _ in tasks]
+        for future in futures:
+            future.set_running_or_notify_cancel()
+
+        def done(of: Future[list[Status | Exception]]) -> None:
+            error = None if of.cancelled() else of.exception()
+            if of.cancelled() or error is not None:
+                cause = WorkerDied("cancelled") if error is None else self._translated(error)
+                for future in futures:
+                    future.set_exception(cause)
+                return
+            for future, outcome in zip(futures, of.result(), strict=True):
+                if isinstance(outcome, Exception):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+
+        self._give(list(tasks)).add_done_callback(done)
+        return futures
 
     @abstractmethod
-    def submit(self, item: Item, part: Part | None, attempt: int) -> Future[Status]:
-        """The file's status when it is done. The future raises WorkerDied, or what the worker raises."""
+    def _give(self, tasks: list[Task]) -> Future[list[Status | Exception]]:
+        """`Worker.run_all` by one of the free workers."""
+
+    @abstractmethod
+    def _translated(self, error: BaseException) -> BaseException:
+        """WorkerDied for what the pool raises where a worker dies; its wrapping taken off."""
 
     @abstractmethod
     def close(self) -> None:
@@ -52,35 +79,37 @@ _worker: Worker | None = None
 """that of this process"""
 
 
-def _start(root: str, options: DetectorOptions, facts: Mapping[str, str]) -> None:
+def _start(root: str, options: DetectorOptions, facts: Mapping[str, str], together: int) -> None:
     import signal
 
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the process group; the one that runs the job decides
-    _worker = Worker(root, options, facts)
+    _worker = Worker(root, options, facts, together)
 
 
-def _work(item: Item, part: Part | None, attempt: int) -> Status:
+def _work(tasks: list[Task]) -> list[Status | Exception]:
     assert _worker is not None
-    return _worker.run(item, attempt) if part is None else _worker.run_part(item, part)
+    return _worker.run_all(tasks)
 
 
 class LocalPool(Pool):
     """Processes of this machine. Raises BackendUnavailable where Pebble is missing."""
 
-    def __init__(self, size: int, root: str, options: DetectorOptions, facts: Mapping[str, str]) -> None:
+    def __init__(
+        self, size: int, root: str, options: DetectorOptions, facts: Mapping[str, str], together: int = 1
+    ) -> None:
         try:
             from pebble import ProcessExpired, ProcessPool
         except ImportError as error:
             raise BackendUnavailable(f'workers need pebble: {error}; pip install "aunet_sdk[jobs]"') from error
         import multiprocessing
 
-        self._size, self._expired = size, ProcessExpired
-        self._busy: set[Future[Status]] = set()
+        self._size, self._expired, self.together = size, ProcessExpired, together
+        self._busy: set[Future[list[Status | Exception]]] = set()
         self._pool = ProcessPool(
             size,
             initializer=_start,
-            initargs=[root, options, dict(facts)],
+            initargs=[root, options, dict(facts), together],
             context=multiprocessing.get_context("spawn"),  # a fork would carry the threads' locks along
         )
 
@@ -89,10 +118,13 @@ class LocalPool(Pool):
         self._busy = {future for future in self._busy if not future.done()}
         return self._size - len(self._busy)
 
-    def submit(self, item: Item, part: Part | None, attempt: int) -> Future[Status]:
-        future = _translated(self._pool.schedule(_work, args=[item, part, attempt]), (self._expired,))
+    def _give(self, tasks: list[Task]) -> Future[list[Status | Exception]]:
+        future: Future[list[Status | Exception]] = self._pool.schedule(_work, args=[tasks])
         self._busy.add(future)
         return future
+
+    def _translated(self, error: BaseException) -> BaseException:
+        return _died(error) if isinstance(error, self._expired) else error
 
     def close(self) -> None:
         self._pool.stop()
@@ -107,7 +139,13 @@ class RayPool(Pool):
     """
 
     def __init__(
-        self, size: int | None, address: str, root: str, options: DetectorOptions, facts: Mapping[str, str]
+        self,
+        size: int | None,
+        address: str,
+        root: str,
+        options: DetectorOptions,
+        facts: Mapping[str, str],
+        together: int = 1,
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
@@ -123,7 +161,8 @@ class RayPool(Pool):
                 raise InvalidInput(f"--ray: no cluster at {address}: {error}") from error
         size = size or max(1, int(ray.cluster_resources().get("CPU", 1)))
         make = ray.remote(num_cpus=options.threads or 1, max_restarts=0)(Worker).remote
-        self._make: Callable[[], Any] = lambda: make(root, options, dict(facts))
+        self._make: Callable[[], Any] = lambda: make(root, options, dict(facts), together)
+        self.together = together
         self._gone = (ray.exceptions.RayActorError, ray.exceptions.NodeDiedError)
         self._lock = threading.Lock()
         self._actors: list[Any] = []
@@ -149,7 +188,7 @@ class RayPool(Pool):
         with self._lock:
             return len(self._free)
 
-    def submit(self, item: Item, part: Part | None, attempt: int) -> Future[Status]:
+    def _give(self, tasks: list[Task]) -> Future[list[Status | Exception]]:
         with self._lock:
             actor = self._free.pop()
 
@@ -162,10 +201,15 @@ class RayPool(Pool):
                 with self._lock:
                     self._free.append(actor)
 
-        ref = actor.run.remote(item, attempt) if part is None else actor.run_part.remote(item, part)
-        future = ref.future()
+        future: Future[list[Status | Exception]] = actor.run_all.remote(tasks).future()
         future.add_done_callback(free)
-        return _translated(future, self._gone)
+        return future
+
+    def _translated(self, error: BaseException) -> BaseException:
+        cause = getattr(error, "cause", None)
+        if isinstance(error, self._gone):
+            return _died(error)
+        return cause if isinstance(cause, BaseException) else error
 
     def close(self) -> None:
         for actor in self._actors:
@@ -174,24 +218,6 @@ class RayPool(Pool):
             self._ray.shutdown()
 
 
-def _translated(future: Future[Any], died: tuple[type[BaseException], ...]) -> Future[Status]:
-    """The same, with WorkerDied for what the pool raises where a worker dies, and Ray's wrapping taken off."""
-    result: Future[Status] = Future()
-    result.set_running_or_notify_cancel()
-
-    def done(of: Future[Any]) -> None:
-        if of.cancelled():
-            result.set_exception(WorkerDied("cancelled"))
-            return
-        error = of.exception()
-        cause = getattr(error, "cause", None)
-        if error is None:
-            result.set_result(of.result())
-        elif isinstance(error, died):
-            code = getattr(error, "exitcode", None)
-            result.set_exception(WorkerDied("its process ended" + (f" ({code})" if code is not None else "")))
-        else:
-            result.set_exception(cause if isinstance(cause, BaseException) else error)
-
-    future.add_done_callback(done)
-    return result
+def _died(error: BaseException) -> WorkerDied:
+    code = getattr(error, "exitcode", None)
+    return WorkerDied("its process ended" + (f" ({code})" if code is not None else ""))

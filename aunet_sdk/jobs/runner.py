@@ -18,11 +18,14 @@ from .items import Item, is_address
 from .pools import Pool, WorkerDied
 from .rows import arrow
 from .split import Part, change_over, join, parts_of
+from .worker import Task
 
 __all__ = ["ATTEMPTS", "Progress", "run"]
 
 ATTEMPTS = 3
 """so often a file is begun that kills its worker"""
+ROUNDS = 4
+"""a worker that works on several files together gets so many times as many"""
 LOOK_S = 0.5
 
 
@@ -35,13 +38,6 @@ class Progress:
     done: list[Status] = field(default_factory=list)
     frames: int = 0
     began_s: float = field(default_factory=time.monotonic)
-
-
-@dataclass
-class _Task:
-    item: Item
-    part: Part | None = None
-    attempt: int = 1
 
 
 @dataclass
@@ -75,16 +71,16 @@ def run(
     for task in left:
         if task.part is not None:
             joints[task.item.key].parts.append(task.part)
-    running: dict[Future[Status], _Task] = {}
+    running: dict[Future[Status], Task] = {}
 
     def finished(status: Status) -> None:
         known[status.key] = status
         progress.done.append(status)
 
     while left or running:
-        while left and pool.free > 0:
-            task = left.popleft()
-            running[pool.submit(task.item, task.part, task.attempt)] = task
+        while left and (free := pool.free) > 0:
+            tasks = _next(left, pool.together, free)
+            running.update(zip(pool.submit(tasks), tasks, strict=True))
         ended: set[Future[Status]] = set()
         if running:
             ended, _ = wait(running, timeout=LOOK_S, return_when=FIRST_COMPLETED)
@@ -97,6 +93,10 @@ def run(
             except (OutputLost, ModelError, BackendUnavailable):
                 raise
             except WorkerDied as error:
+                before = data.status_of(task.item) if task.part is None else None
+                if before is not None:  # it was done already, with others in that worker's hand
+                    finished(before)
+                    continue
                 if task.attempt < ATTEMPTS:
                     left.appendleft(replace(task, attempt=task.attempt + 1))
                     continue
@@ -104,7 +104,9 @@ def run(
             except Exception as error:  # of one file: the others go on
                 status = _failed(task, f"{type(error).__name__}: {error}")
             joint = joints.get(task.item.key)
-            if joint is None or task.part is None:
+            if task.part is not None and joint is None:
+                continue  # another part of the file has failed, and so has the file
+            if task.part is None or joint is None:
                 if status.state == "failed":
                     data.finish(status, None)
                 finished(status)
@@ -120,13 +122,23 @@ def run(
                     if isinstance(again, Status):
                         finished(again)
                     else:
-                        left.appendleft(_Task(task.item, again))
+                        left.appendleft(Task(task.item, again))
         progress.frames = sum(status.frames for status in progress.done) + sum(_told(data))
         on_progress(progress)
     return [known[item.key] for item in items]
 
 
-def _tasks(item: Item, split_s: float | None) -> list[_Task]:
+def _next(left: deque[Task], together: int, free: int) -> list[Task]:
+    """What one of `free` workers gets: where it works on several files together, more of them, as long as there is
+    enough for all, so that a short one makes room for another. What has ended a worker before goes alone."""
+    count = 1 if together == 1 else max(together, min(ROUNDS * together, len(left) // free))
+    tasks = [left.popleft()]
+    while left and len(tasks) < count and tasks[0].attempt == left[0].attempt == 1:
+        tasks.append(left.popleft())
+    return tasks
+
+
+def _tasks(item: Item, split_s: float | None) -> list[Task]:
     """The file as a whole, or in parts where it is a long video of this machine."""
     if split_s is not None and not is_address(item.uri):
         with suppress(InvalidInput, OSError):  # a worker says so
@@ -137,8 +149,8 @@ def _tasks(item: Item, split_s: float | None) -> list[_Task]:
                 finally:
                     video.close()
                 if len(parts) > 1:
-                    return [_Task(item, part) for part in parts]
-    return [_Task(item)]
+                    return [Task(item, part) for part in parts]
+    return [Task(item)]
 
 
 def _join(joint: _Joint, data: DataSet, au_names: Sequence[str]) -> Status | Part:
@@ -183,7 +195,7 @@ def _join(joint: _Joint, data: DataSet, au_names: Sequence[str]) -> Status | Par
     return status
 
 
-def _failed(task: _Task, problem: str) -> Status:
+def _failed(task: Task, problem: str) -> Status:
     item = task.item
     problem = without_credentials(problem)
     return Status(item.shown, item.key, "failed", problem, item.size, item.stamp, attempts=task.attempt)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +21,7 @@ from ..errors import AUNetError, InvalidInput, SourceLost
 from ..options import DetectorOptions
 from ..sinks.base import lost
 from ..sources import VideoFile, read_image, source_kind
-from ..stream import results_of
+from ..stream import Stream, results_of
 from .dataset import DataSet, Status
 from .items import Item, file_system, is_address
 from .rows import ROW_GROUP, Rows, arrow, schema_of
@@ -27,10 +30,19 @@ from .split import Part
 if TYPE_CHECKING:
     from ..results import FrameResult
 
-__all__ = ["Worker"]
+__all__ = ["Task", "Worker"]
 
 TOLD_S = 0.5
 """progress is told this often"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A file, or a part of one, that is begun for the `attempt`th time."""
+
+    item: Item
+    part: Part | None = None
+    attempt: int = 1
 
 
 class Worker:
@@ -40,16 +52,34 @@ class Worker:
         root: the data set's folder, which every worker reaches under the same path.
         options: of the detector.
         facts: what stands in every table's metadata.
+        together: so many files are worked on at the same time, the faces of all in one batch of at most
+            `options.max_faces`.
     """
 
-    def __init__(self, root: str, options: DetectorOptions, facts: Mapping[str, str]) -> None:
+    def __init__(self, root: str, options: DetectorOptions, facts: Mapping[str, str], together: int = 1) -> None:
         self._data = DataSet(root)
-        self._options, self._facts = options, dict(facts)
+        self._options, self._facts, self._together = options, dict(facts), together
         self._detector: Detector | None = None
+        self._lock = threading.Lock()
 
     def ready(self) -> bool:
         """That it is there."""
         return True
+
+    def run_all(self, tasks: Sequence[Task]) -> list[Status | Exception]:
+        """Work on files and parts, `together` at the same time; of each its status, or what `run` or `run_part` has
+        raised, in order."""
+
+        def outcome(task: Task) -> Status | Exception:
+            try:
+                return self.run(task.item, task.attempt) if task.part is None else self.run_part(task.item, task.part)
+            except Exception as error:
+                return _portable(error)
+
+        if self._together == 1 or len(tasks) == 1:
+            return [outcome(task) for task in tasks]
+        with ThreadPoolExecutor(self._together) as threads:
+            return list(threads.map(outcome, tasks))
 
     def run(self, item: Item, attempt: int = 1) -> Status:
         """Work on one file; its rows and its status are in the data set afterwards.
@@ -84,7 +114,7 @@ class Worker:
         status = Status(item.shown, item.key, "done", size=item.size, stamp=item.stamp)
         source = VideoFile(item.uri, begin=part.begin)
         frames = takewhile(lambda frame: part.end is None or frame.index < part.end, source)
-        results = results_of(frames, self._open().open_stream("full", origin_s=_begin_s(item.uri)))
+        results = results_of(frames, self._stream(_begin_s(item.uri)))
         status = self._write(f"{item.key}.{part.begin}", status, results, self._data.work / part.place(item.key))
         if source.lost and not status.problem:
             problem = f"video: {source.path} is broken: {source.lost} frames could not be decoded"
@@ -92,15 +122,19 @@ class Worker:
         return replace(status, work_s=round(time.perf_counter() - began, 3))
 
     def _open(self) -> Detector:
-        if self._detector is None:
-            self._detector = Detector(self._options)
-        return self._detector
+        with self._lock:
+            if self._detector is None:
+                self._detector = Detector(self._options)
+            return self._detector
+
+    def _stream(self, origin_s: float | None = None) -> Stream:
+        return self._open().open_stream("full", joint=self._together > 1, origin_s=origin_s)
 
     def _results(self, path: Path) -> Iterator[FrameResult]:
         if source_kind(path) == "image":
             yield self._open().detect(read_image(path))
         else:
-            yield from self._open().detect_video(path)
+            yield from results_of(VideoFile(path), self._stream())
 
     def _write(self, name: str, status: Status, results: Iterator[FrameResult], place: Path) -> Status:
         """The rows of `results` to the Parquet file `place`; the status with its counts."""
@@ -152,6 +186,15 @@ class Worker:
         if self._detector is not None:
             self._detector.close()
             self._detector = None
+
+
+def _portable(error: Exception) -> Exception:
+    """The same, or where it cannot go to another process what it says."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _begin_s(path: str) -> float | None:

@@ -9,23 +9,25 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
 
 from aunet_sdk import DetectorOptions
 from aunet_sdk.errors import ModelError, OutputLost
-from aunet_sdk.jobs.dataset import DataSet
-from aunet_sdk.jobs.items import expand
+from aunet_sdk.jobs.dataset import DataSet, Status
+from aunet_sdk.jobs.items import Item, expand
 from aunet_sdk.jobs.pools import LocalPool, Pool, RayPool
-from aunet_sdk.jobs.runner import ATTEMPTS, Progress, run
-from aunet_sdk.jobs.worker import Worker
+from aunet_sdk.jobs.runner import ATTEMPTS, Progress, _next, run
+from aunet_sdk.jobs.worker import Task, Worker
 
 from ..command import aunet, write_video
-from .conftest import FRAMES
+from .conftest import FRAMES, cut
 
 pq = pytest.importorskip("pyarrow.parquet")
 ds = pytest.importorskip("pyarrow.dataset")
+pandas = pytest.importorskip("pandas")
 pytest.importorskip("pebble")
 
 OPTIONS = DetectorOptions(engine="onnxruntime", threads=1)
@@ -41,6 +43,34 @@ def data(tmp_path: Path) -> DataSet:
 
 def _pool(data: DataSet, size: int = 1, options: DetectorOptions = OPTIONS) -> Pool:
     return LocalPool(size, str(data.root), options, {"model": "default"})
+
+
+def test_files_together_have_the_rows_that_they_have_alone(short_sample: Path, data: DataSet, tmp_path: Path) -> None:
+    """One batch over two files of other lengths; a third that cannot be read disturbs nobody."""
+    videos = [cut(short_sample, count, tmp_path / f"{count}.mp4") for count in (30, 45)]
+    text = tmp_path / "text.mp4"
+    text.write_text("no video", encoding="utf-8")
+    items = expand([str(path) for path in (videos[0], text, videos[1])])
+    worker = Worker(str(data.root), OPTIONS, {}, together=3)
+    outcomes = worker.run_all([Task(item) for item in items])
+    assert [each.state for each in outcomes if isinstance(each, Status)] == ["done", "failed", "done"]
+    joint = worker._open()._joint
+    assert joint is not None and joint.batches < 0.8 * joint.steps, "few steps were shared"
+    worker.close()
+    tables = [pq.read_table(data.place_of(item.key), partitioning=None).to_pandas() for item in items[::2]]
+    alone = Worker(str(data.root), OPTIONS, {})
+    for item, table in zip(items[::2], tables, strict=True):
+        alone.run(item)
+        expected = pq.read_table(data.place_of(item.key), partitioning=None).to_pandas()
+        pandas.testing.assert_frame_equal(table, expected, check_exact=False, rtol=0, atol=1e-4)
+    alone.close()
+
+
+def test_a_worker_gets_several_files_where_it_works_on_them_together() -> None:
+    left = deque(Task(Item(f"{n}.mp4", f"{n}"), attempt=2 if n == 0 else 1) for n in range(21))
+    counts = [len(_next(left, 2, 2)), len(_next(left, 2, 2)), len(_next(left, 2, 1)), len(_next(left, 1, 1))]
+    assert counts == [1, 8, 8, 1], "what has ended a worker goes alone"
+    assert len(_next(left, 4, 2)) == 3 and not left
 
 
 def _children() -> list[int]:
@@ -152,8 +182,8 @@ import resource, sys
 from pathlib import Path
 from aunet_sdk import DetectorOptions
 from aunet_sdk.errors import OutputLost
-from aunet_sdk.jobs.dataset import DataSet
-from aunet_sdk.jobs.items import expand
+from aunet_sdk.jobs.dataset import DataSet, Status
+from aunet_sdk.jobs.items import Item, expand
 from aunet_sdk.jobs.worker import Worker
 data = DataSet({str(tmp_path / "out")!r})
 data.begin({{}}, resume=False)
