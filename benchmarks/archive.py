@@ -11,7 +11,8 @@ depend on how long the archive is. Memory is the largest sum over all processes 
 once (PSS; Linux alone), and that of the largest process. Processor time is that of all processes and cores, without
 Ray's; beside other work it tells more than the rate. The last line is one JSON object; `ratio`: the most workers
 over the loop (target 1.8 with two on two cores). `--hours`: how long one machine like this would take for so many
-hours of video, and what that costs at the price of an hour of it.
+hours of video, and what that costs at the price of an hour of it; and how long one core, which is what to reckon with
+where the machine had other work.
 
 `--together`: one worker more that works on so many files at once, their faces in one batch.
 Ray is asked for by `--ray local`, or a cluster's address; it has to be installed where this script runs.
@@ -206,8 +207,13 @@ def body() -> int:
     cost = {}
     if arguments.hours is not None:
         machine_hours = arguments.hours * arguments.video_fps / fps[best]
+        core_hours = arguments.hours * arguments.video_fps * cpu_ms[best] / 1e3
         cost = {"hours": arguments.hours, "machine_hours": machine_hours, "cost": machine_hours * arguments.price}
-        print(f"{arguments.hours:g} h of video: {machine_hours:,.0f} h of this machine, {cost['cost']:,.0f}")
+        cost["core_hours"] = core_hours
+        print(
+            f"{arguments.hours:g} h of video: {machine_hours:,.0f} h of this machine, {cost['cost']:,.0f}; "
+            f"{core_hours:,.0f} h of one core's work"
+        )
     memory = {way: {"all": round(each.all_mib), "largest": round(each.largest_mib)} for way, each in runs.items()}
     figures = {"benchmark": "archive", **cost, **machine(), "frames": frames[1], "fps": fps, "start_s": start_s}
     ratio = round(fps[best] / fps["loop"], 3)

@@ -81,7 +81,7 @@ def test_archive_tells_the_work_from_the_start(repository: Path, clip: Path) -> 
     assert code == 0, output
     assert set(figures["fps"]) == set(figures["start_s"]) == {"loop", "1 worker"} and figures["frames"] == 20
     assert figures["cost"] == pytest.approx(0.5 * 100 * 25 / figures["fps"]["1 worker"])
-    assert all(ms > 0 for ms in figures["cpu_ms_per_frame"].values())
+    assert figures["core_hours"] == pytest.approx(2.5 * figures["cpu_ms_per_frame"]["1 worker"])
     code, output, _ = run(repository, "archive.py", clip, "--frames", 3)
     assert code == 2 and "--frames" in output
 

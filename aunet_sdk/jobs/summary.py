@@ -36,17 +36,20 @@ justify-content:space-between;font-size:.75rem;color:var(--faint)}
 """
 
 
-def activity(path: Path, au_names: Sequence[str], columns: int = COLUMNS) -> tuple[np.ndarray, float, float]:
+def activity(
+    path: Path, au_names: Sequence[str], columns: int = COLUMNS, duration_s: float = 0.0
+) -> tuple[np.ndarray, float, float]:
     """The highest probability of each AU in equal parts of a file's time, over all its faces.
 
-    Returns (AUs, columns) float32, NaN where there is no face; and the first and the last time in seconds.
+    Returns (AUs, columns) float32, NaN where there is no face; and where the time begins and ends, in seconds: at 0 or
+    before, and after `duration_s` or with the last face.
     """
     table = arrow().parquet.read_table(path, columns=["timestamp_s", *au_names], partitioning=None)
     time_s = table.column("timestamp_s").to_numpy()
     found = np.full((len(au_names), columns), np.nan, np.float32)
     if not len(time_s):
         return found, 0.0, 0.0
-    begin, end = float(time_s.min()), float(time_s.max())
+    begin, end = min(0.0, float(time_s.min())), max(duration_s, float(time_s.max()))
     at = np.minimum(columns - 1, (columns * (time_s - begin) / max(end - begin, 1e-9)).astype(int))
     for row, name in zip(found, au_names, strict=True):
         np.fmax.at(row, at, table.column(name).to_numpy())
@@ -56,12 +59,13 @@ def activity(path: Path, au_names: Sequence[str], columns: int = COLUMNS) -> tup
 def page(data: DataSet, statuses: Sequence[Status], au_names: Sequence[str], title: str) -> str:
     """The page as HTML text."""
     states = {state: sum(status.state == state for status in statuses) for state in ("done", "broken", "failed")}
-    hours = sum(status.duration_s for status in statuses) / 3600
+    seconds = sum(status.duration_s for status in statuses)
     facts = [f"{states['done']} of {len(statuses)} files done"]
     facts += [
         f"{states[name]} {what}" for name, what in (("broken", "break off"), ("failed", "failed")) if states[name]
     ]
-    facts += [f"{hours:.2f} hours", f"{sum(status.rows for status in statuses):,} rows"]
+    facts += [f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"]
+    facts += [f"{sum(status.rows for status in statuses):,} rows"]
     body = "".join(_article(data, status, au_names) for status in statuses)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -73,7 +77,10 @@ def page(data: DataSet, statuses: Sequence[Status], au_names: Sequence[str], tit
 
 
 def write_page(data: DataSet, statuses: Sequence[Status], au_names: Sequence[str], title: str) -> Path:
-    """Writes OUT/_summary.html. Raises OutputLost."""
+    """Writes OUT/_summary.html: the files of these statuses, and after them the others of the data set. Raises
+    OutputLost."""
+    here = {status.key for status in statuses}
+    statuses = [*statuses, *(each for each in data.statuses() if each.key not in here)]
     place = data.root / "_summary.html"
     part = place.with_suffix(".tmp")
     try:
@@ -90,20 +97,21 @@ def _article(data: DataSet, status: Status, au_names: Sequence[str]) -> str:
     if status.frames:
         share = status.frames_with_face / status.frames
         speed = status.frames / status.work_s if status.work_s else 0.0
-        lines.append(f"{status.frames:,} frames, {share:.0%} with a face, {status.faces} ids, {speed:.0f} frames/s")
+        ids = f"{status.faces} id{'s'[: status.faces != 1]}"
+        lines.append(f"{status.frames:,} frames, {share:.0%} with a face, {ids}, {speed:.0f} frames/s")
     text = "".join(f"<p>{escape(line)}</p>" for line in lines)
     if status.problem:
         text += f'<p class="bad">{escape(status.state)}: {escape(status.problem)}</p>'
     name = status.uri.replace("\\", "/").rsplit("/", 1)[-1]
-    figure = _figure(data.place_of(status.key), au_names, name) if status.rows else ""
+    figure = _figure(data.place_of(status.key), status, au_names, name) if status.rows else ""
     return (
         f'<article><div><h2 title="{escape(status.uri)}">{escape(name)}</h2>{text}</div><div>{figure}</div></article>'
     )
 
 
-def _figure(path: Path, au_names: Sequence[str], name: str) -> str:
+def _figure(path: Path, status: Status, au_names: Sequence[str], name: str) -> str:
     try:
-        found, begin, end = activity(path, au_names)
+        found, begin, end = activity(path, au_names, max(1, min(COLUMNS, status.frames)), status.duration_s)
     except (OSError, ValueError, OutputLost):
         return '<p class="bad">its rows cannot be read</p>'
     labels = "".join(f"<li>{escape(each)}</li>" for each in au_names)
