@@ -86,6 +86,11 @@ def test_archive_tells_the_work_from_the_start(repository: Path, clip: Path) -> 
     assert code == 2 and "--frames" in output
 
 
+def test_served_says_that_no_server_is_there(here: Callable[..., tuple[int, str, dict[str, Any]]]) -> None:
+    code, output, _ = here("served.py", "127.0.0.1:1")
+    assert code == 2 and output.startswith("served: ") and ("start the server" in output or "tritonclient" in output)
+
+
 def test_pipeline_prints_its_figures(repository: Path, clip: Path, tmp_path: Path) -> None:
     code, output, figures = run(
         repository, "pipeline.py", clip, "--no-mediapipe", "--repeats", 1, "--threads", 1, "--json", tmp_path / "a.json"
