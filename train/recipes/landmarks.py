@@ -2,7 +2,9 @@
 
 No picture is rendered. People are the head's own identity modes and fits of it to the points that a model's FAN found
 on real faces near rest, so that people's resting brows and lids, and FAN's habits with them, are in what is learned.
-Acts are those of the renders (`choreography`). FAN's errors are those that it makes on renders, drawn whole.
+Acts are those of the renders (`choreography`). FAN's errors are those that it makes on renders, drawn whole; and where
+lids come down, in a blink or a look down, its eyes sink as a whole, as on real faces they do (`LIDS_DOWN`). Points are
+normalised on the eyes, so that brows, nose and mouth rise together then: no brow was raised, and that is to be learned.
 
 With each face goes the reference that a runtime would have of that person: the same person at rest, seen with the same
 bias of FAN, with less noise, since it stems from many frames, and in another pose; sometimes with a part of an act in
@@ -26,6 +28,11 @@ from train.synthetic.ict import AU_NUMBERS, Head, load_head
 Floats = NDArray[np.float32]
 ACT_FRAMES = 4
 _AU25 = AU_NUMBERS.index(25)
+CORNERS, UPPER_LIDS, LOWER_LIDS = [36, 39, 42, 45], [37, 38, 43, 44], [40, 41, 46, 47]
+LIDS_DOWN = ((CORNERS, 0.5), (UPPER_LIDS, -0.6), (LOWER_LIDS, 0.8))
+"""How much lower (negative: higher) than they are FAN sees parts of an eye that is shut, tenths of the eye distance, at
+most. Against MediaPipe's points in blinks of two clips of faces (cap12_edit, cap13_edit2) it is 0.12 to 0.17, -0.17 to
+-0.42 and 0.32 to 0.36 where the lids are half to nearly down, which people differ in."""
 _LIP_GAP_FULL = 0.15
 """Lip gap in eye distances at which AU25 counts as full, as in `choreography.labels`."""
 
@@ -52,6 +59,11 @@ class Spread:
     """Standard deviation of a further displacement per point, tenths of the eye distance."""
     shared: float = 0.6
     """Share of the variance of FAN's errors that belongs to the person: it is in the reference, too."""
+    sinking: tuple[float, float] = (0.0, 1.0)
+    """Share of `LIDS_DOWN` that a person's eyes sink by, and how much of that each of its parts takes."""
+    parts: tuple[float, float] = (0.6, 1.4)
+    sway: float = 0.15
+    """Standard deviation of the height of both eyes as a whole, in a frame, tenths of the eye distance."""
     settled: float = 0.4
     """Size of the reference's own errors over those of a single frame."""
     unknown: float = 0.3
@@ -140,10 +152,14 @@ class LandmarkSampler:
         aside += rng.normal(0, spread.turn_reference_rad, (count, 3)).astype(np.float32)
         own = np.float32(spread.shared**0.5) * self._error(rng, count)
         rather = np.float32((1 - spread.shared) ** 0.5)
+        quiet = project(still, aside, distance)
+        down, less = (shut(face, project(rest, way, distance)) for face, way in ((true, turn), (quiet, aside)))
+        sunk = self._sinking(rng, count)
         seen = true + own + rather * self._error(rng, count)
-        reference = (
-            project(still, aside, distance) + own + np.float32(rather * spread.settled) * self._error(rng, count)
-        )
+        reference = quiet + own + np.float32(rather * spread.settled) * self._error(rng, count)
+        sway = np.float32(spread.sway) * rng.standard_normal((count, 1), np.float32)
+        seen = sinking(seen, down, sunk, sway)
+        reference = sinking(reference, less, sunk, np.zeros_like(sway))
         reference[rng.random(count) < spread.unknown] = 0
         flip = rng.random((count, 1, 1)) < 0.5
         seen, reference = (np.where(flip, mirrored(one), one) for one in (seen, reference))
@@ -163,6 +179,13 @@ class LandmarkSampler:
         factor = rng.uniform(*spread.error, (count, 1, 1)).astype(np.float32)
         error = self.errors[rng.integers(0, len(self.errors), count)] * factor
         return error + np.float32(spread.bias) * rng.standard_normal(error.shape, np.float32)
+
+    def _sinking(self, rng: np.random.Generator, count: int) -> Floats:
+        """(count, 3): what becomes of the parts of `LIDS_DOWN` in these people's shut eyes."""
+        spread = self.spread
+        most = np.array([amount for _, amount in LIDS_DOWN], np.float32)
+        share = rng.uniform(*spread.sinking, (count, 1)) * rng.uniform(*spread.parts, (count, 3))
+        return most * share.astype(np.float32)
 
     def _restless(self, rng: np.random.Generator, shown: NDArray[np.int64]) -> Floats:
         """Blendshape weights (b, 57) of what passes for rest, of people who show the acts `shown` (b,)."""
@@ -207,9 +230,33 @@ def project(shape: Floats, turn: Floats, distance: Floats) -> Floats:
     return normalised(np.stack((turned[..., 0] / depth, -turned[..., 1] / depth), -1))
 
 
+def shut(coordinates: Floats, resting: Floats) -> Floats:
+    """(b,) in [0, 1]: how far the lids of coordinates (b, 68, 2) are down, 1 being shut; `resting` (b, 68, 2) are those
+    of the same faces at rest."""
+    now, before = (one[:, LOWER_LIDS, 1].mean(1) - one[:, UPPER_LIDS, 1].mean(1) for one in (coordinates, resting))
+    return np.clip(1 - now / np.maximum(before, 0.1), 0, 1)
+
+
+def sinking(coordinates: Floats, down: Floats, amounts: Floats, sway: Floats) -> Floats:
+    """Coordinates (b, 68, 2) as FAN sees them where lids are down.
+
+    Args:
+        down: (b,) of `shut`.
+        amounts: (b, 3), by how much the parts of `LIDS_DOWN` sink in shut eyes, tenths of the eye distance.
+        sway: (b, 1), by how much both eyes lie lower, whatever the lids do.
+    """
+    moved = coordinates.copy()
+    for (points, _), amount in zip(LIDS_DOWN, amounts.T, strict=True):
+        moved[:, points, 1] += (amount * down)[:, None] + sway
+    return normalised(moved)
+
+
 def mirrored(coordinates: Floats) -> Floats:
     """(..., 68, 2) of the face in a mirror."""
     return coordinates[..., FLIP_68, :] * np.array([-1, 1], np.float32)
 
 
-__all__ = ["LandmarkSampler", "Spread", "draw_acts", "fit_people", "landmark_head", "mirrored", "project"]
+__all__ = [
+    "LIDS_DOWN", "LandmarkSampler", "Spread", "draw_acts", "fit_people", "landmark_head", "mirrored", "project", "shut",
+    "sinking",
+]  # fmt: skip

@@ -12,7 +12,16 @@ import torch
 from train.evaluation.references import normalised, references
 from train.models.points_head import PointsHead
 from train.recipes.geometry_task import portrait_references
-from train.recipes.landmarks import LandmarkSampler, Spread, draw_acts, fit_people, landmark_head, mirrored, project
+from train.recipes.landmarks import (
+    LIDS_DOWN,
+    LandmarkSampler,
+    Spread,
+    draw_acts,
+    fit_people,
+    landmark_head,
+    mirrored,
+    project,
+)
 from train.synthetic.ict import AU_NUMBERS, Head
 
 AU1, AU12 = AU_NUMBERS.index(1), AU_NUMBERS.index(12)
@@ -74,6 +83,31 @@ def test_a_reference_is_the_same_person_at_rest(head: Head) -> None:
     stained, plain = (one.draw(np.random.default_rng(5), 2000)[1] for one in (acting, clean))
     both = stained.any((1, 2)) & plain.any((1, 2))
     assert np.abs(stained - plain)[both].mean() > 0.05, "a part of an act shows"
+
+
+def test_where_lids_come_down_the_eyes_sink_and_all_else_rises_with_the_brows(head: Head) -> None:
+    """The same faces with and without it: open eyes stay where they are; above shut ones the brows rise as much as the
+    nose does, and the AUs are the same."""
+    errors, (_, intensity, turn) = np.zeros((1, 68, 2), np.float32), draw_acts(head, 50, 1)
+    weights = np.zeros((len(turn), len(head.shape_names)), np.float32)
+    plain = {"bias": 0.0, "contaminated": 0.0, "restless": 0.0, "sway": 0.0, "parts": (1.0, 1.0)}
+    seen = {}
+    for down in (0.0, 1.0):
+        weights[:, head.index("eyeBlink")] = down
+        for sinks in (0.0, 1.0):
+            spread = Spread(**plain, sinking=(sinks, sinks))  # type: ignore[arg-type]
+            nobody, acts = np.empty((0, 68, 3), np.float32), (weights, intensity, turn)
+            sampler = LandmarkSampler(head, nobody, errors, acts, spread)
+            seen[down, sinks] = sampler.draw(np.random.default_rng(3), 300)
+    np.testing.assert_allclose(seen[0, 1][0], seen[0, 0][0], atol=0.1)
+    np.testing.assert_array_equal(seen[1, 1][2], seen[1, 0][2])
+    known = seen[1, 0][1].any((1, 2))
+    np.testing.assert_allclose(seen[1, 1][1][known], seen[1, 0][1][known], atol=0.1)
+    rise = (seen[1, 0][0] - seen[1, 1][0])[..., 1]
+    brows, nose, lids = (rise[:, points].mean(1) for points in (range(17, 27), [27, 28, 29], [40, 41, 46, 47]))
+    assert brows.mean() == pytest.approx(sum(amount for _, amount in LIDS_DOWN) / 3, abs=0.08)
+    np.testing.assert_allclose(nose, brows, atol=0.1)
+    assert lids.mean() < -0.3
 
 
 def test_renders_that_tell_how_a_face_rests_have_a_reference() -> None:
