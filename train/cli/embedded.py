@@ -99,7 +99,7 @@ def fuse(
         typer.Option(
             "--where-known",
             help="Fuse AU1, AU2, AU12 and AU26 alone, and only where the person's points at rest are known; everything "
-            "else stays what MODEL says.",
+            "else stays what MODEL says. Intensities are added, of both paths, for every AU.",
         ),
     ] = False,
     half: Annotated[bool, typer.Option("--half", help="Store weights as FP16.")] = False,

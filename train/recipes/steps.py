@@ -92,10 +92,12 @@ def fuse(
     from train.models.checkpoint import load_model
     from train.recipes import fusion
     from train.recipes.evidence import pictured_evidence, rendered_evidence
-    from train.recipes.two_paths import with_path_of
+    from train.recipes.two_paths import with_intensity, with_path_of
 
     torch.set_num_threads(threads)
     validation, trained = load_split(data, "val"), load_model(model)
+    if where_known:
+        trained = with_intensity(trained)
     if geometry is not None:
         trained = with_path_of(trained, load_model(str(geometry)))
     numbers = trained.config.aus_of("points")
@@ -107,10 +109,9 @@ def fuse(
     unknown, known = ([*pair] for pair in zip(*evidence, strict=True))
     if where_known:
         presence = fusion.fit_where_known(known, numbers)
-        intensity = fusion.closed(len(numbers)), fusion.closed(len(numbers))
     else:
         presence = fusion.fit(unknown, numbers), fusion.fit(known, numbers)
-        intensity = fusion.fit_intensity(unknown, numbers), fusion.fit_intensity(known, numbers)
+    intensity = fusion.fit_intensity(unknown, numbers), fusion.fit_intensity(known, numbers)
     before = trained.config.provenance
     fused = fusion.apply(trained, presence, intensity, fusion.WHERE_KNOWN.only if where_known else None)
     more = f"{f' --geometry {geometry}' if geometry else ''}{' --where-known' if where_known else ''}"

@@ -1,4 +1,4 @@
-"""Models with and without a geometry path: taken out, taken over from another model."""
+"""Models with and without a geometry path and intensities: taken out, added, taken over from another model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,34 @@ def without_path(model: Model) -> Model:
     gate = model.points.gate
     if gate is not None:
         given, closed = torch.cat((gate.weight[0], gate.shift[:1])), torch.tensor([[1.0], [0.0], [0.0]])
-        if model.config.intensity or not torch.equal(given, closed.expand_as(given)):
+        if not torch.equal(given, closed.expand_as(given)):
             raise ValueError(
                 "model: expected one whose geometry path counts only where the points at rest are known, got one of "
                 "which it is a part; start from the model that it was added to"
             )
+        model = without_intensity(model)  # they came with the path
     return without_geometry(model)
+
+
+def with_intensity(model: Model) -> Model:
+    """A copy of `model` with an output for the intensities: of the appearance path that is its logit of presence, which
+    `fusion.fit_intensity` then scales. What the model said before it says still; one that has the output stays as it
+    is."""
+    if model.config.intensity:
+        return model
+    wider = grown(model, intensity=True)
+    presence, strength = wider.points.predictor[-1], wider.points.intensity
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            getattr(strength, name).copy_(getattr(presence, name))
+    return wider
+
+
+def without_intensity(model: Model) -> Model:
+    """A copy of `model` that says no intensities and everything else as before."""
+    plain = Model(dataclasses.replace(model.config, intensity=False))
+    plain.load_state_dict({name: model.state_dict()[name] for name in plain.state_dict()})
+    return plain.eval()
 
 
 def with_path_of(model: Model, other: Model) -> Model:

@@ -15,7 +15,7 @@ from train.models.model import Model, grown
 from train.recipes import fusion
 from train.recipes.evidence import Evidence, both
 from train.recipes.looks import Looks
-from train.recipes.two_paths import with_path_of, without_path
+from train.recipes.two_paths import with_intensity, with_path_of, without_intensity, without_path
 from train.synthetic.ict import AU_NUMBERS
 
 
@@ -166,6 +166,26 @@ def test_fused_where_known_all_else_is_the_appearance_path_to_the_bit(known: boo
     assert [number for number, one in zip(numbers, same.tolist(), strict=True) if not one] == (
         [1, 2, 12, 26] if known else []
     )
+
+
+def test_intensities_are_added_and_nothing_else_changes(tmp_path: Path) -> None:
+    """Of the appearance path they are first its logit of presence, so that they rise with it; without them the model
+    is the former one to the bit."""
+    torch.manual_seed(2)
+    plain = Model(ModelConfig(width=16, resolution=64)).eval()
+    randomised(plain.points).eval()
+    plain.save(tmp_path / "plain.safetensors", torch.float16)
+    plain = Model.load(tmp_path / "plain.safetensors")
+    wider = with_intensity(plain)
+    frames = torch.randn(3, 5, 68, 34)
+    with torch.no_grad():
+        before, (logits, strength) = plain.points.appearance(*frames), wider.points.appearance_of(*frames)
+        said = wider.points.decide(*frames)[1]
+    assert torch.equal(logits, before) and strength is not None and said is not None
+    assert torch.equal(strength, logits) and torch.equal(said, logits.sigmoid())
+    assert with_intensity(wider) is wider
+    without_intensity(wider).save(tmp_path / "again.safetensors", torch.float16)
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "plain.safetensors").read_bytes()
 
 
 def test_weights_are_those_of_the_state(tmp_path: Path) -> None:

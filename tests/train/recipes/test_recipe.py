@@ -190,7 +190,7 @@ def test_a_small_one_from_a_model_that_stays_as_it_is(
     assert names == ["index", "render", "start", "geometry", "fuse", "evaluate", "export", "card"]
     assert [state.why for state in recipe.states(chosen)] == [""] * 5 + ["not done"] * 3
     before, made = Model.load(fan), Model.load(out / "fuse" / "model.safetensors")
-    assert made.config.aus_of("points") == before.config.aus_of("points") and not made.config.intensity
+    assert made.config.aus_of("points") == before.config.aus_of("points") and made.config.intensity
     assert all(torch.equal(tensor, made.state_dict()[name]) for name, tensor in before.state_dict().items())
     command, plain = made.config.provenance["recipe"]["command"], out / "start" / "model.safetensors"
     assert command.endswith(f"--start FILE of SHA-256 {sha256(plain)[:12]} without its geometry path --sequences 12")
