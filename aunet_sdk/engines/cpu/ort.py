@@ -8,6 +8,7 @@ the GPU, where a bound input is copied when it is bound.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,9 @@ class OrtStreamEngine(RingEngine):
         self._no_state = tuple(Ring(s, 1, 1) for s in self.bundle.state)
         self._binding: Any = self._session.io_binding()
         self._bound: dict[str, tuple[int, int]] = {}
+        self._rows: weakref.WeakKeyDictionary[Ring, tuple[int, dict[tuple[int, int], Any]]] = (
+            weakref.WeakKeyDictionary()
+        )
         # asked for once: `ctypes` makes objects with every call
         self._crops_at = [(array, array.ctypes.data) for array in (self._no_crop, self.crops)]
         self._heatmaps_at = [(array, array.ctypes.data) for array in (self._no_heatmaps, self._heatmaps)]
@@ -162,7 +166,7 @@ class OrtStreamEngine(RingEngine):
             target, start = (ring, starts[i]) if n_new else (self._no_state[i], 0)
             name, shape = ring.spec.name, ring.spec.shape
             self._bind("input", f"ring_{name}", ring.pointer, ring.dtype, (ring.rows, *shape))
-            self._bind("output", name, target.pointer + start * target.row_bytes, ring.dtype, (batch, *shape))
+            self._bind_rows(name, target, start, batch)
         self._session.run_with_iobinding(self._binding)
 
     def _bind(self, side: str, name: str, pointer: int, dtype: Any, shape: tuple[int, ...]) -> None:
@@ -170,6 +174,19 @@ class OrtStreamEngine(RingEngine):
             bind = self._binding.bind_input if side == "input" else self._binding.bind_output
             bind(name, "cpu", 0, dtype, shape, pointer)
             self._bound[name] = (pointer, shape[0])
+
+    def _bind_rows(self, name: str, ring: Ring, start: int, count: int) -> None:
+        """A state's output, which goes to other rows with every step. A value that knows its place is made once per
+        place: binding it takes a tenth of what binding an address takes."""
+        pointer, values = self._rows.get(ring, (0, {}))
+        if pointer != ring.pointer:  # a new ring, or one that has grown
+            values = {}
+            self._rows[ring] = ring.pointer, values
+        value = values.get((start, count))
+        if value is None:
+            make = import_runtime(gpu=False).OrtValue.ortvalue_from_numpy
+            value = values[start, count] = make(ring.tensor[start : start + count])
+        self._binding.bind_ortvalue_output(name, value)
 
 
 class OrtClip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +47,7 @@ class Shrinker:
 
     def __init__(self) -> None:
         self._memory: np.ndarray = np.empty(0, np.uint8)
+        self._halves: list[np.ndarray] = []
 
     def __call__(self, image: np.ndarray, longer_side_px: int) -> tuple[np.ndarray, float, float]:
         """The picture at no more than this longer side, without gaps in memory, and the factors (x, y) from it back to
@@ -61,8 +63,23 @@ class Shrinker:
             np.copyto(whole, image)
             return whole, 1.0, 1.0
         small = self._buffer(max(1, round(width * scale)), max(1, round(height * scale)))
-        cv2.resize(image, small.shape[1::-1], dst=small, interpolation=cv2.INTER_AREA)
+        part, halved = image, 0
+        while 2 * small.shape[0] <= part.shape[0] and not part.shape[0] % 2 and not part.shape[1] % 2:
+            # Means of 2 x 2 pixels take a tenth of the time of means of any other size.
+            part = cv2.resize(part, None, dst=self._half(part, halved), fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            halved += 1
+        near = 2 * small.shape[0] > part.shape[0] and 2 * small.shape[1] > part.shape[1]
+        cv2.resize(part, small.shape[1::-1], dst=small, interpolation=cv2.INTER_LINEAR if near else cv2.INTER_AREA)
         return small, width / small.shape[1], height / small.shape[0]
+
+    def _half(self, part: np.ndarray, level: int) -> np.ndarray:
+        """Room for a picture half as large, kept per level."""
+        shape = part.shape[0] // 2, part.shape[1] // 2, 3
+        if level == len(self._halves):
+            self._halves.append(np.empty(0, np.uint8))
+        if self._halves[level].size < math.prod(shape):
+            self._halves[level] = np.empty(math.prod(shape), np.uint8)
+        return self._halves[level][: math.prod(shape)].reshape(shape)
 
     def _buffer(self, width: int, height: int) -> np.ndarray:
         count = 3 * width * height

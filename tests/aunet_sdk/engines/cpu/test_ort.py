@@ -285,10 +285,15 @@ def test_steady_state_binds_and_allocates_nothing_new(engine: OrtStreamEngine) -
             bound.append(name)
             inner.bind_output(name, *args)
 
+        def bind_ortvalue_output(self, name: str, value: object) -> None:
+            bound.append(name)
+            inner.bind_ortvalue_output(name, value)
+
     for t in range(100):
         if t == 60:
             gc.collect()
             pointers = [ring.pointer for ring in engine._rings]
+            places = [list(engine._rows[ring][1]) for ring in engine._rings]
             engine._binding = Counting()
             engine._session = Unwrapping(engine._session, inner)
         feed(engine, t)
@@ -296,6 +301,7 @@ def test_steady_state_binds_and_allocates_nothing_new(engine: OrtStreamEngine) -
         kept.append(engine.step(1, queries).slots[0])
     assert set(bound) == {"S", "E", "L"} and len(bound) == 3 * 40
     assert [ring.pointer for ring in engine._rings] == pointers
+    assert [list(engine._rows[ring][1]) for ring in engine._rings] == places, "every row has had its value"
 
 
 class Unwrapping:

@@ -39,6 +39,23 @@ def test_pictures_are_scaled_down_and_never_up() -> None:
     assert np.array_equal(flipped, cv2.resize(np.ascontiguousarray(image[::-1, ::-1]), (80, 45), interpolation=3))
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "side"), [(640, 360, 192), (1920, 1080, 320), (347, 207, 318), (642, 362, 100)]
+)
+def test_a_picture_scaled_down_in_steps_is_the_same_picture(width: int, height: int, side: int) -> None:
+    """Halved as often as that goes, and then to its size: what was finer is mean grey, and what is coarser stays."""
+    shrink, rows = Shrinker(), np.arange(height)[:, None] / height
+    waves = 120 + 60 * np.sin(rows * 20) * np.cos(np.arange(width) / width * 25)
+    noise = np.random.default_rng(1).normal(0, 20, (height, width))
+    image = np.repeat(np.clip(waves + noise, 0, 255).astype(np.uint8)[..., None], 3, 2)
+    small, factor_x, factor_y = shrink(image, side)
+    expected = cv2.resize(image, small.shape[1::-1], interpolation=cv2.INTER_AREA).astype(int)
+    assert (small.shape[1] * factor_x, small.shape[0] * factor_y) == pytest.approx((width, height))
+    assert abs(float((small - expected).mean())) < 0.5 and float(np.abs(small - expected).mean()) < 6
+    again, *_ = shrink(image, side)
+    assert np.shares_memory(again, small)
+
+
 def test_yunet_is_looked_for_in_the_model_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert yunet_file([tmp_path, tmp_path / "missing"]) is None
     for name in ("b_yunet.onnx", "a_yunet_n.onnx", "other.onnx"):
