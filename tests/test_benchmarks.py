@@ -387,6 +387,15 @@ def test_clear_frames_that_are_found_and_that_stay_calm(scripts: Path) -> None:
     assert both["AU1"] == {"on": 4, "found": 0.5, "off": 4, "calm": 0.5} and both["AU12"]["found"] is None
 
 
+def test_ramps_tell_the_order_and_the_size(scripts: Path) -> None:
+    """Of two people: one whose intensity rises with every step, one of whom two steps are the wrong way round."""
+    pytest.importorskip("torch")
+    ramps = load("ramps")
+    found = ramps.figures(np.array([[0.0, 0.1, 0.3, 0.8], [0.0, 0.3, 0.1, 0.6]]))
+    assert found == {"rho": 0.9, "least": 0.8, "rest": 0.0, "half": 0.2, "full": 0.7}
+    assert ramps.spearman(np.array([3.0, 2.0, 1.0])) == pytest.approx(-1)
+
+
 def test_agreement_correlation(scripts: Path) -> None:
     pearson = load("agreement").pearson
     t = np.linspace(0, 1, 50)

@@ -32,7 +32,8 @@ CORNERS, UPPER_LIDS, LOWER_LIDS = [36, 39, 42, 45], [37, 38, 43, 44], [40, 41, 4
 LIDS_DOWN = ((CORNERS, 0.5), (UPPER_LIDS, -0.6), (LOWER_LIDS, 0.8))
 """How much lower (negative: higher) than they are FAN sees parts of an eye that is shut, tenths of the eye distance, at
 most. Against MediaPipe's points in blinks of two clips of faces (cap12_edit, cap13_edit2) it is 0.12 to 0.17, -0.17 to
--0.42 and 0.32 to 0.36 where the lids are half to nearly down, which people differ in."""
+-0.42 and 0.32 to 0.36 where the lids are half to nearly down; people differ in it (on the clip franck 0.27 to 0.38,
+-0.15 to -0.27 and 0.42 to 0.62)."""
 _LIP_GAP_FULL = 0.15
 """Lip gap in eye distances at which AU25 counts as full, as in `choreography.labels`."""
 
