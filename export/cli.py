@@ -116,6 +116,7 @@ def export(
             help="Write the bundles into a model repository for Triton, too: aunet_stream and aunet_clip.",
         ),
     ] = None,
+    triton_batch: Annotated[int, typer.Option(help="Streams whose steps the server runs as one; for GPUs.", min=1)] = 1,
 ) -> None:
     """Write NAME-KIND-PRECISION.onnx and a .parity.json beside it. A bundle that differs too much from torch is not
     written: its report alone is, and the exit code is 1."""
@@ -207,7 +208,7 @@ def export(
                 continue
             build.save(proto, path)
             if triton is not None:
-                _into_repository(path, triton, console)
+                _into_repository(path, triton, triton_batch, console)
             console.print(f"{path} ({size / 2**20:.2f} MiB)", highlight=False)
             if ship and one == "stream":
                 shipped = ship.value + (INT8_SUFFIX if precision is Precision.int8 else "")
@@ -220,13 +221,16 @@ def export(
         raise typer.Exit(1)
 
 
-def _into_repository(path: Path, repository: Path, console: Console) -> None:
+def _into_repository(path: Path, repository: Path, batch: int, console: Console) -> None:
     from aunet_sdk.bundle import Bundle
 
     from .triton import write_clip, write_stream
 
     bundle = Bundle.load(path)
-    folder = write_stream(repository, bundle) if bundle.kind == "stream" else write_clip(repository, bundle)
+    if bundle.kind == "stream":
+        folder = write_stream(repository, bundle, batch=batch)
+    else:
+        folder = write_clip(repository, bundle)
     console.print(f"Triton: {folder}", highlight=False, soft_wrap=True)
 
 

@@ -37,18 +37,22 @@ def write_stream(
     threads: int = 1,
     max_faces: int = 8,
     idle_s: float = 60.0,
+    batch: int = 1,
 ) -> Path:
     """Write aunet_stream; returns its folder, which is replaced where it is one of ours.
 
     engine, threads, max_faces: as in DetectorOptions, for the engine in the server; idle_s: a stream that is silent for
-    so long is given up. Raises InvalidInput for a bundle of another kind, or a folder that has something else in it.
+    so long is given up; batch: steps of so many streams run as one, for a GPU. Raises InvalidInput for a bundle of
+    another kind, or a folder that has something else in it.
     """  # fmt: skip
     folder, file = _begin(repository, wire.MODEL, bundle, "stream")
     shutil.copyfile(file, folder / "1" / "bundle.onnx")
     (folder / "1" / "model.py").write_text(_MODEL, encoding="utf-8")
     sizes = {"resolution": bundle.resolution, "heatmap": bundle.resolution // 4, "answers": bundle.answers}
-    parts = [f'name: "{wire.MODEL}"', 'backend: "python"', "max_batch_size: 1"]
-    parts += [_tensor("input", name, *kind, sizes, optional=True) for name, kind in wire.INPUTS.items()]
+    parts = [f'name: "{wire.MODEL}"', 'backend: "python"', f"max_batch_size: {batch}"]
+    parts += [
+        _tensor("input", name, *kind, sizes, optional=True, ragged=batch > 1) for name, kind in wire.INPUTS.items()
+    ]
     parts += [
         _tensor("output", name, *kind, sizes, labels=name in ("LOGITS", "CAUSAL_LOGITS"))
         for name, kind in wire.OUTPUTS.items()
@@ -131,10 +135,12 @@ def _tensor(
     sizes: Mapping[str, int],
     *,
     optional: bool = False,
+    ragged: bool = False,
     labels: bool = False,
 ) -> str:
     dims = ", ".join(map(str, _shape(shape, sizes)))
-    more = (", optional: true" if optional else "") + (', label_filename: "labels.txt"' if labels else "")
+    more = (", optional: true" if optional else "") + (", allow_ragged_batch: true" if ragged else "")
+    more += ', label_filename: "labels.txt"' if labels else ""
     return f'{side} [ {{ name: "{name}", data_type: TYPE_{kind}, dims: [ {dims} ]{more} }} ]'  # fmt: skip
 
 

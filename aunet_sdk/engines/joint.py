@@ -17,11 +17,11 @@ import numpy as np
 from ..errors import AUNetError
 from .base import Query, Slot, StepResult, StreamEngine, StreamStates
 
-__all__ = ["JointEngine", "JointPort"]
+__all__ = ["Asked", "JointEngine", "JointPort"]
 
 
-class _Asked:
-    """One port's step, until it is done."""
+class Asked:
+    """One port's step, until it is done: `result`, or what was raised in `error`."""
 
     __slots__ = ("causal", "done", "error", "n_new", "port", "queries", "references", "result")
 
@@ -55,12 +55,12 @@ class JointEngine:
         """runs of the engine, and the steps that were asked for; the difference was saved"""
         self._change = threading.Condition()
         self._turns = 0
-        self._waiting: list[_Asked] = []
+        self._waiting: list[Asked] = []
         self._states: StreamStates | None = None
 
-    def port(self) -> JointPort:
-        """An engine for one more stream."""
-        return JointPort(self)
+    def port(self, max_faces: int | None = None) -> JointPort:
+        """An engine for one more stream, of at most so many crops; None: as many as the engine's largest batch."""
+        return JointPort(self, max_faces)
 
     @property
     def states(self) -> StreamStates:
@@ -80,7 +80,7 @@ class JointEngine:
             self._turns -= 1
             self._change.notify_all()
 
-    def step(self, asked: _Asked) -> StepResult:
+    def step(self, asked: Asked) -> StepResult:
         """Waits for the others that are in a turn; the last one to come runs the batch."""
         with self._change:
             self._waiting.append(asked)
@@ -95,14 +95,16 @@ class JointEngine:
                     self._waiting.remove(asked)
                 raise
         if batch:
-            self._run_all(batch)
+            self.run(batch)
         if asked.error is not None:
             raise asked.error
         if asked.result is None:
             raise AUNetError("the step that was shared with another stream was interrupted; push the frame again")
         return asked.result
 
-    def _run_all(self, batch: Sequence[_Asked]) -> None:
+    def run(self, batch: Sequence[Asked]) -> None:
+        """All these steps, of a port each, in as few runs of the engine as it can; their results or errors are in
+        them."""
         try:
             with self.lock:
                 for part in self._parts(batch):
@@ -118,9 +120,9 @@ class JointEngine:
                     asked.done = True
                 self._change.notify_all()
 
-    def _parts(self, batch: Sequence[_Asked]) -> Iterable[list[_Asked]]:
+    def _parts(self, batch: Sequence[Asked]) -> Iterable[list[Asked]]:
         """As few runs as the engine's largest batch allows."""
-        part: list[_Asked] = []
+        part: list[Asked] = []
         for asked in batch:
             if part and sum(each.n_new for each in part) + asked.n_new > self.engine.max_faces:
                 yield part
@@ -129,7 +131,7 @@ class JointEngine:
         if part:
             yield part
 
-    def _run(self, part: Sequence[_Asked]) -> None:
+    def _run(self, part: Sequence[Asked]) -> None:
         """One step of the engine: first the rows with crops, port by port, then the questions about kept frames."""
         crops, first = self.engine.crops, 0
         head: list[Query | None] = []
@@ -168,11 +170,11 @@ class JointPort:
     """The engine of one stream among several; see StreamEngine. It is also the stream's lock: who holds it is in a
     turn."""
 
-    def __init__(self, joint: JointEngine) -> None:
+    def __init__(self, joint: JointEngine, max_faces: int | None = None) -> None:
         engine = joint.engine
         self._joint = joint
         self._lock = threading.RLock()
-        self.bundle, self.name, self.max_faces = engine.bundle, engine.name, engine.max_faces
+        self.bundle, self.name, self.max_faces = engine.bundle, engine.name, max_faces or engine.max_faces
         side = self.bundle.resolution
         self.crops = np.zeros((self.max_faces, 3, side, side), np.float32)
         self.heatmaps = np.zeros((self.max_faces, 68, side // 4, side // 4), np.float32)
@@ -192,7 +194,7 @@ class JointPort:
         states: StreamStates | None = None,
         references: Sequence[np.ndarray | None] | None = None,
     ) -> StepResult:
-        return self._joint.step(_Asked(self, n_new, queries, causal, references))
+        return self._joint.step(Asked(self, n_new, queries, causal, references))
 
     def query(self, queries: Sequence[Query], states: StreamStates | None = None) -> np.ndarray:
         with self._joint.lock:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ...errors import EngineMismatch, InvalidInput
-from ..base import NEW, Frame, Query, Slot, StreamEngine, StreamStates
+from ...errors import AUNetError, EngineMismatch, InvalidInput
+from ..base import NEW, Frame, Query, Slot, StepResult, StreamEngine, StreamStates
+from ..joint import Asked, JointEngine
 from . import wire
 
-__all__ = ["Sequences"]
+__all__ = ["Request", "Sequences"]
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass
@@ -28,6 +32,34 @@ class _Sequence:
     seen_s: float = field(default_factory=time.monotonic)
 
 
+@dataclass
+class _Work:
+    """What a request asks of the engine; `asked` where it is shared with others."""
+
+    request: Request
+    sequence: _Sequence
+    n_new: int
+    queries: list[Query | None]
+    causal: list[Slot | None] | None
+    references: list[np.ndarray | None] | None = None
+    asked: Asked | None = None
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.n_new) or self.causal is not None or any(query is not None for query in self.queries)
+
+
+@dataclass
+class Request:
+    """One step of a stream: `start` and `end` of its sequence, and tensors by name as in wire.py, without the batch
+    axis."""
+
+    number: int
+    start: bool
+    end: bool
+    tensors: Mapping[str, np.ndarray]
+
+
 class Sequences:
     """Streams by their sequence's number.
 
@@ -35,35 +67,47 @@ class Sequences:
         engine: runs the steps, one after the other; belongs to this object from now on.
         idle_s: a stream that is silent for so long is given up, as Triton does by itself
             (`max_sequence_idle_microseconds`), which tells the model nothing.
+        batch: streams whose steps run as one. With 1 every stream has states of its own; with more the streams share
+            states, of `engine.max_faces` faces at 240 frames a second, and each has its share of `engine.max_faces` in
+            a step.
     """
 
-    def __init__(self, engine: StreamEngine, idle_s: float = 60.0) -> None:
+    def __init__(self, engine: StreamEngine, idle_s: float = 60.0, batch: int = 1) -> None:
         self.engine = engine
         self._idle_s = idle_s
         self._open: dict[int, _Sequence] = {}
+        self._faces = max(1, engine.max_faces // batch)
+        self._joint = JointEngine(engine, threading.RLock())
+        self._ports = [self._joint.port(self._faces) for _ in range(batch)] if batch > 1 else []
 
     def __len__(self) -> int:
         return len(self._open)
 
     def step(self, number: int, start: bool, end: bool, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Answer one request: tensors by name as in wire.py, without the batch axis.
+        """Answer one request.
 
         Raises what `StreamEngine.step` raises; EngineMismatch for a stream or a slot that is not known (any more).
         """
-        self._give_up_idle()
-        if start:
-            self._end(number)
-            self._open[number] = _Sequence(self.engine.open_states())
-        sequence = self._open.get(number)
-        if sequence is None:
-            raise EngineMismatch(f"expected a stream that has begun, got sequence {number}; begin a new one")
-        try:
-            answer = self._answer(sequence, tensors)
-        finally:
-            sequence.seen_s = time.monotonic()
-            if end:
-                self._end(number)
+        (answer,) = self.steps([Request(number, start, end, tensors)])
+        if isinstance(answer, Exception):
+            raise answer
         return answer
+
+    def steps(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | Exception]:
+        """Answer requests of as many streams, at most `batch`, in one run of the engine; of each its answer or what
+        `step` would raise. One that is wrong does not touch the others."""
+        self._give_up_idle()
+        works = [self._guarded(self._begin, request, row) for row, request in enumerate(requests)]
+        ready = [work for work in works if isinstance(work, _Work) and work.asked is not None]
+        if self._ports and ready:
+            self._joint.run([work.asked for work in ready if work.asked is not None])
+        answers = [work if isinstance(work, Exception) else self._guarded(self._answer, work) for work in works]
+        for request in requests:
+            if request.number in self._open:
+                self._open[request.number].seen_s = time.monotonic()
+            if request.end:
+                self._end(request.number)
+        return answers
 
     def close(self) -> None:
         """Give back the streams and the engine."""
@@ -71,31 +115,54 @@ class Sequences:
             self._end(number)
         self.engine.close()
 
-    def _answer(self, sequence: _Sequence, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    @staticmethod
+    def _guarded(do: Callable[..., T], *args: Any) -> T | Exception:
+        try:
+            return do(*args)
+        except Exception as error:
+            return error
+
+    def _begin(self, request: Request, row: int) -> _Work:
+        """What the request asks of the engine. Raises EngineMismatch, InvalidInput."""
+        number, tensors = request.number, request.tensors
+        if request.start:
+            self._end(number)
+            self._open[number] = _Sequence(self._ports[0].open_states() if self._ports else self.engine.open_states())
+        sequence = self._open.get(number)
+        if sequence is None:
+            raise EngineMismatch(f"expected a stream that has begun, got sequence {number}; begin a new one")
         slots = sequence.slots
-        for number in tensors.get("RELEASED", _NONE).tolist():
-            slots.pop(number, None)
-            sequence.told.pop(number, None)
+        for each in tensors.get("RELEASED", _NONE).tolist():
+            slots.pop(each, None)
+            sequence.told.pop(each, None)
         sequence.states.settle(slots[each] for each in tensors.get("SETTLED", _NONE).tolist() if each in slots)
         crops, numbers = tensors.get("CROPS", _NONE), tensors.get("SLOTS", _NONE).tolist()
-        if len(crops) != len(numbers) or len(crops) > self.engine.max_faces:
+        if len(crops) != len(numbers) or len(crops) > self._faces:
             raise InvalidInput(
-                f"CROPS: expected at most {self.engine.max_faces}, a slot each, got {len(crops)} with {len(numbers)}"
+                f"CROPS: expected at most {self._faces}, a slot each, got {len(crops)} with {len(numbers)}"
             )
         queries = self._queries(slots, tensors)
         causal = None
         if "CAUSAL" in tensors:
             causal = [None if each == wire.NEW else self._slot(slots, each) for each in tensors["CAUSAL"].tolist()]
-        answer: dict[str, np.ndarray] = {}
-        if len(crops):
-            self.engine.crops[: len(crops)] = crops
-        if len(crops) or causal is not None or any(query is not None for query in queries):
-            result = self.engine.step(
-                len(crops), queries, causal, sequence.states, _rows(tensors.get("CAUSAL_REFERENCES"), len(crops))
-            )
-            slots.update(zip(numbers, result.slots, strict=True))
-            sequence.told.update(dict.fromkeys(numbers, _ALL))
+        work = _Work(request, sequence, len(crops), queries, causal)
+        work.references = _rows(tensors.get("CAUSAL_REFERENCES"), len(crops))
+        if work.wanted and self._ports:
+            port = self._ports[row]
             if len(crops):
+                port.crops[: len(crops)] = crops
+            work.asked = Asked(port, len(crops), queries, causal, work.references)
+        return work
+
+    def _answer(self, work: _Work) -> dict[str, np.ndarray]:
+        sequence, tensors = work.sequence, work.request.tensors
+        answer: dict[str, np.ndarray] = {}
+        if work.wanted:
+            result = self._result(work)
+            numbers = tensors.get("SLOTS", _NONE).tolist()
+            sequence.slots.update(zip(numbers, result.slots, strict=True))
+            sequence.told.update(dict.fromkeys(numbers, _ALL))
+            if work.n_new:
                 answer["HEATMAPS"] = result.heatmaps
             rows = tensors.get("QUERIES", np.empty((0, 4), np.int64))[:, 0]
             if len(rows):
@@ -106,6 +173,19 @@ class Sequences:
         if held:
             answer["HELD"] = np.array(held, np.int64)
         return answer
+
+    def _result(self, work: _Work) -> StepResult:
+        """Of the step that was shared, alone where the shared one failed."""
+        if work.asked is not None and work.asked.error is not None:
+            work.asked.error = None
+            self._joint.run([work.asked])
+        if work.asked is None:
+            if work.n_new:
+                self.engine.crops[: work.n_new] = work.request.tensors["CROPS"]
+            return self.engine.step(work.n_new, work.queries, work.causal, work.sequence.states, work.references)
+        if work.asked.result is None:
+            raise work.asked.error or AUNetError("the step was interrupted; repeat it")
+        return work.asked.result
 
     def _queries(self, slots: Mapping[int, Slot], tensors: Mapping[str, np.ndarray]) -> list[Query | None]:
         """By their rows, which ascend."""

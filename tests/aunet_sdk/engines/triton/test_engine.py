@@ -18,7 +18,7 @@ from aunet_sdk.engines.cpu.ort import OrtStreamEngine
 from aunet_sdk.engines.triton import engine as module
 from aunet_sdk.engines.triton import wire
 from aunet_sdk.engines.triton.engine import TritonStreamEngine
-from aunet_sdk.engines.triton.sequences import Sequences
+from aunet_sdk.engines.triton.sequences import Request, Sequences
 from aunet_sdk.engines.triton.states import TritonStates
 from aunet_sdk.errors import AUNetError, BackendUnavailable, EngineMismatch, InvalidInput
 
@@ -234,6 +234,48 @@ def test_a_silent_stream_is_given_up_by_the_server(path: Path) -> None:
     sequences.step(8, True, True, crops)
     assert len(sequences) == 0
     sequences.close()
+
+
+def test_steps_of_several_streams_run_as_one_and_one_that_is_wrong_disturbs_nobody(path: Path) -> None:
+    """Streams with one face, two, and none at all, each as it is alone."""
+    together = Sequences(OrtStreamEngine(path, max_faces=3 * FACES, threads=1), batch=3)
+    alone = Sequences(OrtStreamEngine(path, max_faces=FACES, threads=1))
+    for t in range(12):
+        requests = []
+        for number, faces in ((5, 1), (6, 2), (7, 0)):
+            tensors = {}
+            if faces:
+                crops = np.full((faces, 3, 8, 8), 10 * t + number, np.float32)
+                tensors = {"CROPS": crops, "SLOTS": np.arange(faces) + 2 * t}
+                former = 2 * (t - 2) if t >= 2 else wire.NEW
+                tensors["QUERIES"] = np.array(
+                    [[0, former, wire.NEW, wire.NEW], [faces, former, former, former]][: t + 1]
+                )
+                tensors["CAUSAL"] = np.array([former] + [wire.NEW] * (faces - 1))
+                if t == 0:
+                    del tensors["QUERIES"]
+                if t == 1:
+                    tensors["QUERIES"] = tensors["QUERIES"][:1]
+                if t >= 5:
+                    tensors["RELEASED"] = np.array([2 * (t - 5)])
+            requests.append(Request(number, t == 0, t == 11, tensors))
+        if t in (3, 8):  # a slot that was never there, and one that only the engine finds wrong
+            wrong = {"QUERIES": np.array([[0, wire.NEW, wire.NEW, wire.NEW if t == 8 else 99]])}
+            requests[2] = Request(7, False, False, wrong)
+        answers = together.steps(requests)
+        for request, answer in zip(requests, answers, strict=True):
+            if request.number == 7 and t in (3, 8):
+                assert isinstance(answer, EngineMismatch if t == 3 else InvalidInput)
+                continue
+            expected = alone.step(request.number, request.start, request.end, request.tensors)
+            assert not isinstance(answer, Exception) and set(answer) >= set(expected) - {"HELD"}
+            for name in set(expected) - {"HELD"}:
+                assert np.array_equal(answer[name], expected[name], equal_nan=True), (t, request.number, name)
+    assert len(together) == len(alone) == 0
+    joint = together._joint
+    assert joint.steps == 2 * 12 + 1 + 3 and joint.batches == 12 + 3, "each of three alone, once"
+    together.close()
+    alone.close()
 
 
 def test_bad_requests_are_refused(pair: tuple[TritonStreamEngine, Loop], path: Path) -> None:

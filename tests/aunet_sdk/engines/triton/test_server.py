@@ -9,6 +9,7 @@ It wants NumPy 1 and an older protobuf, so it has an environment of its own, in 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -44,10 +45,10 @@ CLIENTS, FRAMES = 8, 20
 class Server:
     """A tritonserver on a repository, on free ports of the loopback."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, batch: int = 1) -> None:
         self.repository, self.backends = folder / "repository", folder / "backends"
         self.log = folder / "server.log"
-        write_stream(self.repository, Bundle.load(), idle_s=20)
+        write_stream(self.repository, Bundle.load(), idle_s=20, batch=batch)
         shutil.copytree(SERVER / "backends" / "python", self.backends / "python")
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         shutil.copy(SERVER / "python_backend_stubs" / version / "triton_python_backend_stub", self.backends / "python")
@@ -151,6 +152,22 @@ def test_eight_clients_at_once_have_each_their_own_results(server: Server, clips
         same(ours, theirs)
     first = expected[0][10].faces[0].probabilities
     assert all(np.abs(first - other[10].faces[0].probabilities).max() > 1e-3 for other in expected[1:]), "clips differ"
+
+
+def test_steps_of_clients_that_wait_run_as_one(server: Server, clips: list[list[Frame]], tmp_path: Path) -> None:
+    """Another server, with a batch of eight streams."""
+    batched = Server(tmp_path, batch=CLIENTS)
+    batched.start()
+    try:
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            found = list(pool.map(lambda clip: follow(options(batched), clip), clips))
+        with urllib.request.urlopen(f"http://127.0.0.1:{batched.http}/v2/models/aunet_stream/stats") as answer:
+            (stats,) = json.load(answer)["model_stats"]
+    finally:
+        batched.stop()
+    for ours, clip in zip(found, clips, strict=True):
+        same(ours, follow(DetectorOptions(engine="onnxruntime", threads=1), clip))
+    assert stats["execution_count"] < 0.7 * stats["inference_count"], stats["batch_stats"]
 
 
 def test_both_decisions_and_many_streams_of_one_client(server: Server) -> None:
