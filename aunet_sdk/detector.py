@@ -142,7 +142,7 @@ class Detector:
             return Stream(begin, self._lock, self._check_open, rate_hz)
         with self._lock:
             self._joint = self._joint or JointEngine(self.engine, self._lock)
-        port = self._joint.port()
+        port = self._joint.port(self.options.max_faces)
         network, finder = self._make_network(port), _OneAtATime(self.finder, self._lock)
         begin = partial(self._new_session, chosen, finder=finder, network=network, origin_s=origin_s)
         return Stream(begin, port, self._check_open, rate_hz)

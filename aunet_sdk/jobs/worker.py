@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._util.uris import without_credentials
+from ..bundle import Bundle
 from ..detector import Detector
+from ..engines import StreamEngine, open_engine
 from ..errors import AUNetError, InvalidInput, SourceLost
 from ..options import DetectorOptions
 from ..sinks.base import lost
@@ -52,8 +54,7 @@ class Worker:
         root: the data set's folder, which every worker reaches under the same path.
         options: of the detector.
         facts: what stands in every table's metadata.
-        together: so many files are worked on at the same time, the faces of all in one batch of at most
-            `options.max_faces`.
+        together: so many files are worked on at the same time, the faces of all in one batch.
     """
 
     def __init__(self, root: str, options: DetectorOptions, facts: Mapping[str, str], together: int = 1) -> None:
@@ -124,8 +125,18 @@ class Worker:
     def _open(self) -> Detector:
         with self._lock:
             if self._detector is None:
-                self._detector = Detector(self._options)
+                self._detector = Detector(self._options, engine=self._engine)
             return self._detector
+
+    def _engine(self, bundle: Bundle, options: DetectorOptions) -> StreamEngine:
+        """As the detector opens it, for the faces of all files that are worked on together."""
+        return open_engine(
+            bundle,
+            options.engine,
+            max_faces=self._together * options.max_faces,
+            threads=options.threads,
+            options=options.engine_options,
+        )
 
     def _stream(self, origin_s: float | None = None) -> Stream:
         return self._open().open_stream("full", joint=self._together > 1, origin_s=origin_s)
