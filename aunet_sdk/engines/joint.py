@@ -174,7 +174,8 @@ class JointPort:
         engine = joint.engine
         self._joint = joint
         self._lock = threading.RLock()
-        self.bundle, self.name, self.max_faces = engine.bundle, engine.name, max_faces or engine.max_faces
+        self.bundle, self.name = engine.bundle, engine.name
+        self.max_faces = min(max_faces or engine.max_faces, engine.max_faces)
         side = self.bundle.resolution
         self.crops = np.zeros((self.max_faces, 3, side, side), np.float32)
         self.heatmaps = np.zeros((self.max_faces, 68, side // 4, side // 4), np.float32)
