@@ -74,6 +74,7 @@ class Emission:
         self._resting = resting
         self._neutral = neutral
         self._count = count
+        self._strengths = None if count is None else count + selection.columns
         self._final = OneEuro() if smooth else None
         self._early = OneEuro() if smooth else None
         self._regions = [region_of(name) for name in selection.names]
@@ -127,7 +128,7 @@ class Emission:
             logits = np.log(inside / (1 - inside))
         intensities = None
         if self._count is not None and len(answer.logits) > self._count:
-            intensities = answer.logits[self._count + self._selection.columns]
+            intensities = answer.logits[self._strengths]
         if self._neutral is not None and record.normal is not None and not provisional:
             activity = float((1 / (1 + np.exp(-answer.logits[: self._count].astype(np.float64)))).sum())
             self._neutral.see(face_id, record.normal, activity, record.pose, frame.timestamp_s)

@@ -76,7 +76,9 @@ def test_every_answer_is_the_engines_own_for_these_three_frames(detector: Detect
         former = None if due.former is None else slots[due.former]
         later = None if due.later is None else slots[due.later]
         logits = detector.engine.query([Query(former or own, own, later or own)], states)[0]
+        logits, intensities = np.split(logits, 2)
         assert np.allclose(1 / (1 + np.exp(-logits)), result.faces[0].probabilities, atol=1e-6)
+        assert np.allclose(intensities, result.faces[0].intensities, atol=1e-6)
         contexts.add((former is not None, later is not None, result.faces[0].context.value))
     assert contexts == {(True, True, "full"), (True, False, "past"), (False, True, "future"), (False, False, "none")}
     assert sum(slot is None for slot in slots) == 1
