@@ -179,6 +179,8 @@ CHOICES = {
     "neighbours": ("video", "list"),
     "augmentation": ("paper", "release"),
     "store": ("auto", "always", "never"),
+    "augment_on": ("cpu", "device"),
+    "loader": ("threads", "processes"),
     "flip_average": ("probabilities", "logits"),
 }
 """Options of PaperOptions that are one of a few words."""
@@ -255,6 +257,11 @@ class PaperOptions(RunOptions):
     )
     augment: bool = _option(True, "Augment the training triplets.", "--augment/--no-augment")
     augmentation: str = _option("paper", "Ranges of the augmentation: paper or release.")
+    augment_on: str = _option(
+        "cpu", "Where crops are cut and augmented: cpu, or device, in batches; the geometry is the same to the draw."
+    )
+    loader: str = _option("threads", "What prepares data: threads, or processes, which cores do not wait for Python.")
+    compile: bool = _option(False, "Compile FAN and head with torch.compile.", "--compile/--eager")
     draws: int = _option(0, "Different augmentations of a triplet, used in turn; 0: new ones in every epoch.")
     cache: str = _option(
         "auto", "Keep features of a frozen FAN on disk: always, never, auto: where nothing is augmented."
@@ -299,6 +306,8 @@ class PaperOptions(RunOptions):
             raise ValueError(f"hold_out: expected a share in [0, 1), got {self.hold_out}")
         if self.draws < 0 or self.samples < 0 or self.test_frames < 0 or self.gamma < 0 or self.interval_frames < 0:
             raise ValueError("draws, samples, test_frames, gamma, interval_frames: expected no negative number")
+        if self.augment_on == "device" and self.cache == "always":
+            raise ValueError("augment_on: kept features are of crops that the CPU augmented; set cache=never")
         if self.cache == "always" and self.augment and not self.draws:
             raise ValueError(
                 "cache: features of crops that are augmented anew in every epoch cannot be kept; set draws"
@@ -307,4 +316,4 @@ class PaperOptions(RunOptions):
     @staticmethod
     def free() -> set[str]:
         """Names of the options that may change when a run is resumed."""
-        return RunOptions.free() | {"cache", "cache_folder", "weights"}
+        return RunOptions.free() | {"cache", "cache_folder", "weights", "loader", "compile"}

@@ -87,30 +87,51 @@ class TripletSet:
                 aligned (data set, video and frame are named).
         """
         side = self.resolution
-        due = int(self.rows[i, 1])
-        matrix = self.table.matrix(due, side)
-        if rng is not None:
-            more = self.augment.matrix(rng, side)
-            matrix = np.column_stack((more[:, :2] @ matrix[:, :2], more[:, :2] @ matrix[:, 2] + more[:, 2]))
-        target = alignment.transform(matrix, self.table.points[due])
-        slots = (0, 1, 2) if neighbours else (1,)
-        out = np.empty((len(slots), side, side, 3), np.uint8)
-        middle = out[slots.index(1)]
-        alignment.warp_crop(*alignment.reduce_for_crop(self.table.read(due), matrix, side), middle)
-        for place, slot in enumerate(slots):
-            row = int(self.rows[i, slot])
-            if slot == 1:
+        placed = self._placed(i, rng, neighbours)
+        out = np.empty((len(placed), side, side, 3), np.uint8)
+        done: dict[int, int] = {}
+        for place, (row, matrix) in enumerate(placed):
+            if row in done:  # a neighbour that the due frame stands in for
+                out[place] = out[done[row]]
                 continue
-            if row == due:
-                out[place] = middle
-                continue
-            own = self._alignment(i, row, target)
-            alignment.warp_crop(*alignment.reduce_for_crop(self.table.read(row), own, side), out[place])
+            alignment.warp_crop(*alignment.reduce_for_crop(self.table.read(row), matrix, side), out[place])
+            done[row] = place
         if rng is None:
             return out
         if rng.random() < self.augment.flip:
             out = np.ascontiguousarray(out[:, :, ::-1])
         return self._content(rng, out)
+
+    def sources(
+        self, i: int, rng: np.random.Generator | None = None, neighbours: bool = True
+    ) -> tuple[list[NDArray[np.uint8]], NDArray[np.float64], bool]:
+        """What `crops` are cut out of, for a device that cuts them (train.data.transforms.device). The generator is
+        asked for the same numbers in the same order, so that the geometry is the same; the content is not drawn.
+
+        Returns:
+            pixels, (h, w, 3) uint8 BGR for each crop, no more of the frame than the crop needs; (3 or 1, 2, 3), crop
+            pixels to those; and whether the crops are to be mirrored.
+        """
+        pixels, back = [], []
+        for row, matrix in self._placed(i, rng, neighbours):
+            image, matrix = alignment.reduce_for_crop(self.table.read(row), matrix, self.resolution)
+            part, own = _needed(image, matrix, self.resolution)
+            pixels.append(part)
+            back.append(own)
+        return pixels, np.stack(back), rng is not None and bool(rng.random() < self.augment.flip)
+
+    def _placed(
+        self, i: int, rng: np.random.Generator | None, neighbours: bool
+    ) -> list[tuple[int, NDArray[np.float64]]]:
+        """For each crop of sample `i` the frame's row in the table, and (2, 3), its pixels to crop pixels."""
+        side, due = self.resolution, int(self.rows[i, 1])
+        matrix = self.table.matrix(due, side)
+        if rng is not None:
+            more = self.augment.matrix(rng, side)
+            matrix = np.column_stack((more[:, :2] @ matrix[:, :2], more[:, :2] @ matrix[:, 2] + more[:, 2]))
+        target = alignment.transform(matrix, self.table.points[due])
+        rows = [int(row) for row in self.rows[i]] if neighbours else [due]
+        return [(row, matrix if row == due else self._alignment(i, row, target)) for row in rows]
 
     def _alignment(self, i: int, row: int, target: NDArray[np.float64]) -> NDArray[np.float64]:
         """(2, 3): pixels of the frame at `row`, a neighbour in sample `i`, to crop pixels."""
@@ -286,6 +307,20 @@ class TripletSet:
             augment=augment,
             skipped={reason: count for reason, count in skipped.items() if count},
         )
+
+
+def _needed(
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], side: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The part of an image (h, w, 3) that a crop is made of, and (2, 3), crop pixels to its pixels."""
+    back = alignment.invert(matrix)
+    corners = np.array([(0, 0), (side - 1, 0), (0, side - 1), (side - 1, side - 1)]) @ back[:, :2].T + back[:, 2]
+    low = np.maximum(np.floor(corners.min(0)).astype(int), 0)
+    high = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, (image.shape[1], image.shape[0]))
+    if (high <= low).any():  # the crop lies beside the image
+        return np.zeros((1, 1, 3), np.uint8), back
+    back[:, 2] -= low
+    return image[low[1] : high[1], low[0] : high[0]], back
 
 
 def _neighbour(numbers: NDArray[np.int64], offset: int, own: NDArray[np.int64]) -> NDArray[np.int64]:

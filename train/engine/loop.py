@@ -15,9 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, cast, runtime_checkable
@@ -29,6 +27,7 @@ from torch import Tensor, nn
 from train.configs.options import RunOptions
 from train.data.sequences import set_key
 from train.engine.distributed import Group, join, launched, local_rank, share_batch_norm
+from train.engine.loader import batches, pinned, process_batches
 from train.engine.meter import LOG, AddScalar, Meter, ScalarFile, progress_bar
 from train.engine.run_folder import BEST, CHECKPOINT, RunError, RunFolder, Stopped, environment
 from train.engine.step import Stepper, average, pick_dtype
@@ -36,7 +35,7 @@ from train.models.config import MODEL
 from train.models.model import Model
 
 __all__ = [
-    "BEST", "CHECKPOINT", "LOG", "MODEL", "Plan", "PlannedTask", "RunError", "Stopped", "Task", "average", "batches",
+    "BEST", "CHECKPOINT", "LOG", "MODEL", "Plan", "PlannedTask", "RunError", "Stopped", "Task", "average",
     "decay_groups", "environment", "learning_rate", "pick_device", "pick_dtype", "train",
 ]  # fmt: skip
 
@@ -112,6 +111,9 @@ class PlannedTask(Protocol):
     ) -> None:
         """Called once, with `model` on the device, before the first step."""
 
+    def compile(self) -> None:
+        """Called once before the first step where the options ask for torch.compile."""
+
     def make_part(self, step: int, part: int, parts: int) -> dict[str, Tensor]:
         """Part `part` of `parts` of the batch of a step; called in another thread."""
 
@@ -157,24 +159,6 @@ def _keep_memory() -> None:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
             libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-
-
-def batches(
-    make: Callable[[int], Any], start: int, stop: int, ahead: int = 3, workers: int = 1
-) -> Generator[Any, None, None]:
-    """Batches of steps start..stop in order, made in `workers` other threads, at most `ahead` of them in advance."""
-    ahead = max(ahead, workers + 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="data") as pool:
-        queue: deque[Future[Any]] = deque(pool.submit(make, step) for step in range(start, min(stop, start + ahead)))
-        try:
-            for step in range(start, stop):
-                batch = queue.popleft().result()
-                if step + ahead < stop:
-                    queue.append(pool.submit(make, step + ahead))
-                yield batch
-        finally:
-            for future in queue:
-                future.cancel()
 
 
 @contextlib.contextmanager
@@ -272,6 +256,8 @@ class _Trainer:
         model: Any = share_batch_norm(task.model.to(device, memory_format=torch.channels_last), group)
         if self.planned:
             self.planned.start(device, group, run.folder, stop, add_scalar)
+            if getattr(options, "compile", False):
+                self.planned.compile()
         dtype = pick_dtype(options.precision, device)
         self.stepper = Stepper(model, task.parameter_groups(), options, device, dtype, group)
         self.done = 0
@@ -358,11 +344,19 @@ class _Trainer:
             self.planned.finish(self.stepper.ema, self.folder.folder, self.stop)
         return results
 
+    def _source(self) -> Generator[list[dict[str, Tensor]], None, None]:
+        """The parts of the batches that are left, in pinned memory for a GPU."""
+        stop, workers, gpu = self.plan.steps, self.options.workers, self.device.type == "cuda"
+        if getattr(self.options, "loader", "threads") == "processes":
+            return process_batches(self._parts, self.done, stop, workers, gpu)
+        make = (lambda step: pinned(self._parts(step))) if gpu else self._parts
+        return batches(make, self.done, stop, workers=workers)
+
     def _train(self) -> dict[str, float]:
         """The steps that are left; the last evaluation."""
         task, options, plan = self.task, self.options, self.plan
         meter, progress = Meter(), progress_bar(self.group.leads)
-        source = batches(self._parts, self.done, plan.steps, workers=options.workers)
+        source = self._source()
         with progress, contextlib.closing(source):
             bar = progress.add_task(task.name, total=plan.steps, completed=self.done, rate="", loss="")
             saved = time.monotonic()

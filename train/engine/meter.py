@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from train.engine.run_folder import RunError, unwritten
@@ -42,8 +41,9 @@ class Meter:
     def add(self, images: int, scalars: dict[str, Tensor]) -> None:
         self.images += images
         self.count += 1
-        for name, value in scalars.items():
-            self.sums[name] = self.sums.get(name, torch.zeros(())) + value.detach().float().cpu()
+        for name, value in scalars.items():  # on their device: nobody waits for it before `read`
+            found = value.detach().float()
+            self.sums[name] = self.sums[name] + found if name in self.sums else found
 
     def read(self) -> dict[str, float]:
         elapsed = max(time.monotonic() - self.started, 1e-9)

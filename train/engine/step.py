@@ -116,7 +116,7 @@ class Stepper:
         return sums | self._update(step, sums["loss"]), stopped
 
     def _backward(self, part: dict[str, Tensor], loss: Loss) -> dict[str, Tensor]:
-        batch = {name: tensor.to(self.device) for name, tensor in part.items()}
+        batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in part.items()}
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             value, scalars = loss(batch)
         self.scaler.scale(value).backward()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from train.data.triplets import TripletSet
 from train.engine.distributed import Group, rows_of
+from train.engine.loader import batches
 from train.engine.run_folder import Stopped
 from train.evaluation.predictions import Predictions
 from train.models.variants import Network
@@ -83,8 +84,6 @@ def predict(
     Raises:
         Stopped: `stop` was set.
     """
-    from train.engine.loop import batches
-
     device, group = device or torch.device("cpu"), group or Group()
     for network in networks:
         network.eval()

@@ -126,7 +126,7 @@ def mixture_alignment_loss(
         raise ValueError(f"corpora: expected {len(labels)} names, got {len(names)}")
     position = {number: i for i, number in enumerate(au_numbers)}
     total = probabilities.new_zeros(())
-    rows = 0.0
+    rows = probabilities.new_zeros(())
     for name in dict.fromkeys(names.tolist()):
         if name not in vaes:
             raise ValueError(f"vaes: expected one for each corpus of the batch, got none for {name!r}; train it first")
@@ -138,7 +138,7 @@ def mixture_alignment_loss(
         columns = [position[number] for number in vae.au_numbers]
         chosen = torch.from_numpy(np.flatnonzero(names == name)).to(labels.device)
         p, y = probabilities[chosen][:, columns], labels[chosen][:, columns]
-        counted = float((~y.isnan()).any(1).sum())
+        counted = (~y.isnan()).any(1).sum()  # a tensor: nobody waits for the device
         total = total + counted * alignment_loss(vae, p, y, how)
         rows += counted
-    return total / max(rows, 1.0)
+    return total / rows.clamp(min=1)

@@ -18,7 +18,7 @@ from train.data.row_keys import faces_key
 from train.data.triplets import TripletSet
 from train.engine.distributed import Group, rows_of
 from train.engine.features_cache import FeatureCache, Layout, amount, key_of, model_key
-from train.engine.loop import batches
+from train.engine.loader import batches
 from train.engine.run_folder import Stopped
 from train.evaluation.inference import ROWS_AT_ONCE, features_of
 from train.models.config import ModelConfig

@@ -1,13 +1,12 @@
 """One training of the paper (section V-C): a variant on triplets, its VAEs, its predictions.
 
 The steps of an epoch go through a permutation of the training part; what is left over at its end waits for the next
-epoch's. Every draw is a function of (seed, epoch, sample), so the batch does not depend on how it is dealt out.
+epoch's (train/paper/batches.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import logging
 import math
@@ -24,14 +23,15 @@ from torch import Tensor, nn
 from train.configs.options import PaperOptions
 from train.data.row_keys import rows_key
 from train.data.sequences import set_key
+from train.data.transforms.device import unpack
 from train.data.triplets import TripletSet
-from train.engine.distributed import Group, rows_of
+from train.engine.distributed import Group
 from train.engine.features_cache import FeatureCache
 from train.engine.loop import Plan
 from train.engine.meter import AddScalar
 from train.engine.run_folder import RunError, replacing
 from train.evaluation import metrics
-from train.evaluation.inference import logits_of, predict, stacked_crops
+from train.evaluation.inference import logits_of, predict
 from train.evaluation.predictions import FILE, Predictions
 from train.losses.alignment import Alignment, mixture_alignment_loss
 from train.losses.au import au_loss, au_weights
@@ -42,6 +42,7 @@ from train.models.label_vae import LabelVAE
 from train.models.model import Model
 from train.models.parser import FaceParser
 from train.models.variants import FanNetwork, Network, build, uses_vae
+from train.paper.batches import TripletBatches
 from train.paper.epochs import epochs_folder, keep_head, kept_heads
 from train.paper.kept_features import keep_features
 from train.paper.label_vaes import fit_vae, vae_file
@@ -86,25 +87,21 @@ class PaperTask:
         self.corpora = tuple(dict.fromkeys(self.parts.train.corpus.tolist()))
         self.vaes: dict[str, LabelVAE] = {}
         self.alignment = Alignment(options.alignment, options.alignment_reduction, options.alignment_spread)
-        self.cache: FeatureCache | None = None
         self.keeps_epochs = options.keep_epochs and self.model.frozen
         """Of a ResNet, whose weights change as a whole, the last epoch alone is kept."""
         self._kept = 0
         """The epoch whose head was kept last."""
         self.device, self.group = torch.device("cpu"), Group()
-        self.epoch_size = len(self.parts.train)
-        self.batch = min(options.batch, self.epoch_size)
-        self.steps_per_epoch = self.epoch_size // self.batch
+        self.batches = TripletBatches(options, self.parts.train, self.corpora, self.model.contexts)
         self.weights = au_weights(torch.from_numpy(self.parts.train.labels).nanmean(0), floor=0.0)
-        self._permutation = functools.lru_cache(4)(self._permute)
 
     # -- what the loop asks for ------------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
-        options, per_epoch = self.options, self.steps_per_epoch
+        options, per_epoch = self.options, self.batches.steps_per_epoch
         return Plan(
             steps=options.epochs * per_epoch,
-            batch=self.batch,
+            batch=self.batches.batch,
             rate=lambda step: options.decay ** (step // per_epoch // options.decay_every),
             evaluates=lambda done: done % (per_epoch * options.eval_every) == 0,
         )
@@ -128,12 +125,12 @@ class PaperTask:
         """Train or read the VAEs; compute the features that are kept."""
         self.device, self.group = device, group
         parts = group.size * self.options.accumulate
-        if self.batch < 2 * parts:
-            raise RunError(f"batch: expected at least two samples for each of {parts} parts, got {self.batch}")
+        if self.batches.batch < 2 * parts:
+            raise RunError(f"batch: expected at least two samples for each of {parts} parts, got {self.batches.batch}")
         if uses_vae(self.options.variant) and self.options.gamma > 0:
             self.vaes = self._label_vaes(folder, stop, add_scalar)
         if self._keeps_features():
-            self.cache = self._kept_features(folder, stop)
+            self.batches.cache = self._kept_features(folder, stop)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         parameters = list(self.model.trainable())
@@ -142,30 +139,22 @@ class PaperTask:
     def train_mode(self) -> None:
         self.model.train()
 
+    def compile(self, backend: str = "inductor") -> None:
+        """Have torch compile FAN and head (of a ResNet its parts); weights and their names stay as they are."""
+        for module in self.model.children():
+            module.compile(backend=backend)
+
     def make_batch(self, step: int) -> dict[str, Tensor]:
         return self.make_part(step, 0, 1)
 
     def make_part(self, step: int, part: int, parts: int) -> dict[str, Tensor]:
-        data = self.parts.train
-        epoch, place = divmod(step, self.steps_per_epoch)
-        rows = self._permutation(epoch)[place * self.batch : (place + 1) * self.batch]
-        own = rows[rows_of(len(rows), part, parts)]
-        labels, known = data.labels[own], ~np.isnan(data.labels[rows])
-        mine = ~np.isnan(labels)
-        batch = {
-            "labels": torch.from_numpy(labels),
-            "corpus": torch.tensor([self.corpora.index(name) for name in data.corpus[own].tolist()]),
-            # shares of the batch's means that this part has
-            "known_share": torch.tensor(float(mine.sum() / max(known.sum(), 1))),
-            "row_share": torch.tensor(float(mine.any(1).sum() / max(known.any(1).sum(), 1))),
-        }
-        if self.cache is not None:
-            return {**batch, **self.cache.read(self._draw(epoch) * self.epoch_size + own)}
-        return {**batch, "crops": torch.from_numpy(self._crops(data, own, epoch if self.options.augment else None))}
+        return self.batches.part(step, part, parts)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """This part's share of equation 4."""
         options, labels = self.options, batch["labels"]
+        if "pixels" in batch:
+            batch = {**batch, "crops": unpack(batch, self.config.resolution)}
         logits = logits_of(self.model, batch)
         classes = au_loss(logits, labels, self.weights.to(labels.device)) * batch["known_share"]
         if not self.vaes:
@@ -196,7 +185,7 @@ class PaperTask:
     def save_model(self, model: nn.Module, path: Path, entry: dict[str, Any]) -> None:
         """Write the model file, and with `keep_epochs` the head of this epoch, once."""
         if self.keeps_epochs:
-            epoch = entry["steps"] // self.steps_per_epoch
+            epoch = entry["steps"] // self.batches.steps_per_epoch
             if epoch != self._kept:
                 keep_head(cast(FanNetwork, model).head, path.parent, epoch)
                 self._kept = epoch
@@ -265,21 +254,6 @@ class PaperTask:
             provenance=dict(looks.provenance) if looks else {},
         )
 
-    def _permute(self, epoch: int) -> NDArray[np.int64]:
-        return np.random.default_rng([self.options.seed, 7, epoch]).permutation(self.epoch_size)
-
-    def _draw(self, epoch: int) -> int:
-        """Which augmentation of a sample an epoch sees."""
-        return 0 if not self.options.augment else epoch % self.options.draws if self.options.draws else epoch
-
-    def _crops(self, data: TripletSet, rows: NDArray[np.int64], epoch: int | None) -> NDArray[np.uint8]:
-        """(B, 3 or 1, R, R, 3) uint8; `epoch` None: not augmented."""
-        own = rows.tolist()
-        draws = None
-        if epoch is not None:
-            draws = [np.random.default_rng([self.options.seed, 11, self._draw(epoch), i]) for i in own]
-        return stacked_crops(data, own, self.model.contexts, draws)
-
     def _label_vaes(
         self, folder: Path, stop: threading.Event, add_scalar: AddScalar = lambda name, value, at: None
     ) -> dict[str, LabelVAE]:
@@ -308,7 +282,7 @@ class PaperTask:
             Path(options.cache_folder) if options.cache_folder else folder / "features",
             self.config,
             set_digest=set_key(options.data) if self.parts.info else None,
-            crops=lambda row, draw: self._crops(data, np.array([row]), draw),
+            crops=self.batches.crops,
             device=self.device,
             group=self.group,
             stop=stop,

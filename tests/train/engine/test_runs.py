@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from train.cli.main import app, main
 from train.configs.options import AUNetOptions, FanOptions, PointsOptions
 from train.data.sequences import load_split
-from train.engine.loop import RunError, Stopped, batches, learning_rate, train
+from train.engine.loader import batches
+from train.engine.loop import RunError, Stopped, learning_rate, train
 from train.evaluation.sequences import predict
 from train.models.model import Model
 from train.recipes.aunet_task import AUNetTask

@@ -183,7 +183,7 @@ def test_a_bad_picture_ends_the_run_with_a_checkpoint(fan: Path, tmp_path: Path)
         test_frames=4, eval_frames=4, cache="never", checkpoint_s=1e9,
     )  # fmt: skip
     task = PaperTask(options)
-    order, data = task._permute(0), task.parts.train
+    order, data = task.batches._permute(0), task.parts.train
     row = next(i for i in order[8:] if data.rows[i, 1] not in data.rows[order[:8]])  # read in step 3 alone
     video, number = str(data.video[row]), int(data.frame[row])
     picture = next((tmp_path / "bp4d" / "BP4D-training" / video.replace("_", "/")).glob(f"*{number}.jpg"))

@@ -139,9 +139,7 @@ def test_gamma_0_is_the_network_without_vae(options: PaperOptions) -> None:
 
 def test_kept_features_are_those_of_the_faces_and_the_set(options: PaperOptions, data: Path, tmp_path: Path) -> None:
     def folder(task: PaperTask) -> Path:
-        task.cache = task._kept_features(Path(options.run), threading.Event())
-        assert task.cache is not None
-        return task.cache.folder
+        return task._kept_features(Path(options.run), threading.Event()).folder
 
     options = changed(options, variant="au-fan", samples=4, batch=4)
     task = PaperTask(options)

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aunet_sdk._util.privacy import keep_private
+
+WIDEST = 7
+"""Pixels of the widest blur."""
+MOST_HOLES = 8
+
+
+class ContentDraw(NamedTuple):
+    """One draw of what is done to the content of a sample's crops."""
+
+    blur: NDArray[np.float32]
+    """(WIDEST,) weights of the blur, along rows and along columns; 1 in the middle: none"""
+    factors: NDArray[np.float32]
+    """(3,) of brightness, contrast and saturation; 1: as it is"""
+    order: NDArray[np.int64]
+    """(3,) in which order these are applied"""
+    quality: int
+    """of JPEG; 0: not compressed"""
+    holes: NDArray[np.int64]
+    """(MOST_HOLES, 4) x0, y0, x1, y1 in px; holes of no size are none"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +71,27 @@ class TripletAugment:
                 )
             )
         return albumentations.Compose(steps, additional_targets=dict.fromkeys(("former", "later"), "image"))
+
+    def draw(self, rng: np.random.Generator, resolution: int) -> ContentDraw:
+        """A draw of the content for a device that applies it itself: of the distributions of `content`, whose numbers
+        come from a generator of its own."""
+        kernel = np.zeros(WIDEST, np.float32)
+        kernel[WIDEST // 2] = 1
+        if rng.random() < self.blur:
+            half = int(rng.integers(1, WIDEST // 2 + 1))
+            place, sigma = np.arange(-half, half + 1), rng.uniform(0.5, 3.0)
+            weights = np.ones(len(place)) if self.box_blur else np.exp(-0.5 * (place / sigma) ** 2)
+            kernel[WIDEST // 2 - half : WIDEST // 2 + half + 1] = weights / weights.sum()
+        factors = 1 + rng.uniform(-1, 1, 3) * self.colour
+        order = rng.permutation(3)
+        quality = int(rng.integers(30, 101)) if rng.random() < self.jpeg else 0
+        holes = np.zeros((MOST_HOLES, 4), np.int64)
+        if rng.random() < self.dropout:
+            count = int(rng.integers(1, MOST_HOLES + 1))
+            size = (resolution * rng.uniform(1 / 32, 1 / 8, (count, 2))).astype(np.int64)
+            start = rng.integers(0, resolution - size + 1)
+            holes[:count] = np.concatenate((start, start + size), 1)
+        return ContentDraw(kernel, factors.astype(np.float32), order, quality, holes)
 
     def matrix(self, rng: np.random.Generator, resolution: int) -> NDArray[np.float64]:
         """A draw of the geometry but the flip: (2, 3), crop pixels to crop pixels."""

@@ -2,77 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
-from .aunet_sdk.painted import paint, painted_detector
+from tests.aunet_sdk.painted import paint, painted_detector
+from tests.benchmarks.scripts import load, run
 
 PROFILED = ["decode", "find", "align", "copy_in", "network", "copy_out", "points", "buffer", "sinks", "other"]
-
-
-def run(repository: Path, script: str, *arguments: object) -> tuple[int, str, dict[str, Any]]:
-    """Exit code, output and the object in the last line."""
-    command = [sys.executable, str(repository / "benchmarks" / script), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    return done.returncode, done.stdout + done.stderr, figures_in(done.stdout)
-
-
-def figures_in(text: str) -> dict[str, Any]:
-    """The object in the last line; none where there is none."""
-    lines = text.splitlines()
-    figures: dict[str, Any] = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    return figures
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (320, 240))
-    for i in range(20):
-        writer.write(paint((110 + i, 120, 90), background=i))
-    writer.release()
-    return path
-
-
-@pytest.fixture
-def scripts(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """benchmarks/ on the path, where the scripts find each other."""
-    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
-    return repository / "benchmarks"
-
-
-def load(name: str) -> ModuleType:
-    return importlib.import_module(name)
-
-
-@pytest.fixture
-def here(
-    scripts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, dict[str, Any]]]:
-    """`run` in this process, for scripts whose imports take longer than what they do here."""
-
-    def call(script: str, *arguments: object) -> tuple[int, str, dict[str, Any]]:
-        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-        try:
-            code = load(script.removesuffix(".py")).main()
-        except SystemExit as end:
-            code = end.code
-        out, err = capsys.readouterr()
-        return int(code or 0), out + err, figures_in(out)
-
-    return call
 
 
 def test_archive_tells_the_work_from_the_start(repository: Path, clip: Path) -> None:
@@ -202,118 +144,6 @@ def test_startup_prints_its_figures(repository: Path) -> None:
     assert 0 < figures["import_s"] < figures["ready_s"] and figures["first_picture_s"] > 0
 
 
-def fine() -> None:
-    """A step that works."""
-
-
-def test_gpu_keeps_the_figures_of_the_others(scripts: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    gpu = load("gpu")
-    right = np.array([[0.2, 0.8]])
-    steps = 0
-
-    def breaks() -> None:
-        nonlocal steps
-        steps += 1
-        if steps > 8:
-            raise RuntimeError("cudaErrorX\nin line 2")
-
-    def no_answer() -> Any:
-        raise ValueError("no such layout")
-
-    failures = gpu.Failures(fine)
-    makers = {
-        "good": lambda: (right + 1e-4, (fine, fine)),
-        "mute": no_answer,
-        "apart": lambda: (right + 0.3, (fine, fine)),
-        "breaks": lambda: (right, (breaks, breaks)),
-    }
-    apart, runs = gpu.prepared(makers, right, failures)
-    assert list(runs) == ["good", "apart", "breaks"] and failures.errors == {"mute": "ValueError: no such layout"}
-    one, many = gpu.take_turns({"released": (fine, None), **runs}, 3, 2, failures)
-    assert set(one) == {"released", "good", "apart"} and set(many) == {"good", "apart"}
-    assert {name: len(spent) for name, spent in one.items()} == {"released": 6, "good": 6, "apart": 6}
-    assert failures.errors["breaks"] == "RuntimeError: cudaErrorX in line 2" and not failures.device_lost
-    figures = gpu.verdict(one, many, apart, 1e-3)
-    assert figures["held"] == {"good": True, "apart": False, "breaks": True}
-    assert figures["engine"] == figures["best"] == "good"
-    assert "breaks: failed" in capsys.readouterr().err
-
-
-def test_gpu_keeps_what_came_before_a_lost_device(scripts: Path) -> None:
-    gpu = load("gpu")
-    lost = False
-
-    def eager() -> None:
-        if lost:
-            raise RuntimeError("an illegal memory access was encountered")
-
-    def loses() -> None:
-        nonlocal lost
-        lost = lost or turns[0] > 12
-        turns[0] += 1
-        eager()
-
-    turns = [0]
-    failures = gpu.Failures(eager)
-    runs = {"released": (eager, None), "loses": (loses, loses), "later": (eager, eager)}
-    one, many = gpu.take_turns(runs, 4, 1, failures)
-    assert failures.device_lost and set(failures.errors) == {"loses"}
-    assert set(one) == {"released", "later"} and set(many) == {"later"} and one["later"]
-    with pytest.raises(gpu.BackendUnavailable, match="first"):
-        gpu.prepared({"first": lambda: loses(), "second": lambda: None}, np.zeros((1, 1)), gpu.Failures(eager))
-
-
-def test_gpu_takes_the_graph_of_pytorch_where_it_is_the_fastest_that_agrees(scripts: Path) -> None:
-    gpu = load("gpu")
-    one = {"released": [8.0, 9.0, 10.0], "torch_graph": [2.0, 2.0, 2.0], "tensorrt": [1.0] * 3, "ort": [3.0] * 3}
-    many = {name: [4 * ms for ms in spent] for name, spent in one.items()}
-    apart = {"torch_graph": 1e-3, "tensorrt": 0.2, "ort": 1e-3}
-    figures = gpu.verdict(one, many, apart, 5e-3)
-    assert (figures["engine"], figures["best"]) == ("torch_graph", "ort")
-    assert (figures["latency_ms"], figures["ratio_eager"], figures["ratio_8_faces"]) == (2.0, 4.5, 4.0)
-    figures = gpu.verdict(one, many, {**apart, "tensorrt": 1e-4}, 5e-3)
-    assert figures["engine"] == figures["best"] == "tensorrt" and figures["latency_ms"] == 1.0
-    figures = gpu.verdict(one, many, dict.fromkeys(apart, float("nan")), 5e-3)
-    assert figures["engine"] is None and figures["latency_ms"] is None and figures["ratio_eager"] is None
-    json.loads(json.dumps(figures, allow_nan=False))
-
-
-@pytest.mark.parametrize("head", ["aunet", "points"])
-def test_the_graph_of_pytorch_answers_as_the_released_path(scripts: Path, head: str) -> None:
-    """Three live steps of it, for one face and for several at once, also where the last ones are not full."""
-    import torch
-
-    gpu = load("gpu")
-    crops = np.random.default_rng(0).integers(0, 256, (3, 3, 3, 64, 64), np.uint8)
-    model = gpu.random_model(16, 64, crops)
-    triplets = [torch.from_numpy(part.astype(np.float32) / np.float32(255)) for part in crops.swapaxes(0, 1)]
-    expected = gpu.sigmoid(gpu.released(model, head, *triplets).numpy())
-    found, steps = gpu.graph_runs(model, head, "fp32", 2, "cpu", crops)
-    assert found.shape == (2, *expected.shape) and np.abs(found - expected).max() < 1e-3
-    assert np.abs(found - expected[::-1]).max() > 5e-3, "another face would show"
-    heatmaps, logits = steps[1]()
-    assert heatmaps.shape == (2, 68, 16, 16) and logits.shape == (2, expected.shape[1])
-
-
-def test_gpu_ends_with_an_error_after_failed_tests(
-    scripts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gpu = load("gpu")
-    tests: dict[str, int] | None = None
-    monkeypatch.setattr(gpu, "measure", lambda _: {"device": "none", "tests": tests})
-    monkeypatch.setattr(gpu, "show", lambda _: None)
-    path = tmp_path / "g.json"
-    monkeypatch.setattr(sys, "argv", ["gpu.py", "--cpu", "--json", str(path)])
-    for tests, code in (
-        (None, 0),
-        ({"passed": 3, "skipped": 1}, 0),
-        ({"passed": 3, "failed": 1}, 1),
-        ({"error": 2}, 1),
-    ):
-        path.unlink(missing_ok=True)
-        assert gpu.main() == code and json.loads(path.read_text())["tests"] == tests
-
-
 def test_a_benchmark_says_which_model_is_missing(here: Callable[..., Any], tmp_path: Path) -> None:
     code, output, _ = here("pipeline.py", "--no-mediapipe", "--model", tmp_path / "missing.onnx")
     assert code == 2 and "missing.onnx" in output and "Traceback" not in output
@@ -429,42 +259,6 @@ def test_calm_stretches_and_what_is_active_in_them(scripts: Path) -> None:
 def test_the_map_has_68_distinct_mesh_points(scripts: Path) -> None:
     points = load("landmarker").IBUG_68
     assert len(set(points.tolist())) == 68 and points.max() < 478
-
-
-def test_training_prints_its_ratios(here: Callable[..., Any], tmp_path: Path) -> None:
-    arguments = ("--cases", "8:64", "--batch", 2, "--rounds", 1, "--steps", 1, "--device", "cpu", "--threads", 1)
-    code, output, figures = here("training.py", *arguments, "--json", tmp_path / "t.json")
-    assert code == 0, output
-    row = figures["cases"][0]
-    kept, recipe = row["ours_kept_images_per_s"], row["recipe_images_per_s"]
-    rounded = 0.005 + kept / recipe * (0.005 / kept + 0.005 / recipe)  # all three have two places
-    assert row["ratio_ours_kept"] == pytest.approx(kept / recipe, abs=1.01 * rounded)
-    assert figures["ratio"] == row["ratio_ours_kept"] and json.loads((tmp_path / "t.json").read_text()) == figures
-    assert here("training.py", "--cases", "256")[0] == 2
-
-
-def test_training_compares_the_same_step(scripts: Path) -> None:
-    """The transcription and the loop's step decide alike: what is timed is the same work."""
-    import torch
-
-    training = load("training")
-    torch.manual_seed(0)
-    fan = training.FAN(8).eval()
-    head = training.AUNetHead(15, 8)
-    crops = torch.randint(0, 256, (4, 3, 3, 64, 64), dtype=torch.uint8)
-    labels = torch.randint(0, 2, (4, 15)).float()
-    device = torch.device("cpu")
-    ours = training.Ours(fan, device, torch.float32)
-    ours.network.head.load_state_dict(head.state_dict())
-    recipe = training.Recipe(fan, head, device)
-    for step in (ours, recipe):
-        step(crops, labels)
-    pairs = zip(ours.network.head.parameters(), recipe.head.parameters(), strict=True)
-    gradients = [(a.grad, b.grad) for a, b in pairs]
-    # Sums in another order (channels_last) round by the size of what is summed, which may cancel to far less.
-    largest = max(b.abs().max().item() for _, b in gradients)
-    assert all(torch.allclose(a, b, atol=1e-5 * largest, rtol=1e-3) for a, b in gradients)
-    assert not all(torch.allclose(a, 1.01 * b, atol=1e-5 * largest, rtol=1e-3) for a, b in gradients)
 
 
 def test_random_faults_leave_right_results_and_nothing_behind(repository: Path, here: Callable[..., Any]) -> None:
