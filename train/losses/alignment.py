@@ -124,10 +124,23 @@ def mixture_alignment_loss(
     names = np.asarray(corpora)
     if len(names) != len(labels):
         raise ValueError(f"corpora: expected {len(labels)} names, got {len(names)}")
+    rows = {name: torch.from_numpy(np.flatnonzero(names == name)) for name in dict.fromkeys(names.tolist())}
+    return alignment_by_rows(vaes, au_numbers, rows, probabilities, labels, how)
+
+
+def alignment_by_rows(
+    vaes: Mapping[str, LabelVAE],
+    au_numbers: Sequence[int],
+    rows: Mapping[str, Tensor],
+    probabilities: Tensor,
+    labels: Tensor,
+    how: Alignment | None = None,
+) -> Tensor:
+    """`mixture_alignment_loss` where the rows (b,) int64 of each corpus are known: nobody waits for the device."""
     position = {number: i for i, number in enumerate(au_numbers)}
     total = probabilities.new_zeros(())
-    rows = probabilities.new_zeros(())
-    for name in dict.fromkeys(names.tolist()):
+    known = probabilities.new_zeros(())
+    for name, own in rows.items():
         if name not in vaes:
             raise ValueError(f"vaes: expected one for each corpus of the batch, got none for {name!r}; train it first")
         vae = vaes[name]
@@ -136,9 +149,9 @@ def mixture_alignment_loss(
                 f"vaes: expected {name!r} to say its AUs, some of {tuple(au_numbers)}, got {vae.au_numbers}"
             )
         columns = [position[number] for number in vae.au_numbers]
-        chosen = torch.from_numpy(np.flatnonzero(names == name)).to(labels.device)
+        chosen = own.to(labels.device)
         p, y = probabilities[chosen][:, columns], labels[chosen][:, columns]
-        counted = (~y.isnan()).any(1).sum()  # a tensor: nobody waits for the device
+        counted = (~y.isnan()).any(1).sum()
         total = total + counted * alignment_loss(vae, p, y, how)
-        rows += counted
-    return total / rows.clamp(min=1)
+        known += counted
+    return total / known.clamp(min=1)

@@ -25,15 +25,14 @@ class TripletBatches:
 
     Args:
         data: the training part.
-        corpora: its data sets; a row's number in them is in the batch.
         neighbours: whether the network looks at the former and the later frame.
 
     Attributes:
         cache: kept features, which are read in place of crops; None: there are none.
     """
 
-    def __init__(self, options: PaperOptions, data: TripletSet, corpora: tuple[str, ...], neighbours: bool) -> None:
-        self.options, self.data, self.corpora, self.neighbours = options, data, corpora, neighbours
+    def __init__(self, options: PaperOptions, data: TripletSet, neighbours: bool) -> None:
+        self.options, self.data, self.neighbours = options, data, neighbours
         self.epoch_size = len(data)
         self.batch = min(options.batch, self.epoch_size)
         self.steps_per_epoch = self.epoch_size // self.batch
@@ -44,9 +43,9 @@ class TripletBatches:
         """Part `part` of `parts` of the batch of a step.
 
         Returns:
-            "labels" (b, n) float32; "corpus" (b,); "known_share" and "row_share", the shares of the batch's means that
-            this part has; and "crops" (b, F, R, R, 3) uint8, or what train.data.transforms.device packs, or "due" and
-            "near" of the cache.
+            "labels" (b, n) float32; "rows/NAME" (k,), the rows of each data set that is in it; "known_share" and
+            "row_share", the shares of the batch's means that this part has; and "crops" (b, F, R, R, 3) uint8, or what
+            train.data.transforms.device packs, or "due" and "near" of the cache.
         """
         data = self.data
         epoch, place = divmod(step, self.steps_per_epoch)
@@ -56,9 +55,12 @@ class TripletBatches:
         mine = ~np.isnan(labels)
         batch = {
             "labels": torch.from_numpy(labels),
-            "corpus": torch.tensor([self.corpora.index(name) for name in data.corpus[own].tolist()]),
             "known_share": torch.tensor(float(mine.sum() / max(known.sum(), 1))),
             "row_share": torch.tensor(float(mine.any(1).sum() / max(known.any(1).sum(), 1))),
+        }
+        names = data.corpus[own]
+        batch |= {
+            f"rows/{name}": torch.from_numpy(np.flatnonzero(names == name)) for name in dict.fromkeys(names.tolist())
         }
         if self.cache is not None:
             return {**batch, **self.cache.read(self.draw(epoch) * self.epoch_size + own)}

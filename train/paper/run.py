@@ -33,7 +33,7 @@ from train.engine.run_folder import RunError, replacing
 from train.evaluation import metrics
 from train.evaluation.inference import logits_of, predict
 from train.evaluation.predictions import FILE, Predictions
-from train.losses.alignment import Alignment, mixture_alignment_loss
+from train.losses.alignment import Alignment, alignment_by_rows
 from train.losses.au import au_loss, au_weights
 from train.models.checkpoint import save_network, warm_start
 from train.models.config import ModelConfig
@@ -92,7 +92,7 @@ class PaperTask:
         self._kept = 0
         """The epoch whose head was kept last."""
         self.device, self.group = torch.device("cpu"), Group()
-        self.batches = TripletBatches(options, self.parts.train, self.corpora, self.model.contexts)
+        self.batches = TripletBatches(options, self.parts.train, self.model.contexts)
         self.weights = au_weights(torch.from_numpy(self.parts.train.labels).nanmean(0), floor=0.0)
 
     # -- what the loop asks for ------------------------------------------------------------------------------------
@@ -159,10 +159,10 @@ class PaperTask:
         classes = au_loss(logits, labels, self.weights.to(labels.device)) * batch["known_share"]
         if not self.vaes:
             return classes, {"classes": classes}
-        names = np.array(self.corpora)[batch["corpus"].cpu().numpy()]
+        rows = {key.removeprefix("rows/"): value for key, value in batch.items() if key.startswith("rows/")}
         with torch.autocast(labels.device.type, enabled=False):
-            aligned = mixture_alignment_loss(
-                self.vaes, self.au_numbers, names, logits.float().sigmoid(), labels, self.alignment
+            aligned = alignment_by_rows(
+                self.vaes, self.au_numbers, rows, logits.float().sigmoid(), labels, self.alignment
             )
         aligned = aligned * batch["row_share"]
         return classes + options.gamma * aligned, {"classes": classes, "alignment": aligned}
