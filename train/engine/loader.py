@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+from train.engine.run_folder import RunError
 
 
 def batches(
@@ -43,6 +46,7 @@ def process_batches(
         pin: hand out tensors in pinned memory, for asynchronous copies to a GPU.
 
     Raises:
+        RunError: a process ended by itself.
         Exception: what `make` raised in a process, as it was.
     """
     loader: DataLoader[Any] = DataLoader(
@@ -54,7 +58,17 @@ def process_batches(
         multiprocessing_context="fork",
         worker_init_fn=_ignore_interrupts,
     )
-    for batch in loader:
+    with warnings.catch_warnings():  # a fork beside threads, which only matters to who needs their locks
+        warnings.simplefilter("ignore", DeprecationWarning)
+        source = iter(loader)
+    for _ in range(start, stop):
+        try:
+            batch = next(source)
+        except RuntimeError as error:
+            raise RunError(
+                f"loader: expected the processes that prepare data to live, one ended ({str(error).splitlines()[0]}); "
+                "where memory or /dev/shm is full, take fewer workers, or loader=threads"
+            ) from error
         if isinstance(batch, _Failure):
             raise batch.error
         yield batch

@@ -16,7 +16,7 @@ from train.configs.options import PaperOptions
 from train.data.sequences import DatasetError
 from train.data.transforms.device import unpack
 from train.engine.loader import process_batches
-from train.engine.loop import Stopped
+from train.engine.loop import RunError, Stopped
 from train.engine.meter import Meter
 from train.evaluation.predictions import Predictions
 from train.paper.run import PaperTask, run_paper
@@ -50,6 +50,16 @@ def test_what_fails_in_a_process_comes_out_as_it_was() -> None:
         for batch in process_batches(make, 1, 9, workers=2):
             seen.append(int(batch["step"]))
     assert seen == [1, 2] and not str(error.value).startswith(str(os.getpid()))
+
+
+def test_a_process_that_dies_is_an_error_that_says_what_to_do() -> None:
+    def make(step: int) -> dict[str, torch.Tensor]:
+        if step == 2:
+            os._exit(9)
+        return {"step": torch.tensor(step)}
+
+    with pytest.raises(RunError, match=r"loader: .* one ended .*take fewer workers, or loader=threads"):
+        list(process_batches(make, 0, 6, workers=1))
 
 
 def test_ctrl_c_is_the_first_process_business(options: PaperOptions, monkeypatch: pytest.MonkeyPatch) -> None:
