@@ -84,18 +84,16 @@ def changes(crops: np.ndarray[Any, Any], plain: np.ndarray[Any, Any]) -> np.ndar
 
 @pytest.mark.parametrize("what", ["blur", "box blur", "jpeg", "colour", "dropout"])
 def test_the_content_has_the_same_distribution(what: str) -> None:
-    """Of 100 draws each: how often something changes, and mean and quartiles of how much, are those of the CPU."""
+    """Of 160 draws each: how often something changes, and mean and spread of how much, are those of the CPU."""
     given: dict[str, Any] = {**NOTHING, **({"colour": 0.3} if what == "colour" else {what.removeprefix("box "): 0.5})}
     augment = TripletAugment(**given, box_blur=what == "box blur")
-    cpu, device = both_ways(augment, 100)
+    cpu, device = both_ways(augment, 160)
     plain = OnePicture(augment).picture[..., ::-1].astype(np.float64)
     first, second = changes(cpu, plain), changes(device, plain)
     assert (first > 0.05).mean() == pytest.approx((second > 0.05).mean(), abs=0.12)
     first, second = first[first > 0.05], second[second > 0.05]
     assert second.mean() == pytest.approx(first.mean(), rel=0.15)
-    np.testing.assert_allclose(
-        np.quantile(second, (0.25, 0.5, 0.75)), np.quantile(first, (0.25, 0.5, 0.75)), rtol=0.25, atol=0.3
-    )
+    assert second.std() == pytest.approx(first.std(), rel=0.3, abs=0.2)
 
 
 @pytest.mark.parametrize("quality", [30, 60, 90, 100])

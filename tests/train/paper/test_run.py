@@ -107,21 +107,27 @@ def test_the_parts_of_a_batch_add_up(options: PaperOptions) -> None:
 
 def test_kept_features_decide_as_fresh_ones(options: PaperOptions) -> None:
     fresh, kept = started(changed(options, cache="never")), started(options)
-    assert fresh.cache is None and kept.cache is not None and not len(kept.cache.missing())
+    assert fresh.batches.cache is None and kept.batches.cache is not None and not len(kept.batches.cache.missing())
     a, b = (task.make_part(1, 0, 1) for task in (fresh, kept))
     assert "crops" in a and "crops" not in b and torch.equal(a["labels"].nan_to_num(), b["labels"].nan_to_num())
     for task in (fresh, kept):
         task.model.eval()
     kept.model.load_state_dict(fresh.model.state_dict())
     torch.testing.assert_close(logits_of(fresh.model, a), logits_of(kept.model, b), rtol=2e-3, atol=2e-3)
-    stamp = (kept.cache.folder / "due.f16").stat().st_mtime_ns
+    stamp = (kept.batches.cache.folder / "due.f16").stat().st_mtime_ns
     again = started(options)
-    assert again.cache is not None and (again.cache.folder / "due.f16").stat().st_mtime_ns == stamp  # not computed anew
+    assert (
+        again.batches.cache is not None and (again.batches.cache.folder / "due.f16").stat().st_mtime_ns == stamp
+    )  # not computed anew
     other = started(changed(options, augment=True, draws=2, cache="always"))
-    assert other.cache is not None and other.cache.folder != again.cache.folder and other.cache.layout.rows == 32
+    assert (
+        other.batches.cache is not None
+        and other.batches.cache.folder != again.batches.cache.folder
+        and other.batches.cache.layout.rows == 32
+    )
     first, second = other.make_part(0, 0, 1), other.make_part(2, 0, 1)
     assert not torch.equal(first["due"].sort(0).values, second["due"].sort(0).values)  # epochs 0 and 1: two draws
-    assert started(changed(options, augment=True)).cache is None  # by default not with augmentation
+    assert started(changed(options, augment=True)).batches.cache is None  # by default not with augmentation
 
 
 def test_a_cache_that_does_not_fit_says_so(tmp_path: Path) -> None:

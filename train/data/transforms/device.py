@@ -101,7 +101,7 @@ def _blurred(crops: Tensor, kernels: Tensor) -> Tensor:
     reach = WIDEST // 2
     wide = functional.pad(crops.flatten(0, 1), (reach,) * 4, mode="reflect").unflatten(0, (batch, frames))
     along = sum(weight[..., k] * wide[..., k : k + side] for k in range(WIDEST))
-    blurred = sum(weight[..., k] * along[..., k : k + side, :] for k in range(WIDEST))  # type: ignore[index]
+    blurred = sum(weight[..., k] * along[..., k : k + side, :] for k in range(WIDEST))
     return torch.as_tensor(blurred).round_()
 
 
