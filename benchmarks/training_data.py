@@ -10,6 +10,8 @@ the paper's augmentation, by threads and by processes, each with the crops cut b
 
 - no network: batches are taken as fast as they come. Where the device cuts the crops, its part is left out here and
   timed by itself ("cut on this device").
+- processor time of one core for a triplet, which a busy machine changes least, and the cores that an epoch in a given
+  time takes.
 - a network that does nothing but take its time (--step-ms: of a step of an 80 GB and of a 24 GB card by the estimates
   of docs/reproduce.md): the share of the time that it waits. A GPU's share is to be below 5 %.
 
@@ -114,6 +116,16 @@ def measure(
     return whole / steps, waited / whole
 
 
+def core_s(maker: TripletBatches, steps: int) -> float:
+    """Processor time of a triplet, in seconds of one core: the median batch."""
+    taken = []
+    for step in range(1 + steps):
+        start = time.thread_time()
+        maker.part(step % maker.steps_per_epoch, 0, 1)
+        taken.append(time.thread_time() - start)
+    return statistics.median(taken[1:]) / maker.batch
+
+
 def cut_s(maker: TripletBatches, resolution: int, device: torch.device, repeats: int = 3) -> float:
     """Seconds that the device takes over the crops of a batch; the copy to it counts."""
     batch, taken = maker.part(0, 0, 1), []
@@ -170,6 +182,7 @@ def figures_of(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for kind, workers, where in cases:
             step = measure(makers[where], kind == "processes", workers, given.steps, warmup)[0]
             taken[kind, workers, where].append(step)
+    core = {where: core_s(maker, given.steps) for where, maker in makers.items()}
     cut = cut_s(makers["device"], given.resolution, pick_device(given.device))
     waits: dict[str, dict[str, float]] = {}
     rows = []
@@ -188,8 +201,20 @@ def figures_of(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for row in rows:
         shares = "".join(f"{100 * share:>16.1f} %" for share in row["waits"].values())
         print(f"{row['case']:32}{row['triplets_per_s']:>11.0f}{row['epoch_s']:>10.0f}{shares}")
+    for where, seconds in core.items():
+        whole = given.triplets * seconds
+        need = ", ".join(
+            f"{whole / (ms / 1e3 * given.triplets / given.batch):.1f} cores at {ms:g} ms a step" for ms in given.step_ms
+        )
+        print(f"cut by {where}: {1e3 * seconds:.1f} ms of a core for a triplet, {whole:.0f} s for an epoch; {need}")
     print(f"cut on this device: {1e3 * cut:.0f} ms a step of {given.batch} triplets")
-    return {"crop_kb": crop_kb, "cases": rows, "cut_ms": 1e3 * cut, **common.machine()}
+    return {
+        "crop_kb": crop_kb,
+        "cases": rows,
+        "cut_ms": 1e3 * cut,
+        "core_ms": {where: 1e3 * seconds for where, seconds in core.items()},
+        **common.machine(),
+    }
 
 
 if __name__ == "__main__":

@@ -59,5 +59,6 @@ def test_training_data_projects_an_epoch(here: Callable[..., Any], tmp_path: Pat
     ]
     for case in figures["cases"]:
         assert case["epoch_s"] == pytest.approx(98_000 / case["triplets_per_s"]) and 0 <= case["waits"]["400"] < 0.5
+    assert min(figures["core_ms"].values()) > 0
     assert figures["cut_ms"] > 0 and 20 < figures["crop_kb"] < 120
     assert here("training_data.py", "--frames", 8, "--batch", 8)[0] == 2
