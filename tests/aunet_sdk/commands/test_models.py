@@ -42,11 +42,13 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """The files of a folder; asked for `slow`, no answer; for `short`, half of what it promised."""
 
     asked: list[str]
+    ended: threading.Event
+    """the test is over"""
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
         if "/slow/" in self.path:
-            time.sleep(3)
+            self.ended.wait(60)
             return
         if "/short/" in self.path:
             self.send_response(200)
@@ -81,12 +83,14 @@ def publish(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 def server(release: Path) -> Iterator[tuple[str, list[str]]]:
     """URL of a server of `release`, and the paths that it was asked for."""
     asked: list[str] = []
-    handler = type("Own", (Handler,), {"asked": asked})
+    ended = threading.Event()
+    handler = type("Own", (Handler,), {"asked": asked, "ended": ended})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(release))) as httpd:
         httpd.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hangs up
-        thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{httpd.server_port}", asked
+        ended.set()
         httpd.shutdown()
         thread.join()
 
