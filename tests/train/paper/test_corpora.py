@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from tests.train.data import trees
@@ -20,16 +21,19 @@ from train.configs.options import PaperOptions
 from train.data.corpora.corpus import DatasetError
 from train.data.corpora.registry import CORPORA
 from train.evaluation.predictions import Predictions
+from train.evaluation.protocol import read_runs
 from train.models.checkpoint import load_network, save_network
 from train.models.config import ModelConfig
 from train.models.label_vae import LabelVAE
 from train.models.model import Model
+from train.models.parser import FaceParser
 from train.models.variants import build
-from train.paper import figure_run
+from train.paper import figure_run, tables
 from train.paper.activations import Interval, open_subject
 from train.paper.figure_run import open_data
 from train.paper.parts import load_parts
 from train.paper.run import PaperTask
+from train.paper.table import DASH
 
 
 def test_disfa_starts_from_the_weights_of_bp4d(root: Path) -> None:
@@ -77,6 +81,19 @@ def test_other_data_sets_are_tested_whole(root: Path) -> None:
     subjects = {name: set(found.subject[found.corpus == name].tolist()) for name in ("bp4d", "disfa")}
     assert subjects == {"bp4d": {"F007"}, "disfa": {"SN002", "SN013", "SN003"}}
     assert len(found.au_numbers) == 12 and (found.corpus == "affwild2").any()
+
+
+def test_au_fp_has_its_column_on_all_three_data_sets(root: Path, tmp_path: Path) -> None:
+    """Tables III to V, from one run whose crops a device cut and processes prepared."""
+    torch.manual_seed(4)
+    FaceParser(8, config=ModelConfig(width=8, resolution=64)).save(tmp_path / "parser.safetensors")
+    given = {"parser": tmp_path / "parser.safetensors", "augment_on": "device", "loader": "processes"}
+    run = call(root, "face-parser", "au-fp", **given)
+    for number in ("III", "IV", "V"):
+        table = tables.build(number, read_runs([run]))
+        column = 1 + table.columns.index(("AU-FP", "ours"))
+        average = next(row for row in table.rows if row[0] == "Avg")
+        assert average[column] != DASH, number
 
 
 def paper_options(root: Path, **values: Any) -> PaperOptions:
