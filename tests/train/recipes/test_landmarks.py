@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from train.evaluation.references import normalised, references
+from train.models.model import Model
 from train.models.points_head import PointsHead
 from train.recipes.geometry_task import portrait_references
 from train.recipes.landmarks import (
@@ -22,6 +23,7 @@ from train.recipes.landmarks import (
     mirrored,
     project,
 )
+from train.recipes.options import CHECKPOINTS
 from train.synthetic.ict import AU_NUMBERS, Head
 
 AU1, AU12 = AU_NUMBERS.index(1), AU_NUMBERS.index(12)
@@ -108,6 +110,28 @@ def test_where_lids_come_down_the_eyes_sink_and_all_else_rises_with_the_brows(he
     assert brows.mean() == pytest.approx(sum(amount for _, amount in LIDS_DOWN) / 3, abs=0.08)
     np.testing.assert_allclose(nose, brows, atol=0.1)
     assert lids.mean() < -0.3
+
+
+def test_the_shipped_model_tells_shut_eyes_from_raised_brows(head: Head) -> None:
+    """On 200 drawn people at rest, with eyes that sink in full where they are shut: neither AU1 nor AU2 then, and each
+    where its own part of the brows is raised."""
+    model = Model.load(CHECKPOINTS / "default.safetensors").eval()
+    assert model.points.geometry is not None and model.config.aus_of("points")[:2] == (1, 2)
+    spread = Spread(contaminated=0.0, unknown=0.0, sinking=(1.0, 1.0), parts=(1.0, 1.0))
+    still = np.zeros((1, len(AU_NUMBERS)), np.float32), np.zeros((1, 3), np.float32)
+    found = {}
+    for shape, weight in (("eyeBlink", 1.0), ("browInnerUp", 0.8), ("browOuterUp", 0.8)):
+        weights = np.zeros((1, len(head.shape_names)), np.float32)
+        weights[:, head.index(shape)] = weight
+        nobody, exact = np.empty((0, 68, 3), np.float32), np.zeros((1, 68, 2), np.float32)
+        sampler = LandmarkSampler(head, nobody, exact, (weights, *still), spread)
+        seen, rest, _ = sampler.draw(np.random.default_rng(0), 200)
+        with torch.no_grad():
+            said = model.points.geometry(torch.from_numpy(seen), torch.from_numpy(rest))[:, :2]
+        found[shape] = (said > 0).float().mean(0).tolist()
+    assert max(found["eyeBlink"]) <= 0.02, "a third of them before eyes sank in the training"
+    assert found["browInnerUp"][0] > 0.9 and found["browInnerUp"][1] < 0.05
+    assert found["browOuterUp"][1] > 0.9 and found["browOuterUp"][0] < 0.05
 
 
 def test_renders_that_tell_how_a_face_rests_have_a_reference() -> None:
