@@ -72,7 +72,7 @@ OFFSETS: Mapping[Region, float] = {Region.BROWS: 0.02, Region.EYES: 0.085, Regio
 DOUBT = 0.05
 """Over the mouth, confidences up to so much above the limit leave a doubt, as fingers look like lips; the colour of the
 lips (`AppearanceReader.lip_tint`) decides then, where the picture has one."""
-LEAST_TINT = 0.6
+LEAST_TINT, CLEAR_TINT = 0.6, 2.0
 SMOOTH_S = 0.15
 """Time constant of the mean over time of each confidence and of the tint."""
 FORGET_S = 1.0
@@ -251,9 +251,10 @@ class AUValidity:
     def _tint(
         self, person: _Person | None, image: np.ndarray, landmarks: np.ndarray, time_s: float
     ) -> tuple[float | None, float]:
-        """The smoothed tint of the lips, from a look that is TINT_S old at most, and when that was."""
+        """The smoothed tint of the lips, from a look that is TINT_S old at most (LOOK_S where it was clear), and when
+        that was."""
         before, tinted_s = (None, -math.inf) if person is None else (person.tint, person.tinted_s)
-        if time_s - tinted_s < TINT_S - 1e-6:
+        if time_s - tinted_s < (TINT_S if before is None or before < CLEAR_TINT else LOOK_S) - 1e-6:
             return before, tinted_s
         tint = self._reader.lip_tint(image, landmarks)
         if before is not None:

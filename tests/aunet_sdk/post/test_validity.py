@@ -18,6 +18,7 @@ from aunet_sdk.post.validity import (
     FORGET_S,
     LANDMARKS,
     LEAST_BRIGHTNESS,
+    LEAST_TINT,
     LOOK_S,
     OFFSETS,
     AUValidity,
@@ -273,6 +274,33 @@ def test_where_the_confidence_leaves_a_doubt_the_colour_decides() -> None:
         assert check(points, image)["AU12"].valid is expected, (redness, confidence)
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         assert check(points, grey)["AU12"].valid is (confidence >= doubt)
+
+
+def test_a_clear_tint_is_looked_at_less_often_and_a_hand_is_seen_soon_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[float] = []
+    read = AppearanceReader.lip_tint
+
+    def counted(self: AppearanceReader, image: np.ndarray, landmarks: np.ndarray) -> float | None:
+        tint = read(self, image, landmarks)
+        looks.append(tint or 0.0)
+        return tint
+
+    monkeypatch.setattr(AppearanceReader, "lip_tint", counted)
+    doubt = MIN_CONFIDENCE + OFFSETS[Region.MOUTH] + 0.01
+    noise = np.random.default_rng(2).integers(0, 25, SIZE[::-1], np.uint8)[..., None]
+    bare = with_lips(0)[1] + noise
+    for redness, count in ((25, 5), (2, 10)):
+        validity, (one, image) = AUValidity(MIN_CONFIDENCE), with_lips(redness)
+        image = image + noise
+        lips = replace(seen(at=(160, 100), mouth=doubt), landmarks=one.landmarks)
+        looks.clear()
+        for i in range(100):
+            assert validity.check(lips, SIZE, i / 100, image)["AU12"].valid == (looks[0] >= LEAST_TINT)
+        assert len(looks) == count, (redness, looks[:3])
+        hidden = [validity.check(lips, SIZE, 1 + i / 100, bare)["AU12"].why_not for i in range(45)]
+        assert hidden[-1] is Reason.COVERED
 
 
 def test_a_number_outside_its_range_is_refused() -> None:
