@@ -163,7 +163,8 @@ def fold(model: Model, head: str) -> Model:
         raise ValueError(f"head: expected one of {HEADS}, got {head!r}")
     model = copy.deepcopy(model).float().eval().requires_grad_(False)
     _fold_fan(model.fan, planes=1 if head == "aunet" else model.points.reduce.out_channels)
-    for predictor in (model.aunet.predictor, model.points.predictor):
+    extra = model.points.extra
+    for predictor in (model.aunet.predictor, model.points.predictor, *([extra.predictor] if extra else [])):
         # The largest weight stays as it was trained and stored; a scale of a few numbers costs nothing behind it.
         assert isinstance(predictor[1], nn.BatchNorm1d)
         scale, shift = _scale_shift(predictor[1])
@@ -173,6 +174,9 @@ def fold(model: Model, head: str) -> Model:
     if model.points.geometry is not None:
         scale, shift = _scale_shift(model.points.geometry.norm)
         model.points.geometry.norm = Affine(scale.float(), shift.float())  # type: ignore[assignment]
+    if extra is not None:
+        scale, shift = _scale_shift(extra.norm)
+        extra.norm = Affine(scale.float(), shift.float())  # type: ignore[assignment]
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             _standard(module)

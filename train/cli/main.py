@@ -20,7 +20,15 @@ from train.cli.recipe import app as recipe_app
 from train.cli.results import register as register_results
 from train.cli.run import register as register_run
 from train.cli.synthetic import app as synthetic_app
-from train.configs.options import AUNetOptions, FanOptions, GeometryOptions, ParserOptions, PointsOptions, RunOptions
+from train.configs.options import (
+    AUNetOptions,
+    ExtraOptions,
+    FanOptions,
+    GeometryOptions,
+    ParserOptions,
+    PointsOptions,
+    RunOptions,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(synthetic_app, name="synthetic")
@@ -100,10 +108,19 @@ def _run_geometry(options: GeometryOptions, resume: bool) -> None:
     train(GeometryTask(options), options, resume)
 
 
+def _run_extra(options: ExtraOptions, resume: bool) -> None:
+    from train.engine.loop import train
+    from train.recipes.extra_task import ExtraTask
+
+    options.check()
+    train(ExtraTask(options), options, resume)
+
+
 _register("fan", FanOptions, _run_fan)
 _register("parser", ParserOptions, _run_parser)
 _register("aunet", AUNetOptions, _run_aunet)
 _register("points", PointsOptions, _run_points)
+_register("extra", ExtraOptions, _run_extra)
 _register("geometry", GeometryOptions, _run_geometry)
 
 register_models(app)

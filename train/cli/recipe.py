@@ -39,6 +39,10 @@ def default(
             "trained and added, which counts where the person's points at rest are known."
         ),
     ] = None,
+    extra: Annotated[
+        str,
+        typer.Option(help="With --start: AUs of the lids that the model lacks, as 45, to be added [default: none]."),
+    ] = "",
     sequences: Annotated[int | None, typer.Option(help="Sequences to render [default: those of the size].")] = None,
     hand_mesh: Annotated[Path | None, typer.Option(help="right.glb of the WebXR generic hand.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -50,4 +54,8 @@ def default(
     from train.recipes.options import RecipeOptions
     from train.recipes.run import run
 
-    run(RecipeOptions(source, out, size, seed, fan, start, sequences, hand_mesh, device, threads, workers), until, dry)
+    run(
+        RecipeOptions(source, out, size, seed, fan, start, sequences, hand_mesh, device, threads, workers, extra),
+        until,
+        dry,
+    )

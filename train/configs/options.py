@@ -134,6 +134,35 @@ class PointsOptions(RunOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class ExtraOptions(RunOptions):
+    """Training of a part for AUs of the lids; everything that the model says stays as it is, to the bit."""
+
+    samples: int = _option(80_000, "Sequences to see.")
+    batch: int = _option(64, "Sequences per step.")
+    lr: float = _option(2e-3, "Highest learning rate.")
+    weight_decay: float = _option(5e-2, "AdamW's, on weights of two and more dimensions.")
+    init: str = _option("", "Model file or run folder to start from; a part for more AUs that it has is left out.")
+    passes: int = _option(3, "Differently augmented copies of the training split to compute features of.")
+    eval_every: int = _option(1_000_000, "Sequences between evaluations on the validation split.")
+    precision: str = _option("fp32", "fp32, bf16, fp16, or auto: bf16 where the processor has matrix units for it.")
+    photo_share: float = _option(0.25, "Share of photographs in what is drawn; 0: as in the set.")
+    aus: str = _option("45", "FACS numbers of the AUs, with commas; the model has none of them.")
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """`aus`, ascending. ValueError where it is no list of numbers."""
+        parts = [part.strip() for part in self.aus.split(",")]
+        if not all(part.isdigit() and int(part) > 0 for part in parts) or len(set(parts)) != len(parts):
+            raise ValueError(f"aus: expected different FACS numbers with commas, such as 5,45, got {self.aus!r}")
+        return tuple(sorted(int(part) for part in parts))
+
+    def check(self) -> None:
+        """Raises ValueError for a value that no run can have."""
+        super().check()
+        assert self.numbers
+
+
+@dataclasses.dataclass(frozen=True)
 class GeometryOptions(RunOptions):
     """Training of the geometry path of the points head on drawn landmarks; `fuse` is what comes after it."""
 

@@ -7,6 +7,8 @@ learned its training set by heart says 0 or 1 too often. The shift puts the deci
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from torch.nn import functional
 from train.data.sequences import SequenceSet
 from train.evaluation import metrics
 from train.losses.au import soft_labels
+from train.models.extra_head import EyeAUs
 
 Floats = NDArray[np.floating]
 
@@ -72,7 +75,13 @@ def fit(logits: Floats, targets: Floats, labels: Floats) -> tuple[NDArray[np.flo
 
 @torch.no_grad()
 def fold(head: torch.nn.Module, scale: Floats, shift: Floats) -> None:
-    """Put scale and shift (n,) of the logits into the last layer of a head, which is the gate of one with two paths."""
+    """Put scale and shift (n,) of the logits into the last layer of a head, which is the gate of one with two paths,
+    and into that of its part for more AUs."""
+    among = getattr(head, "among", None)
+    if among is not None:
+        part = cast(EyeAUs, head.get_submodule("extra"))
+        part.rescale(*(torch.from_numpy(values[among.extra]) for values in (scale, shift)))
+        scale, shift = scale[among.others], shift[among.others]
     gate = getattr(head, "gate", None)
     if gate is None:
         fold_into(head.get_submodule("predictor"), scale, shift)

@@ -55,6 +55,8 @@ class ModelConfig:
     """Hidden units of the geometry path of the head 'points'; 0: it has none."""
     intensity: bool = False
     """Whether the head 'points' gives the strength of each AU, too."""
+    extra: tuple[int, ...] = ()
+    """FACS numbers that the head 'points' decides by a part of its own (train/models/extra_head.py), ascending."""
     min_confidence: float = 0.3
     """Mean heatmap peak below which there is no face in the crop."""
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -67,6 +69,7 @@ class ModelConfig:
         object.__setattr__(self, "au_numbers", tuple(int(n) for n in self.au_numbers))
         head_aus = {str(head): tuple(int(n) for n in numbers) for head, numbers in self.head_aus.items()}
         object.__setattr__(self, "head_aus", head_aus)
+        object.__setattr__(self, "extra", tuple(int(n) for n in self.extra))
         object.__setattr__(self, "template", frozen(self.template))
         object.__setattr__(self, "points3d", frozen(self.points3d))
         thresholds = {head: tuple(float(v) for v in values) for head, values in self.thresholds.items()}
@@ -86,6 +89,9 @@ class ModelConfig:
                     f"head_aus: expected some of {self.au_numbers}, ascending, for 'aunet' or 'points', "
                     f"got {head!r}: {numbers}"
                 )
+        points = self.aus_of("points")
+        if list(self.extra) != [n for n in points if n in self.extra] or self.extra == points:
+            raise ValueError(f"extra: expected some of {points}, ascending, not all of them, got {self.extra}")
         if len(self.template) != 5 or any(len(p) != 2 for p in self.template):
             raise ValueError(f"template: expected 5 points (x, y), got {self.template}")
         if self.points3d and (len(self.points3d) != POINTS or any(len(p) != 3 for p in self.points3d)):
@@ -113,7 +119,10 @@ class ModelConfig:
         return self.thresholds.get(head, (0.5,) * len(self.aus_of(head)))
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
+        values = dataclasses.asdict(self)
+        if not self.extra:  # a file without them is the one that it was before there were any
+            del values["extra"]
+        return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:

@@ -35,9 +35,11 @@ class Model(nn.Module):
         self.config = config
         self.fan = FAN(config.width, pooling=config.pooling)
         self.aunet = AUNetHead(len(config.aus_of("aunet")), config.width, config.alpha, config.beta)
+        numbers = config.aus_of("points")
         self.points = PointsHead(
-            len(config.aus_of("points")), config.width, geometry=config.geometry, intensity=config.intensity
-        )
+            len(numbers), config.width, geometry=config.geometry, intensity=config.intensity,
+            extra=tuple(numbers.index(number) for number in config.extra),
+        )  # fmt: skip
 
     def forward(
         self, former: Tensor, due: Tensor, later: Tensor, reference: Tensor | None = None
@@ -138,6 +140,11 @@ def grown(model: Model, au_numbers: tuple[int, ...] | None = None, geometry: int
     if "points" not in config.heads:
         raise ValueError(f"heads: expected a model with the head 'points', got {config.heads}")
     numbers, before = au_numbers or config.au_numbers, config.aus_of("points")
+    if config.extra:
+        raise ValueError(
+            f"model: expected one without a part for more AUs, got one for {config.extra}; "
+            "take it out first (train.models.extended.without_extra)"
+        )
     if not set(config.au_numbers) <= set(numbers):
         raise ValueError(f"au_numbers: expected those of the model {config.au_numbers} and others, got {numbers}")
     if geometry < 0 or (geometry and config.geometry):

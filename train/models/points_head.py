@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.models.config import POINTS
+from train.models.extra_head import Among, EyeAUs
 
 
 def known_reference(reference: Tensor) -> Tensor:
@@ -99,6 +100,7 @@ class PointsHead(nn.Module):
         geometry: hidden units of a second path that sees the due frame's coordinates and the person's points at rest
             (`GeometryPath`), weighed against the first by a `Gate`; 0: none.
         intensity: whether there is a second output for the strength of each AU.
+        extra: columns of the AUs that a part of its own decides (`EyeAUs`); both paths have the others alone.
     """
 
     unit = 10.0  # eye distance after normalisation: coordinates are tenths of it
@@ -112,9 +114,13 @@ class PointsHead(nn.Module):
         dropout: float = 0.3,
         geometry: int = 0,
         intensity: bool = False,
+        extra: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.channels = d + 2
+        self.extra = EyeAUs(len(extra), self.channels) if extra else None
+        self.among = Among(extra, n_aus) if extra else None
+        n_aus -= len(extra)
         self.reduce = nn.Conv2d(3 * width, d, kernel_size=1)
         self.norm = nn.BatchNorm1d(POINTS * 3 * self.channels)
         self.point = nn.Linear(3 * self.channels, hidden)
@@ -202,10 +208,14 @@ class PointsHead(nn.Module):
             logits = cast(Gate, self.gate)(logits, moved, known)
             if intensity is not None:
                 intensity = cast(Gate, self.intensity_gate)(intensity, strength, known)
+        if self.extra is not None:
+            among, more = cast(Among, self.among), self.extra(due)
+            logits = among(logits, more)
+            intensity = None if intensity is None else among(intensity, self.extra.strength_of(more))
         return logits, None if intensity is None else intensity.sigmoid()
 
     def appearance(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
-        """Logits (B, n_aus) of the path that sees the picture, the geometry path left out."""
+        """Logits of the path that sees the picture, the geometry path and the extra AUs left out."""
         return self.appearance_of(former, due, later)[0]
 
     def appearance_of(self, former: Tensor, due: Tensor, later: Tensor) -> tuple[Tensor, Tensor | None]:

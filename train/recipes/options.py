@@ -22,6 +22,8 @@ class Size:
     aunet_samples: int = 40_000
     head_passes: int = 3
     head_samples: int = 600_000
+    extra_passes: int = 3
+    extra_samples: int = 80_000
     geometry_samples: int = 2_000_000
     geometry_hidden: int = 256
     acts: int = 20_000
@@ -36,8 +38,8 @@ SIZES = {
     "nano": Size(resolution=64),
     "smoke": Size(
         width=16, resolution=64, sequences=12, hands=0.2, morphs=0, fan_samples=32, aunet_samples=16, head_passes=1,
-        head_samples=64, geometry_samples=2048, geometry_hidden=16, acts=40, batch=8, eval_frames=40, kinds="stream",
-        triplets=4,
+        head_samples=64, extra_passes=1, extra_samples=64, geometry_samples=2048, geometry_hidden=16, acts=40, batch=8,
+        eval_frames=40, kinds="stream", triplets=4,
     ),
 }  # fmt: skip
 
@@ -48,8 +50,9 @@ class RecipeOptions:
     ``out``: everything that is made. ``fan``: a model file whose FAN is used, "train", or "": that of train/checkpoints
     which belongs to the size. ``start``: a model file of which all stays but the geometry path it may have; a new one
     is added that counts where the person's points at rest are known (train.recipes.fusion.fit_where_known); None: the
-    heads are trained, too. ``sequences`` to render, None: those of the size. ``device``, ``threads`` and ``workers``
-    may change when a recipe goes on, the others not.
+    heads are trained, too. ``extra``: with a model to start from, AUs of the lids that it lacks, as "45": a part of
+    their own is trained and added (train/models/extra_head.py); "": none. ``sequences`` to render, None: those of the
+    size. ``device``, ``threads`` and ``workers`` may change when a recipe goes on, the others not.
     """
 
     source: Path
@@ -63,6 +66,7 @@ class RecipeOptions:
     device: str = "auto"
     threads: int = 2
     workers: int = 2
+    extra: str = ""
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
@@ -71,6 +75,8 @@ class RecipeOptions:
             raise ValueError(f"source: expected a folder, got {self.source}")
         if self.start is not None and self.fan:
             raise ValueError("start, fan: expected one of them, since a model to start from has a FAN, got both")
+        if self.extra and self.start is None:
+            raise ValueError(f"extra: expected a model to start from with it, got {self.extra!r} alone; give --start")
         if self.sequences is not None and self.sequences < 1:
             raise ValueError(f"sequences: expected a positive number, got {self.sequences}")
         if not self.fan and self.start is None and self.size == "smoke":
@@ -99,6 +105,7 @@ class RecipeOptions:
             "start": sha256(self.start) if self.start else None,
             "sequences": self.sequences,
             "hand_mesh": sha256(self.hand_mesh) if self.hand_mesh else None,
+            "extra": self.extra or None,
         }
 
 

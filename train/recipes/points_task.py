@@ -7,6 +7,7 @@ a second.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,48 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from train.configs.options import PointsOptions
-from train.data.sequences import load_split
-from train.data.transforms.sequences import Augmenter
+from train.configs.options import ExtraOptions, PointsOptions
+from train.data.sequences import SequenceSet, load_split
+from train.data.transforms.sequences import Augmenter, AugmentOptions
 from train.engine.loop import decay_groups, pick_device
 from train.evaluation.sequences import brief, evenly, to_input
 from train.losses.au import au_loss, au_weights, soft_labels
 from train.models.checkpoint import load_model
 from train.models.model import Model, grown
+
+
+@torch.no_grad()
+def pooled_features(
+    model: Model,
+    sequences: SequenceSet,
+    options: PointsOptions | ExtraOptions,
+    ranges: Sequence[AugmentOptions | None] = (None,),
+) -> tuple[Tensor, Tensor]:
+    """What `PointsHead.pool` gives of `options.passes` augmented copies of the sequences: features (passes, N, frames,
+    68, 3 * width) float16 and coordinates (passes, N, frames, 68, 2) float32, on the CPU. `ranges`: of the augmentation
+    of each pass, used in turn; None: its own."""
+    frames, config, info = sequences.info.frames, model.config, sequences.info
+    augmenters = [Augmenter(config.resolution, info.size, info.margin, one) for one in ranges]
+    torch.set_num_threads(options.threads)
+    device = pick_device(options.device)
+    model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    side, count = config.resolution, len(sequences)
+    shape = (options.passes, count, frames, 68)
+    every, places = torch.empty((*shape, 3 * config.width), dtype=torch.float16), torch.empty((*shape, 2))
+    crops = np.empty((8, frames, side, side, 3), np.uint8)
+    starts = [(p, start) for p in range(options.passes) for start in range(0, count, len(crops))]
+    for number, start in track(starts, description="features"):
+        chosen = range(start, min(count, start + len(crops)))
+        for row, i in enumerate(chosen):
+            rng = np.random.default_rng([options.seed, number, i])
+            augmenters[number % len(ranges)](rng, sequences.images[i], sequences.points[i], crops[row])
+        images = torch.from_numpy(crops[: len(chosen)]).flatten(0, 1).to(device)
+        heatmaps, features = model.fan(to_input(images))
+        pooled, coordinates = model.points.pool(features, heatmaps[-1])
+        rows = slice(chosen.start, chosen.stop)
+        every[number, rows] = pooled.cpu().half().unflatten(0, (-1, frames))
+        places[number, rows] = coordinates.cpu().unflatten(0, (-1, frames))
+    return every, places
 
 
 class PointsTask:
@@ -41,35 +76,9 @@ class PointsTask:
         self.sequences = training.of(numbers)
         self.validation = evenly(load_split(options.data, "val").of(numbers), options.eval_frames)
         self.frames_per_sample = training.info.frames
-        config, info = self.model.config, self.sequences.info
         labels = torch.from_numpy(self.sequences.labels).flatten(0, 1)
         self.weights = au_weights(labels.nanmean(0))
-        self._compute(Augmenter(config.resolution, info.size, info.margin))
-
-    @torch.no_grad()
-    def _compute(self, augment: Augmenter) -> None:
-        """`pooled` (passes, N, frames, 68, 3 * width) float16 and `coordinates` (passes, N, frames, 68, 2) float32."""
-        options, sequences, frames = self.options, self.sequences, self.frames_per_sample
-        torch.set_num_threads(options.threads)
-        device = pick_device(options.device)
-        model = self.model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        side, count = model.config.resolution, len(sequences)
-        shape = (options.passes, count, frames, 68)
-        self.pooled = torch.empty((*shape, 3 * model.config.width), dtype=torch.float16)
-        self.coordinates = torch.empty((*shape, 2))
-        crops = np.empty((8, frames, side, side, 3), np.uint8)
-        starts = [(p, start) for p in range(options.passes) for start in range(0, count, len(crops))]
-        for number, start in track(starts, description="features"):
-            chosen = range(start, min(count, start + len(crops)))
-            for row, i in enumerate(chosen):
-                rng = np.random.default_rng([options.seed, number, i])
-                augment(rng, sequences.images[i], sequences.points[i], crops[row])
-            images = torch.from_numpy(crops[: len(chosen)]).flatten(0, 1).to(device)
-            heatmaps, features = model.fan(to_input(images))
-            pooled, coordinates = model.points.pool(features, heatmaps[-1])
-            place = slice(chosen.start, chosen.stop)
-            self.pooled[number, place] = pooled.cpu().half().unflatten(0, (-1, frames))
-            self.coordinates[number, place] = coordinates.cpu().unflatten(0, (-1, frames))
+        self.pooled, self.coordinates = pooled_features(self.model, self.sequences, options)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         head = self.model.points

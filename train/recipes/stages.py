@@ -107,11 +107,12 @@ def _start(place: Place) -> list[Path]:
     import torch
 
     from train.models.checkpoint import load_model
+    from train.models.extended import without_extra
     from train.recipes.two_paths import without_path
 
     target = place.folder / MODEL
     with replacing(target) as partial:
-        without_path(load_model(str(place.options.start))).save(partial, torch.float16)
+        without_path(without_extra(load_model(str(place.options.start)))).save(partial, torch.float16)
     return [target]
 
 
@@ -134,6 +135,28 @@ def _heads(place: Place) -> list[Path]:
     )  # fmt: skip
     train(PointsTask(options), options, resume=True)
     return [place.folder / "run" / MODEL]
+
+
+def _extra(place: Place) -> list[Path]:
+    import torch
+
+    from train.configs.options import ExtraOptions
+    from train.data.sequences import load_split
+    from train.engine.loop import train
+    from train.models.checkpoint import load_model
+    from train.recipes.extra_task import ExtraTask, calibrate_extra
+
+    size, target = place.options.amounts, place.folder / MODEL
+    options = ExtraOptions(
+        data=str(place.of("render")), run=str(place.folder / "run"), init=str(_plain(place)), aus=place.options.extra,
+        passes=size.extra_passes, samples=size.extra_samples, batch=size.batch, eval_frames=size.eval_frames,
+        **place.model,
+    )  # fmt: skip
+    train(ExtraTask(options), options, resume=True)
+    trained = calibrate_extra(load_model(options.run), load_split(options.data, "val"))
+    with replacing(target) as partial:
+        trained.save(partial, torch.float16)
+    return [target]
 
 
 def _geometry(place: Place) -> list[Path]:
@@ -175,8 +198,20 @@ def _fuse(place: Place) -> list[Path]:
             str(_plain(place) if careful else run), str(place.of("render")), source=options.source, out=partial,
             geometry=run if careful else None, where_known=careful, half=True, threads=options.threads,
         )  # fmt: skip
+        if options.extra:
+            _extend(partial, place.of("extra") / MODEL)
         _sign(partial, place)
     return [target]
+
+
+def _extend(path: Path, other: Path) -> None:
+    """Give a model file the part for more AUs of another one."""
+    import torch
+
+    from train.models.extended import with_extra_of
+    from train.models.model import Model
+
+    with_extra_of(Model.load(path), Model.load(other)).save(path, torch.float16)
 
 
 def _sign(path: Path, place: Place) -> None:
@@ -192,6 +227,7 @@ def _sign(path: Path, place: Place) -> None:
         given = " --fan train"
     elif Path(options.fan).parent.name != "checkpoints":
         given = f" --fan FILE of SHA-256 {options.fixed()['fan'][:12]}"
+    given += f" --extra {options.extra}" if options.extra else ""
     given += f" --sequences {options.sequences}" if options.sequences is not None else ""
     hand = " --hand-mesh FILE" if options.hand_mesh else ""
     command = (
@@ -257,16 +293,20 @@ pictures without a face, and `fuse` decides last where .5 lies.
 """
 NAMES = tuple(stage.name for stage in STAGES)
 START = Stage("start", (), lambda options: {"start": options.fixed()["start"]}, _start, 1)
+EXTRA = Stage("extra", ("render", "start"), lambda options: {"aus": options.extra,
+              **_amounts("extra_passes", "extra_samples", "batch")(options)}, _extra, 6)  # fmt: skip
 
 
 def stages_of(options: RecipeOptions) -> tuple[Stage, ...]:
     """Those of a recipe: FAN needs renders only where it is trained; with a model to start from neither FAN nor heads
-    are trained."""
+    are trained, and AUs that it lacks may get a part of their own."""
     if options.start is not None:
-        replaced = {"geometry": ("index", "render", "start"), "fuse": ("index", "render", "start", "geometry")}
+        added = (START, EXTRA) if options.extra else (START,)
+        fused = ("index", "render", *(stage.name for stage in added), "geometry")
+        replaced = {"geometry": ("index", "render", "start"), "fuse": fused}
         kept = [stage for stage in STAGES if stage.name not in ("fan", "heads", "calibrate")]
         later = [dataclasses.replace(stage, needs=replaced.get(stage.name, stage.needs)) for stage in kept]
-        return (*later[:2], START, *later[2:])
+        return (*later[:2], *added, *later[2:])
     if options.fan != "train":
         return STAGES
     trained = Stage(
@@ -275,4 +315,4 @@ def stages_of(options: RecipeOptions) -> tuple[Stage, ...]:
     return tuple(trained if stage.name == "fan" else stage for stage in STAGES)
 
 
-__all__ = ["MODEL", "NAMES", "STAGES", "START", "Place", "Stage", "stages_of"]
+__all__ = ["EXTRA", "MODEL", "NAMES", "STAGES", "START", "Place", "Stage", "stages_of"]

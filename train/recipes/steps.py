@@ -38,9 +38,10 @@ def evaluate(
     }
     if ablation:
         from train.models.checkpoint import load_model
+        from train.models.extended import without_extra
         from train.recipes import fusion
 
-        report["paths"] = fusion.ablation(load_model(model), sequences)
+        report["paths"] = fusion.ablation(without_extra(load_model(model)), sequences)
     show(report)
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -96,6 +97,11 @@ def fuse(
 
     torch.set_num_threads(threads)
     validation, trained = load_split(data, "val"), load_model(model)
+    if trained.config.extra:
+        raise ValueError(
+            f"model: expected one without a part for more AUs, got one for {trained.config.extra}; the recipe adds it "
+            "after the fusion"
+        )
     if where_known:
         trained = with_intensity(trained)
     if geometry is not None:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from tests.train.painted import painted_source
 from train.engine.run_folder import RunError
+from train.models.extended import without_extra
 from train.models.model import Model
 from train.recipes import geometry_task as geometry
 from train.recipes import run as recipe
@@ -160,6 +161,7 @@ def test_wrong_options_are_refused(source: Path, fan: Path, tmp_path: Path) -> N
         ({"fan": ""}, "fan: expected a small model or train"),
         ({"start": fan}, "start, fan: expected one of them"),
         ({"fan": "", "start": tmp_path / "none.safetensors"}, "start: expected a file, got"),
+        ({"extra": "45"}, "extra: expected a model to start from with it"),
         ({"sequences": 0}, "sequences: expected a positive number, got 0"),
     ]
     for wrong, said in cases:
@@ -184,24 +186,28 @@ def test_a_small_one_from_a_model_that_stays_as_it_is(
 ) -> None:
     monkeypatch.setattr(geometry, "WILD", 10.0)  # painted faces are not what FAN knows
     out = shutil.copytree(rendered, tmp_path / "out")
-    chosen = options(source, out, fan="", start=fan, sequences=12)
+    chosen = options(source, out, fan="", start=fan, sequences=12, extra="45")
     recipe.run(chosen, "fuse", console=quiet())
     names = [stage.name for stage in stages_of(chosen)]
-    assert names == ["index", "render", "start", "geometry", "fuse", "evaluate", "export", "card"]
-    assert [state.why for state in recipe.states(chosen)] == [""] * 5 + ["not done"] * 3
+    assert names == ["index", "render", "start", "extra", "geometry", "fuse", "evaluate", "export", "card"]
+    assert [state.why for state in recipe.states(chosen)] == [""] * 6 + ["not done"] * 3
     before, made = Model.load(fan), Model.load(out / "fuse" / "model.safetensors")
-    assert made.config.aus_of("points") == before.config.aus_of("points") and made.config.intensity
+    assert made.config.aus_of("points") == (*before.config.aus_of("points"), 45) and made.config.intensity
+    assert made.config.provenance["extra"]["options"]["aus"] == "45"
     assert all(torch.equal(tensor, made.state_dict()[name]) for name, tensor in before.state_dict().items())
     command, plain = made.config.provenance["recipe"]["command"], out / "start" / "model.safetensors"
-    assert command.endswith(f"--start FILE of SHA-256 {sha256(plain)[:12]} without its geometry path --sequences 12")
+    told = f"--start FILE of SHA-256 {sha256(plain)[:12]} without its geometry path --extra 45 --sequences 12"
+    assert command.endswith(told)
     assert str(out) not in made.config.to_json() and str(source) not in made.config.to_json()
     again = tmp_path / "again.safetensors"
-    without_path(made).save(again, torch.float16)
+    without_path(without_extra(made)).save(again, torch.float16)
     assert again.read_bytes() == plain.read_bytes(), "the next model can start from this one"
-    with pytest.raises(ValueError, match="until: expected one of index, render, start, geometry"):
+    with pytest.raises(ValueError, match="until: expected one of index, render, start, extra, geometry"):
         recipe.run(chosen, "heads", console=quiet())
+    with pytest.raises(RunError, match="begun with extra '45', got None"):
+        recipe.run(options(source, out, fan="", start=fan, sequences=12), console=quiet())
     with pytest.raises(RunError, match="begun with sequences 12, got 13"):
-        recipe.run(options(source, out, fan="", start=fan, sequences=13), console=quiet())
+        recipe.run(options(source, out, fan="", start=fan, sequences=13, extra="45"), console=quiet())
 
 
 def test_a_small_one_from_the_sources_to_the_card(
