@@ -120,11 +120,14 @@ class TemporalBuffer(Generic[T]):
 
     def snapshot(self) -> Callable[[], None]:
         """What puts the buffer back to where it is now, for a frame that cannot be worked through after all."""
-        times, items, differences = self._times.copy(), self._items.copy(), self._differences.copy()
+        times, items = self._times.copy(), self._items.copy()
+        differences = tuple(self._differences)  # a deque takes five times the room
         waiting, period_s, crowded = self._waiting, self._period_s, self.crowded
 
         def restore() -> None:
-            self._times, self._items, self._differences = times, items, differences
+            self._times, self._items = times, items
+            self._differences.clear()
+            self._differences.extend(differences)
             self._waiting, self._period_s, self.crowded = waiting, period_s, crowded
 
         return restore
