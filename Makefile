@@ -2,6 +2,7 @@
 # make test                      every test
 # make asan                      the compiled kernels with AddressSanitizer and UBSan (GCC), under their tests
 # make lint                      ruff and mypy
+# make wheel                     dist/: a source package and the wheel out of it, looked at by twine, auditwheel, abi3audit
 # make parity SET=... CLIPS=... RANGES=... [MODEL=nano]  docs/parity/ for a shipped model, from a synthetic set and real
 #                                clips; RANGES: what INT8 is calibrated on (default: the set's train split)
 
@@ -22,7 +23,7 @@ KERNEL_TESTS := tests/aunet_sdk/test_native.py tests/aunet_sdk/test_kernel_fuzz.
 	tests/aunet_sdk/faces/test_boxes.py tests/aunet_sdk/faces/test_tracker.py tests/train/synthetic/test_synthetic.py \
 	tests/train/synthetic/test_hand_mesh.py
 
-.PHONY: demo test asan lint parity clean
+.PHONY: demo test asan lint wheel parity clean
 
 demo: $(VENV)/.demo
 	$(BIN)/aunet demo -o demo
@@ -51,6 +52,21 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The tools are in an environment of their own: they are nothing that the package or its tests need.
+TOOLS := build/wheel-tools/bin/python -m
+wheel: export AUNET_REQUIRE_NATIVE = 1
+wheel: build/wheel-tools/.done
+	rm -rf dist
+	$(TOOLS) build -q
+	$(TOOLS) twine check --strict dist/*
+	$(TOOLS) auditwheel show dist/*.whl
+	if ls dist/*abi3*; then $(TOOLS) abi3audit --strict dist/*.whl; fi
+
+build/wheel-tools/.done:
+	$(PYTHON) -m venv build/wheel-tools
+	$(TOOLS) pip --disable-pip-version-check install -q build twine auditwheel abi3audit
+	touch $@
+
 parity: $(VENV)/.test
 	@test -n "$(SET)" || { echo "make parity: expected SET=FOLDER of a synthetic set, got none"; exit 2; }
 	$(BIN)/python -m export.shipped --model $(MODEL) --crops $(SET) $(addprefix --clip ,$(CLIPS)) $(addprefix --calibrate ,$(RANGES))
@@ -67,4 +83,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf build demo *.egg-info $(VENV)/.demo $(VENV)/.test $(VENV)/.dev aunet_sdk/_native/*.so
+	rm -rf build demo dist *.egg-info $(VENV)/.demo $(VENV)/.test $(VENV)/.dev aunet_sdk/_native/*.so
