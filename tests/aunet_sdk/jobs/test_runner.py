@@ -55,8 +55,13 @@ def test_files_together_have_the_rows_that_they_have_alone(short_sample: Path, d
     outcomes = worker.run_all([Task(item) for item in items])
     assert [each.state for each in outcomes if isinstance(each, Status)] == ["done", "failed", "done"]
     joint = worker._open()._joint
-    # How many are shared hangs on when each file's frames come: on a busy machine it was 9 of 77.
-    assert joint is not None and joint.batches < joint.steps, "no step was shared"
+    assert joint is not None
+    for _ in range(4):  # how many are shared hangs on when each file's frames come: again, on a busy machine
+        if joint.batches < 0.8 * joint.steps:
+            break
+        joint.batches = joint.steps = 0
+        worker.run_all([Task(item) for item in items])
+    assert joint.batches < 0.8 * joint.steps, "few steps were shared"
     worker.close()
     tables = [pq.read_table(data.place_of(item.key), partitioning=None).to_pandas() for item in items[::2]]
     alone = Worker(str(data.root), OPTIONS, {})
