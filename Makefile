@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 MODEL ?= default
 ALONE := tests/aunet_sdk/sources tests/aunet_sdk/faces/finders/test_slime.py tests/aunet_sdk/faces/finders/test_choice.py \
-	tests/aunet_sdk/profiling/test_device.py tests/aunet_sdk/test_allocation.py
+	tests/aunet_sdk/profiling/test_device.py tests/aunet_sdk/test_allocation.py tests/train/paper/test_speed.py
 PYTEST = $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 GROUND := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from tests.train.data import trees
-from tests.train.paper_runs import changed, paper_options, same, started, stop_at_once, write_fan
+from tests.train.paper_runs import changed, paper_options, same, started, stop_at_once
 from train.cli.main import app
 from train.configs.experiment import read_experiment
 from train.configs.options import PaperOptions
@@ -33,16 +33,6 @@ from train.paper import label_vaes, run_inputs, runs
 from train.paper import run as paper_run
 from train.paper.run import PaperTask, run_paper
 from train.paper.run_inputs import inputs_of
-
-
-@pytest.fixture(scope="module")
-def fan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_fan(tmp_path_factory.mktemp("fan"))
-
-
-@pytest.fixture
-def options(data: Path, fan: Path, tmp_path: Path) -> PaperOptions:
-    return paper_options(data, fan, tmp_path / "run")
 
 
 @pytest.mark.parametrize("augment", [False, True])

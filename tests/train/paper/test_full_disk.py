@@ -13,23 +13,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tests.train.paper_runs import changed, paper_options, same, stop_at_once, write_fan
+from tests.train.paper_runs import changed, same, stop_at_once
 from train.configs.options import PaperOptions
 from train.engine import meter
 from train.engine.loop import RunError, Stopped
 from train.engine.meter import ScalarFile
 from train.engine.run_folder import replacing
 from train.paper.run import run_paper
-
-
-@pytest.fixture(scope="module")
-def fan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_fan(tmp_path_factory.mktemp("fan"))
-
-
-@pytest.fixture
-def options(data: Path, fan: Path, tmp_path: Path) -> PaperOptions:
-    return paper_options(data, fan, tmp_path / "run")
 
 
 def limited(options: PaperOptions, repository: Path, size: int) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
-from tests.train.paper_runs import changed, paper_options, same, started, weights, write_fan
+from tests.train.paper_runs import changed, same, started, weights
 from train.cli.main import app
 from train.configs.experiment import ExperimentError, available, read_experiment
 from train.configs.options import PaperOptions
@@ -30,16 +30,6 @@ from train.models.checkpoint import load_network
 from train.models.model import Model
 from train.paper import run as paper_run
 from train.paper.run import PaperTask, run_paper
-
-
-@pytest.fixture(scope="module")
-def fan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_fan(tmp_path_factory.mktemp("fan"))
-
-
-@pytest.fixture
-def options(data: Path, fan: Path, tmp_path: Path) -> PaperOptions:
-    return paper_options(data, fan, tmp_path / "run")
 
 
 @pytest.mark.parametrize("variant", ["au-fan", "au-vae", "au-tdn", "aunet"])

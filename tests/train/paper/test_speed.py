@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.train.paper_runs import changed, paper_options, same, started, write_fan
+from tests.train.paper_runs import changed, paper_options, same, started
 from train.configs.options import PaperOptions
 from train.data.sequences import DatasetError
 from train.data.transforms.device import unpack
@@ -20,11 +20,6 @@ from train.engine.loop import RunError, Stopped
 from train.engine.meter import Meter
 from train.evaluation.predictions import Predictions
 from train.paper.run import PaperTask, run_paper
-
-
-@pytest.fixture(scope="module")
-def fan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_fan(tmp_path_factory.mktemp("fan"))
 
 
 @pytest.fixture
