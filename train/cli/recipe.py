@@ -43,6 +43,9 @@ def default(
         str,
         typer.Option(help="With --start: AUs of the lids that the model lacks, as 45, to be added [default: none]."),
     ] = "",
+    rigs: Annotated[
+        bool, typer.Option("--rigs", help="Mix in the expressions of the rigs in SOURCE/rigs (docs/data.md).")
+    ] = False,
     sequences: Annotated[int | None, typer.Option(help="Sequences to render [default: those of the size].")] = None,
     hand_mesh: Annotated[Path | None, typer.Option(help="right.glb of the WebXR generic hand.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -55,7 +58,7 @@ def default(
     from train.recipes.run import run
 
     run(
-        RecipeOptions(source, out, size, seed, fan, start, sequences, hand_mesh, device, threads, workers, extra),
+        RecipeOptions(source, out, size, seed, fan, start, sequences, hand_mesh, device, threads, workers, extra, rigs),
         until,
         dry,
     )

@@ -28,6 +28,9 @@ def generate(
     morphs: Annotated[
         int, typer.Option(help="Photos of two people mixed, at rest and smiling; train split only", min=0)
     ] = 768,
+    rigs: Annotated[
+        bool, typer.Option("--rigs", help="Mix in the expressions of the rigs in SOURCE/rigs (docs/data.md)")
+    ] = False,
 ) -> None:
     """Render the set: shards/*.npz and dataset.json with the split by identity."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -50,7 +53,8 @@ def generate(
     with Progress(*columns) as bar:
         task = bar.add_task("fitting heads", total=None, rate="")
         start, first = 0.0, None
-        for done, total in g.generate(g.Settings(source, out, sequences, seed, workers, hands, hand_mesh, morphs)):
+        wanted = g.Settings(source, out, sequences, seed, workers, hands, hand_mesh, morphs, rigs)
+        for done, total in g.generate(wanted):
             if first is None:
                 first, start = done, time.monotonic()
             rate = (done - first) / max(time.monotonic() - start, 1e-9)

@@ -177,6 +177,7 @@ class GeometryOptions(RunOptions):
     init: str = _option("", "Model file or run folder whose FAN is used and whose points head gets the path.")
     hidden: int = _option(256, "Units of either hidden layer.")
     acts: int = _option(30_000, "Acts of four frames to draw expressions from.")
+    rigs: bool = _option(False, "Draw expressions of the rigs in the source folder, too.")
     render_share: float = _option(0.2, "Share of faces that FAN found on renders.")
     picture_share: float = _option(0.15, "Share of faces that FAN found on pictures and portraits.")
     positive_weight: float = _option(2.0, "Weight of what speaks for an AU against what speaks against it.")

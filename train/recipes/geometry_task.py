@@ -84,9 +84,12 @@ class GeometryTask:
         LOG.info("geometry: looking at pictures and portraits")
         self.pictures, resting = of_pictures(self.model, source, set(training.info.splits["train"]))
         LOG.info("geometry: %d people at rest, %d pictures, drawing acts", len(resting), len(self.pictures))
+        people = fit_people(head, resting)
+        if options.rigs:
+            head = landmark_head(source / "ict_facekit_light.npz", rigs=Path(options.data) / "rigs")
         acts = draw_acts(head, options.acts, options.seed)
         self.columns = columns_of(numbers)
-        self.sampler = LandmarkSampler(head, fit_people(head, resting), errors, acts)
+        self.sampler = LandmarkSampler(head, people, errors, acts)
         raised = (self.pictures.targets[:, [numbers.index(1), numbers.index(2)]] == 1).any(1)
         weight = np.where(raised, RAISED, 1.0)
         self.picture_weight = weight / weight.sum()

@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from train.data.transforms.sequences import FLIP_68
 from train.evaluation.references import CONTAMINATED, PART, normalised
 from train.synthetic import choreography
+from train.synthetic.artists import own_shapes
 from train.synthetic.fit import fit_head
 from train.synthetic.ict import AU_NUMBERS, Head, load_head
+from train.synthetic.rigs import with_rigs
 
 Floats = NDArray[np.float32]
 ACT_FRAMES = 4
@@ -79,9 +81,12 @@ class Spread:
     """Turn of the reference, on top of a random part of the shown one: a camera may stand to one side."""
 
 
-def landmark_head(path: Path, modes: int = 50) -> Head:
-    """The ICT head (`ict_facekit_light.npz`) cut down to its 68 landmark vertices, nothing drawn."""
+def landmark_head(path: Path, modes: int = 50, rigs: Path | None = None) -> Head:
+    """The ICT head (`ict_facekit_light.npz`) cut down to its 68 landmark vertices, nothing drawn; ``rigs``: folder of
+    kept fields, where the shapes of the rigs beside that file are wanted behind its own (`train.synthetic.rigs`)."""
     head = load_head(path, modes)
+    if rigs is not None:
+        head = with_rigs(head, path.parent, rigs)
     marks = head.landmarks
     return Head(
         head.neutral[marks],
@@ -96,8 +101,8 @@ def landmark_head(path: Path, modes: int = 50) -> Head:
 
 
 def draw_acts(head: Head, count: int, seed: int) -> tuple[Floats, Floats, Floats]:
-    """Frames of `count` acts: blendshape weights (4 * count, 57), intensity (.., n) with NaN where masked, turn (..,
-    3)."""
+    """Frames of `count` acts: blendshape weights (4 * count, shapes), intensity (.., n) with NaN where masked, turn
+    (.., 3)."""
     rng, matrix = np.random.default_rng([seed, 2]), head.au_matrix()
     acts = [choreography.act(head.shape_names, matrix, ACT_FRAMES, rng) for _ in range(count)]
     intensity = np.concatenate([np.where(act.mask, np.nan, act.intensity) for act in acts])
@@ -136,7 +141,7 @@ class LandmarkSampler:
         self.neutral = head.neutral - head.neutral.mean(0)
         self.modes = head.identity.reshape(len(head.identity), -1)
         self.shapes = head.shapes.reshape(len(head.shapes), -1)
-        self.lids = head.index("eyeBlink")
+        self.lids, self.own = head.index("eyeBlink"), own_shapes(head.shape_names)
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Floats, Floats, Floats]:
         """Coordinates (count, 68, 2) in tenths of the eye distance; the person's reference (count, 68, 2), zeros where
@@ -189,9 +194,10 @@ class LandmarkSampler:
         return most * share.astype(np.float32)
 
     def _restless(self, rng: np.random.Generator, shown: NDArray[np.int64]) -> Floats:
-        """Blendshape weights (b, 57) of what passes for rest, of people who show the acts `shown` (b,)."""
+        """Blendshape weights (b, shapes) of what passes for rest, of people who show the acts `shown` (b,)."""
         spread, count = self.spread, len(shown)
-        weights = np.abs(rng.normal(0, spread.restless, (count, self.weights.shape[1]))).astype(np.float32)
+        weights = np.zeros((count, self.weights.shape[1]), np.float32)
+        weights[:, : self.own] = np.abs(rng.normal(0, spread.restless, (count, self.own)))
         weights[:, self.lids] += np.abs(rng.normal(0, 2.5 * spread.restless, (count, 1))).astype(np.float32)
         other = rng.integers(0, len(self.weights), count)
         act = np.where(rng.random(count) < 0.5, shown, other)

@@ -51,7 +51,9 @@ class RecipeOptions:
     which belongs to the size. ``start``: a model file of which all stays but the geometry path it may have; a new one
     is added that counts where the person's points at rest are known (train.recipes.fusion.fit_where_known); None: the
     heads are trained, too. ``extra``: with a model to start from, AUs of the lids that it lacks, as "45": a part of
-    their own is trained and added (train/models/extra_head.py); "": none. ``sequences`` to render, None: those of the
+    their own is trained and added (train/models/extra_head.py); "": none. ``rigs``: expressions of the
+    rigs in ``source``, too, rendered and drawn (train/synthetic/rigs.py); ICT's own alone where there are none.
+    ``sequences`` to render, None: those of the
     size. ``device``, ``threads`` and ``workers`` may change when a recipe goes on, the others not.
     """
 
@@ -67,6 +69,7 @@ class RecipeOptions:
     threads: int = 2
     workers: int = 2
     extra: str = ""
+    rigs: bool = False
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
@@ -94,6 +97,13 @@ class RecipeOptions:
         size = SIZES[self.size]
         return size if self.sequences is None else dataclasses.replace(size, sequences=self.sequences)
 
+    @property
+    def moving(self) -> dict[str, str]:
+        """Empty, or ``rigs`` with the key of those that are mixed in."""
+        from train.synthetic.rigs import available, rigs_key
+
+        return {"rigs": rigs_key(self.source)} if self.rigs and available(self.source) else {}
+
     def fixed(self) -> dict[str, Any]:
         """What a recipe cannot go on with another value of; files by what is in them."""
         from train.recipes.stamps import sha256
@@ -106,6 +116,7 @@ class RecipeOptions:
             "sequences": self.sequences,
             "hand_mesh": sha256(self.hand_mesh) if self.hand_mesh else None,
             "extra": self.extra or None,
+            "rigs": self.rigs or None,
         }
 
 

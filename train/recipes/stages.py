@@ -68,7 +68,7 @@ def _render(place: Place) -> list[Path]:
     options, size = place.options, place.options.amounts
     settings = Settings(
         options.source, place.folder, size.sequences, options.seed, options.workers, size.hands, options.hand_mesh,
-        size.morphs,
+        size.morphs, bool(options.moving),
     )  # fmt: skip
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -168,7 +168,8 @@ def _geometry(place: Place) -> list[Path]:
     options = GeometryOptions(
         source=str(place.options.source), data=str(place.of("render")), run=str(place.folder / "run"),
         init=str(_plain(place)), samples=size.geometry_samples, hidden=size.geometry_hidden,
-        acts=size.acts, batch=8 * size.batch, eval_frames=size.eval_frames, **place.model,
+        acts=size.acts, batch=8 * size.batch, eval_frames=size.eval_frames,
+        rigs=bool(place.options.moving), **place.model,
     )  # fmt: skip
     train(GeometryTask(options), options, resume=True)
     return [place.folder / "run" / MODEL]
@@ -228,6 +229,7 @@ def _sign(path: Path, place: Place) -> None:
     elif Path(options.fan).parent.name != "checkpoints":
         given = f" --fan FILE of SHA-256 {options.fixed()['fan'][:12]}"
     given += f" --extra {options.extra}" if options.extra else ""
+    given += " --rigs" if options.rigs else ""
     given += f" --sequences {options.sequences}" if options.sequences is not None else ""
     hand = " --hand-mesh FILE" if options.hand_mesh else ""
     command = (
@@ -277,12 +279,13 @@ def _card(place: Place) -> list[Path]:
 STAGES = (
     Stage("index", (), lambda options: {"source": source_facts(options.source)}, _index, 1),
     Stage("render", ("index",), lambda options: {**_amounts("sequences", "hands", "morphs")(options),
-          "hand_mesh": options.fixed()["hand_mesh"]}, _render, 60),
+          "hand_mesh": options.fixed()["hand_mesh"], **options.moving}, _render, 60),
     Stage("fan", (), lambda options: {"fan": options.fixed()["fan"]}, _fan, 1),
     Stage("heads", ("render", "fan"), _amounts("head_passes", "head_samples", "batch"), _heads, 90),
     Stage("calibrate", ("render", "heads"), lambda options: {}, _calibrate, 5),
     Stage("geometry", ("index", "render", "calibrate"),
-          _amounts("geometry_samples", "geometry_hidden", "acts", "batch"), _geometry, 60),
+          lambda options: {**_amounts("geometry_samples", "geometry_hidden", "acts", "batch")(options),
+          **options.moving}, _geometry, 60),
     Stage("fuse", ("index", "render", "geometry"), lambda options: {}, _fuse, 10),
     Stage("evaluate", ("render", "fuse"), lambda options: {}, _evaluate, 10),
     Stage("export", ("render", "fuse"), _amounts("kinds", "triplets"), _export, 5),

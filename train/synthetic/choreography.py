@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from train.data.visibility import hidden_aus, not_shown
+from train.synthetic import artists
 from train.synthetic.ict import AU_NUMBERS, AU_SHAPES
 
 ROW = {number: i for i, number in enumerate(AU_NUMBERS)}
@@ -92,7 +93,7 @@ TEMPLATES = (
     (15, 20),
 )
 RARE = (5, 14, 15, 20, 23, 24, 26)
-JAW_AT_FULL_AU26 = dict(AU_SHAPES[26])["jawOpen"]
+JAW_AT_FULL_AU26, JAW_AT_FULL_AU25 = (dict(AU_SHAPES[number])["jawOpen"] for number in (26, 25))
 CONTRADICTIONS = (
     *((23, 25), (23, 26), (24, 25), (24, 26), (12, 15), (10, 24), (17, 26)),
     *((5, 45), (12, 20), (20, 23), (20, 24)),
@@ -103,7 +104,7 @@ DROWSY, SHUT = 0.35, 0.95
 
 @dataclass(frozen=True)
 class Act:
-    """``intensity`` (frames, n) in [0, 1]; ``weights`` (frames, 57) blendshape weights; ``turn`` (frames, 3)
+    """``intensity`` (frames, n) in [0, 1]; ``weights`` (frames, shapes) blendshape weights; ``turn`` (frames, 3)
     radians; ``mask`` (frames, n) True where the label is not to be trusted.
     """
 
@@ -162,8 +163,9 @@ def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: n
     if rng.random() < 0.25:  # traces below what counts
         intensity = np.maximum(intensity, rng.uniform(0, 0.12, len(AU_NUMBERS)) * (rng.random(len(AU_NUMBERS)) < 0.4))
 
-    person_gain = rng.uniform(0.85, 1.1, au_matrix.shape)  # each face moves in its own way, and not quite symmetrically
-    weights = intensity @ (au_matrix * person_gain)
+    own = artists.own_shapes(shape_names)
+    gain = rng.uniform(0.85, 1.1, (len(au_matrix), own))  # each face moves in its own way, and not quite symmetrically
+    weights = artists.weights_of(intensity, au_matrix, gain, shape_names, rng)
     name = {n: i for i, n in enumerate(shape_names)}
     mask = np.zeros_like(intensity, bool)
     frame = np.arange(frames)
@@ -196,7 +198,7 @@ def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: n
     doubtful((6, 7), closed > 0.15)
     opened = np.clip(1 - 2 * closed, 0, 1)  # a lid that comes down is raised no more
     intensity[:, ROW[5]] *= opened
-    weights[:, [name["eyeWide_L"], name["eyeWide_R"]]] *= opened[:, None]
+    weights[:, [name["eyeWide_L"], name["eyeWide_R"], *artists.columns(shape_names, 5)]] *= opened[:, None]
     intensity[:, ROW[45]] = np.clip((closed - DROWSY) / (SHUT - DROWSY), 0, 1)
     doubtful((7,), intensity[:, ROW[5]] > 0.2)
     gaze = rng.normal(0, 0.3, 2) + rng.normal(0, 0.1, (frames, 2))
@@ -222,12 +224,19 @@ def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: n
         hanging = rng.uniform(0, 0.3) * _course(frames, rng)
         weights[:, name["jawOpen"]] += hanging
         weights[:, name["mouthClose"]] += hanging * float(rng.choice((0, rng.uniform(0, 1), 1)))
-    intensity[:, ROW[26]] = np.clip(weights[:, name["jawOpen"]] / JAW_AT_FULL_AU26, 0, 1)  # AU25 lowers it, too
+    jaw = weights[:, name["jawOpen"]]  # AU25 lowers it, too
+    for number, most in ((26, JAW_AT_FULL_AU26), (25, JAW_AT_FULL_AU25)):
+        for shape in artists.columns(shape_names, number):
+            jaw = jaw + most * weights[:, shape]
+    intensity[:, ROW[26]] = np.clip(jaw / JAW_AT_FULL_AU26, 0, 1)
     if rng.random() < 0.3:  # lopsided
         weights *= np.where(np.char.endswith(np.array(shape_names), "_L"), rng.uniform(0.75, 1), 1)
     weights = np.clip(weights, 0, 1.8)
-    lids = [name["eyeBlink_L"], name["eyeBlink_R"]]
-    weights[:, lids] = np.minimum(weights[:, lids], 1.0)  # beyond 1 they would go through each other
+    for half in ("_L", "_R"):
+        lid, others = name[f"eyeBlink{half}"], artists.columns(shape_names, 45, half)
+        weights[:, others] = np.minimum(weights[:, others], 1.0)
+        rest = 1.0 - weights[:, others].sum(1)  # beyond 1 they would go through each other
+        weights[:, lid] = np.minimum(weights[:, lid], np.maximum(rest, 0))
 
     yaw = np.clip(rng.normal(0, 0.29), -0.8, 0.8) + np.cumsum(rng.normal(0, 0.05, frames))
     pitch = np.clip(rng.normal(0, 0.14), -0.4, 0.4) + np.cumsum(rng.normal(0, 0.03, frames))
@@ -235,8 +244,8 @@ def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: n
 
 
 def at_rest(shape_names: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
-    """(57,) blendshape weights that are the person's own and no AU: brows that lie low or arched, lids, lips that part
-    a little, corners of the mouth that turn up or down by themselves. Some are below 0.
+    """(shapes,) blendshape weights that are the person's own and no AU: brows that lie low or arched, lids, lips that
+    part a little, corners of the mouth that turn up or down by themselves. Some are below 0.
     """
     weights = np.zeros(len(shape_names))
 

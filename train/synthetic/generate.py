@@ -27,6 +27,7 @@ from train.synthetic.photos import photo_rows
 from train.synthetic.pictured import picture_rows
 from train.synthetic.record import begin, renderer_key, source_key
 from train.synthetic.render import Person, landmarks, render
+from train.synthetic.rigs import rigs_key, with_rigs
 
 SEQUENCES_PER_SHARD = 64
 MADE_UP = 0.25
@@ -37,7 +38,8 @@ MADE_UP = 0.25
 class Settings:
     """``source``: folder with portraits/ and ict_facekit_light.npz; ``out``: the set; ``sequences`` in all, shared
     among the splits as their identities are (a set may grow: more of them later); ``hands``: share of them with a hand
-    before the face; ``morphs``: how many photos mixed of two people go with them.
+    before the face; ``morphs``: how many photos mixed of two people go with them; ``rigs``: whether the movements of
+    two more artists are mixed in (`train.synthetic.rigs`).
     """
 
     source: Path
@@ -48,6 +50,11 @@ class Settings:
     hands: float = HANDS
     hand_mesh: Path | None = None
     morphs: int = MORPHS
+    rigs: bool = False
+
+    def head(self, own: Head) -> Head:
+        """The head that moves."""
+        return with_rigs(own, self.source, self.out / "rigs") if self.rigs else own
 
 
 _state: dict = {}
@@ -57,10 +64,10 @@ def _start(settings: Settings) -> None:
     cv2.setNumThreads(1)
     material = read_material(settings.source)
     mesh = load_hand_mesh(settings.hand_mesh) if settings.hand_mesh else None
-    people, matrix = material.people(settings.out / "people"), material.head.au_matrix()
+    people, head = material.people(settings.out / "people"), settings.head(material.head)
     names = sorted(people)
     often = frequencies(names, material.of, people.tones())
-    _state.update(settings=settings, head=material.head, people=people, of=material.of, matrix=matrix, mesh=mesh)
+    _state.update(settings=settings, head=head, people=people, of=material.of, matrix=head.au_matrix(), mesh=mesh)
     _state.update(names=names, often=often)
 
 
@@ -251,6 +258,7 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
         "morphs": settings.morphs,
         "sources": source_key(settings.source),
         "renderer": renderer_key(),
+        "rigs": rigs_key(settings.source) if settings.rigs else None,
     }
     shards = settings.out / "shards"
     shards.mkdir(parents=True, exist_ok=True)
@@ -259,6 +267,7 @@ def generate(settings: Settings) -> Iterator[tuple[int, int]]:
     people = material.people(settings.out / "people")
     (settings.out / "dataset.json").write_text(json.dumps(_about(settings, material, people), indent=1))
     _write_stills(settings, material, people, mesh)
+    settings.head(material.head)  # kept for the workers
     del people, material, mesh
     total = settings.sequences * FRAMES
     done = total - sum(count for _, count in missing) * FRAMES

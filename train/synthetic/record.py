@@ -14,7 +14,7 @@ from train.synthetic.strangers import read_strangers
 
 _HERE = Path(__file__).resolve().parent
 _NOT_DRAWING = ("__init__", "clip", "native", "pictures", "record", "sheet")
-_BEFORE = {"hand_mesh_sha256": None, "morphs": 0}
+_BEFORE = {"hand_mesh_sha256": None, "morphs": 0, "rigs": None}
 """What a record stands for that does not name these. Of `sources` and `renderer` an older record says nothing: such a
 set is continued without looking at them.
 """
