@@ -38,6 +38,7 @@ def generate(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from train.synthetic import generate as g
+    from train.synthetic.rigs import wanted
 
     if not source.is_dir():
         raise typer.BadParameter(f"expected a folder, got {source}", param_hint="--source")
@@ -53,8 +54,8 @@ def generate(
     with Progress(*columns) as bar:
         task = bar.add_task("fitting heads", total=None, rate="")
         start, first = 0.0, None
-        wanted = g.Settings(source, out, sequences, seed, workers, hands, hand_mesh, morphs, rigs)
-        for done, total in g.generate(wanted):
+        settings = g.Settings(source, out, sequences, seed, workers, hands, hand_mesh, morphs, wanted(source, rigs))
+        for done, total in g.generate(settings):
             if first is None:
                 first, start = done, time.monotonic()
             rate = (done - first) / max(time.monotonic() - start, 1e-9)

@@ -64,11 +64,12 @@ def _render(place: Place) -> list[Path]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from train.synthetic.generate import Settings, generate
+    from train.synthetic.rigs import wanted
 
     options, size = place.options, place.options.amounts
     settings = Settings(
         options.source, place.folder, size.sequences, options.seed, options.workers, size.hands, options.hand_mesh,
-        size.morphs, bool(options.moving),
+        size.morphs, wanted(options.source, options.rigs),
     )  # fmt: skip
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")

@@ -27,7 +27,7 @@ from train.synthetic.photos import photo_rows
 from train.synthetic.pictured import picture_rows
 from train.synthetic.record import begin, renderer_key, source_key
 from train.synthetic.render import Person, landmarks, render
-from train.synthetic.rigs import rigs_key, with_rigs
+from train.synthetic.rigs import CREDITS, rigs_key, with_rigs
 
 SEQUENCES_PER_SHARD = 64
 MADE_UP = 0.25
@@ -209,7 +209,7 @@ def _about(settings: Settings, material: Material, people: Crowd) -> dict:
         "splits": {name: sorted(material.splits[name]) for name in SPLITS},
         "groups": groups,
         "points3d": (neutral - neutral.mean(0)).round(4).tolist(),
-        "credits": material.credits,
+        "credits": [*material.credits, *(CREDITS if settings.rigs else ())],
     }
 
 

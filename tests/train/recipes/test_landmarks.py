@@ -25,6 +25,7 @@ from train.recipes.landmarks import (
 )
 from train.recipes.options import CHECKPOINTS
 from train.synthetic.ict import AU_NUMBERS, Head
+from train.synthetic.rigs import available
 
 AU1, AU12 = AU_NUMBERS.index(1), AU_NUMBERS.index(12)
 
@@ -53,6 +54,23 @@ def head(corpus: Path) -> Head:
 def sampler_of(head: Head) -> LandmarkSampler:
     errors = np.random.default_rng(1).normal(0, 0.2, (50, 68, 2)).astype(np.float32)
     return LandmarkSampler(head, np.empty((0, 68, 3), np.float32), errors, draw_acts(head, 40, 1))
+
+
+def test_rigs_stand_behind_the_own_shapes_and_move_the_same_points(corpus: Path, head: Head, tmp_path: Path) -> None:
+    if not available(corpus):
+        pytest.skip("the rigs are absent")
+    more = landmark_head(corpus / "ict_facekit_light.npz", rigs=tmp_path)
+    own = len(head.shapes)
+    np.testing.assert_array_equal(more.shapes[:own], head.shapes)
+    assert len(more.shapes) == len(more.shape_names) > own
+    weights, intensity, _ = draw_acts(more, 60, 1)
+    assert (weights[:, own:] > 0).any(1).mean() > 0.3
+    plain_weights, plain_intensity, _ = draw_acts(head, 60, 1)
+    smiling = plain_intensity[:, AU12] > 0.6
+    points = [(w @ h.shapes[:, [48, 54], 0])[smiling] for w, h in ((weights, more), (plain_weights, head))]
+    wide = [one[:, 1] - one[:, 0] for one in points]
+    assert np.nanmin(intensity[smiling, AU12]) > 0.6
+    assert 0.6 < float(wide[0].mean() / wide[1].mean()) < 1.4 and not np.allclose(wide[0], wide[1])
 
 
 def test_the_same_seed_draws_the_same_faces(head: Head) -> None:

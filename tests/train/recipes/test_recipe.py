@@ -23,6 +23,7 @@ from train.recipes.options import CHECKPOINTS, RecipeOptions
 from train.recipes.stages import NAMES, Place, Stage, stages_of
 from train.recipes.stamps import sha256
 from train.recipes.two_paths import without_path
+from train.synthetic.rigs import available, rigs_key
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +170,21 @@ def test_wrong_options_are_refused(source: Path, fan: Path, tmp_path: Path) -> N
             options(source, tmp_path, fan, **wrong)
     with pytest.raises(ValueError, match="source: expected a folder"):
         options(tmp_path / "none", tmp_path, fan)
+
+
+def test_rigs_are_part_of_the_keys_where_they_are_there_alone(
+    source: Path, fan: Path, tmp_path: Path, corpus: Path
+) -> None:
+    def settings(place: Path, **more: object) -> list[dict[str, object]]:
+        given = options(place, tmp_path, fan, **more)
+        return [stage.settings(given) for stage in stages_of(given) if stage.name in ("render", "geometry")]
+
+    assert settings(source, rigs=True) == settings(source), "a source without rigs"
+    assert options(source, tmp_path, fan).fixed()["rigs"] is None, "recipes of before go on"
+    if not available(corpus):
+        pytest.skip("the rigs are absent")
+    with_rigs, without = settings(corpus, rigs=True), settings(corpus)
+    assert [{**one, "rigs": rigs_key(corpus)} for one in without] == with_rigs
 
 
 @pytest.fixture(scope="module")
