@@ -15,6 +15,7 @@ import typer
 from aunet_sdk.errors import BackendUnavailable
 from train.cli.data import register as register_data
 from train.cli.embedded import register as register_embedded
+from train.cli.flags import field_parameter
 from train.cli.models import register as register_models
 from train.cli.recipe import app as recipe_app
 from train.cli.results import register as register_results
@@ -42,17 +43,7 @@ def _register(name: str, kind: type[RunOptions], run: Callable[[Any, bool], None
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         required = field.name in ("data", "run", "source")
-        option = typer.Option(
-            *field.metadata["names"], help=field.metadata["help"], show_default=field.default is not None
-        )
-        parameters.append(
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if required else field.default,
-                annotation=Annotated[hints[field.name], option],
-            )
-        )
+        parameters.append(field_parameter(field, hints[field.name], required))
     resume = typer.Option("--resume", help="Go on with the run in the folder, if there is one.")
     parameters.append(
         inspect.Parameter("resume", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, resume])

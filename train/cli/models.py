@@ -145,7 +145,7 @@ def import_fan(
     fan_model(network, pooling, provenance, resolution).save(out)
     typer.echo(
         f"{out}: FAN of width {network.width}, {pooling} pooling; next: "
-        f"`python -m train run EXPERIMENT --override fan={out}` trains the paper's heads on it"
+        f"`python -m train run EXPERIMENT --fan {out}` trains the paper's heads on it"
     )
 
 

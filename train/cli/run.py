@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import inspect
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from train.cli.flags import ExperimentCommand, experiment_parameters, flags, said
 from train.configs.experiment import available, read_experiment
 from train.paper.runs import run_all
 
+Data = Annotated[
+    Path | None, typer.Option(help="Folder with bp4d, disfa, affwild2 and prepared, or of a synthetic set.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with runs that were begun.")]
+Dry = Annotated[bool, typer.Option("--dry", help="Print the runs and stop.")]
+
 
 def run(
+    given: Mapping[str, Any],
     experiment: Annotated[
         str | None, typer.Argument(help="A .yaml file, or a name out of train/configs/experiments/; none: list them.")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with bp4d, disfa, affwild2 and prepared, or of a synthetic set.")
-    ] = None,
+    data: Data = None,
     out: Annotated[Path, typer.Option(help="Parent of the run folders.")] = Path("runs/paper"),
-    override: Annotated[
-        list[str] | None, typer.Option(help="key=value of the experiment or its options; may be repeated.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="paper, or release: options as the authors' code has them (docs/training.md).")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with runs that were begun.")] = False,
-    dry: Annotated[bool, typer.Option("--dry", help="Print the runs and stop.")] = False,
+    resume: Resume = False,
+    dry: Dry = False,
 ) -> None:
     """Train the networks of an experiment and write their predictions; runs that are finished are passed over, where
     they had the same options.
 
-    A run folder is OUT/EXPERIMENT/VARIANT[-foldN]-seedN[-release]. Several GPUs: torchrun --nproc-per-node N -m train
+    A run folder is OUT/EXPERIMENT/VARIANT[-foldN]-seedN[-release]. EXPERIMENT stands before the flags; what a flag does
+    not say is as the experiment, the preset or the paper has it. Several GPUs: torchrun --nproc-per-node N -m train
     run ...
     """
     if experiment is None:
@@ -40,7 +44,7 @@ def run(
             tables = f" (Table {', '.join(found.tables)})" if found.tables else ""
             typer.echo(f"{name:24}{found.title}{tables}")
         return
-    found = read_experiment(experiment, override or (), preset)
+    found = read_experiment(experiment, given)
     if data is None and not dry:
         raise ValueError("--data: expected the folder of the data sets, got none")
     runs = found.runs(str(data or ""), out)
@@ -52,19 +56,14 @@ def run(
 
 
 def sweep(
+    given: Mapping[str, Any],
     file: Annotated[
         str | None, typer.Argument(help="A .yaml file, or a name out of train/configs/sweeps/; none: list them.")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with bp4d, disfa, affwild2 and prepared, or of a synthetic set.")
-    ] = None,
+    data: Data = None,
     out: Annotated[Path, typer.Option(help="Parent of the sweep's folder.")] = Path("runs/paper"),
-    override: Annotated[
-        list[str] | None, typer.Option(help="key=value of the experiment or its options; may be repeated.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="paper or release, as in `run`.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with runs that were begun.")] = False,
-    dry: Annotated[bool, typer.Option("--dry", help="Print the runs and stop.")] = False,
+    resume: Resume = False,
+    dry: Dry = False,
 ) -> None:
     """Train every point of a grid, measure it on held-out people of the training part, and rank the points.
 
@@ -79,7 +78,7 @@ def sweep(
         for name in sweeps.available():
             typer.echo(f"{name:24}{sweeps.read_sweep(name).title}")
         return
-    found = sweeps.read_sweep(file, override or (), preset)
+    found = sweeps.read_sweep(file, given)
     if data is None and not dry:
         raise ValueError("--data: expected the folder of the data sets, got none")
     runs = [options for _, options in found.runs(str(data or ""), out)]
@@ -95,11 +94,24 @@ def sweep(
     for p in places:
         table.add_row(sweeps.label(p.point), *(f"{100 * value:.1f}" for value in (p.f1, p.spread, p.auc)), str(p.runs))
     Console().print(table)
-    best = " ".join(f"--override {name}={value}" for name, value in places[0].point.items())
-    typer.echo(f"{target}; the best of them: {best}")
+    typer.echo(f"{target}; the best of them: {shlex.join(flags(places[0].point))}")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("run")(run)
-    app.command("sweep")(sweep)
+    app.command("run", cls=ExperimentCommand)(_with_flags(run))
+    app.command("sweep", cls=ExperimentCommand)(_with_flags(sweep))
+
+
+def _with_flags(inner: Callable[..., None]) -> Callable[..., None]:
+    """`inner` with a flag per field of an experiment and its options in place of its first argument."""
+    own = list(inspect.signature(inner, eval_str=True).parameters.values())[1:]
+    parameters = [*own, *experiment_parameters()]
+
+    def command(**values: Any) -> None:
+        inner(said({p.name: values.pop(p.name) for p in parameters[len(own) :]}), **values)
+
+    command.__doc__ = inner.__doc__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command

@@ -34,7 +34,12 @@ GIVEN = ("variant", "fold", "seed", "run", "data")
 
 
 class ExperimentError(ValueError):
-    """A file or an override that makes no experiment; the message says where, what was expected and what came."""
+    """A file or values that make no experiment; the message says where, what was expected and what came."""
+
+
+def _field(text: str, default: Any = dataclasses.MISSING) -> Any:
+    """A field with its help text; without a default it must be given."""
+    return dataclasses.field(default=default, metadata={"help": text, "names": ()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +47,12 @@ class Experiment:
     """A grid of runs: variants x folds x seeds."""
 
     name: str
-    title: str
-    variants: tuple[str, ...]
-    tables: tuple[str, ...] = ()
-    """Roman numbers of the paper's tables that the runs are for."""
-    folds: tuple[int, ...] = (0,)
-    seeds: tuple[int, ...] = (1,)
-    after: str | None = None
-    """Name of the experiment whose runs give the first weights."""
+    title: str = _field("What the runs are, in words.")
+    variants: tuple[str, ...] = _field("Networks to train: au-fan, au-vae, au-tdn, aunet, ... (docs/training.md).")
+    tables: tuple[str, ...] = _field("Roman numbers of the paper's tables that the runs are for.", ())
+    folds: tuple[int, ...] = _field("Folds of a data set that has folds, 1 to 3; 0: none.", (0,))
+    seeds: tuple[int, ...] = _field("Seeds; a run for each.", (1,))
+    after: str | None = _field("Name of the experiment whose runs give the first weights; empty: none.", None)
     options: PaperOptions = dataclasses.field(default_factory=PaperOptions)
     """What all runs share."""
 
@@ -84,14 +87,16 @@ def available() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def read_experiment(source: str | Path, overrides: Iterable[str] = (), preset: str | None = None) -> Experiment:
-    """Experiment of a file, or of a name in train/configs/experiments/, with `key=value` overrides.
+def read_experiment(
+    source: str | Path, given: Mapping[str, Any] | None = None, preset: str | None = None
+) -> Experiment:
+    """Experiment of a file, or of a name in train/configs/experiments/, with what is given beside it.
 
-    A key is one of the experiment (`variants=[aunet]`, `seeds=[1,2,3]`) or of its options (`epochs=2`); values are
-    YAML. An option has the value of the overrides, else that of the file, else that of the preset, else its default.
+    An option has the value that is given, else that of the file, else that of the preset, else its default.
 
     Args:
-        preset: of train.configs.presets.PRESETS; None: the one that the file or an override names, else `paper`.
+        given: values of the experiment's fields (`variants`, `seeds`, ...) or of its options (`epochs`, ...), by name.
+        preset: of train.configs.presets.PRESETS; None: the one that is given or that the file names, else `paper`.
 
     Raises:
         FileNotFoundError: no such file or name.
@@ -111,13 +116,10 @@ def read_experiment(source: str | Path, overrides: Iterable[str] = (), preset: s
     options = dict(options)
     own = {f.name for f in dataclasses.fields(Experiment)} - {"options", "name"}
     inner = {f.name for f in dataclasses.fields(PaperOptions)} - set(GIVEN)
-    for text in overrides:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise ExperimentError(f"--override: expected key=value, got {text!r}")
+    for key, value in (given or {}).items():
         if key not in own | inner:
-            raise ExperimentError(f"--override: {_unknown(key, own | inner)}")
-        (raw if key in own else options)[key] = _yaml(value, f"--override {key}")
+            raise ExperimentError(f"{path}: {_unknown(key, own | inner)}")
+        (raw if key in own else options)[key] = value
     fields = _typed(Experiment, {k: v for k, v in raw.items() if k != "options"}, str(path), {"name", "options"})
     for required in ("title", "variants"):
         if not fields.get(required):

@@ -337,10 +337,10 @@ class PaperOptions(RunOptions):
         if self.draws < 0 or self.samples < 0 or self.test_frames < 0 or self.gamma < 0 or self.interval_frames < 0:
             raise ValueError("draws, samples, test_frames, gamma, interval_frames: expected no negative number")
         if self.augment_on == "device" and self.cache == "always":
-            raise ValueError("augment_on: kept features are of crops that the CPU augmented; set cache=never")
+            raise ValueError("augment_on: kept features are of crops that the CPU augmented; take --cache never")
         if self.cache == "always" and self.augment and not self.draws:
             raise ValueError(
-                "cache: features of crops that are augmented anew in every epoch cannot be kept; set draws"
+                "cache: features of crops that are augmented anew in every epoch cannot be kept; set --draws"
             )
 
     @staticmethod

@@ -1,6 +1,6 @@
 """Presets of a run: what the paper says, and what the authors' released code does (docs/training.md lists both).
 
-A preset gives the values of those options that neither the experiment nor `--override` names.
+A preset gives the values of those options that neither the experiment nor the command line names.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class FeatureCache:
                 free = shutil.disk_usage(self.folder).free
                 raise RunError(
                     f"features: expected room for {amount(layout.size)} in {self.folder.parent}, "
-                    f"{amount(free)} are free ({error.strerror}); set cache=never, or another cache_folder"
+                    f"{amount(free)} are free ({error.strerror}); take --cache never, or another --cache-folder"
                 ) from error
 
     def _map(self, name: str, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:

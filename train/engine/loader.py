@@ -67,7 +67,7 @@ def process_batches(
         except RuntimeError as error:
             raise RunError(
                 f"loader: expected the processes that prepare data to live, one ended ({str(error).splitlines()[0]}); "
-                "where memory or /dev/shm is full, take fewer workers, or loader=threads"
+                "where memory or /dev/shm is full, take fewer workers, or --loader threads"
             ) from error
         if isinstance(batch, _Failure):
             raise batch.error

@@ -126,7 +126,7 @@ class PlannedTask(Protocol):
 
 def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
-        raise RunError("device: expected a CUDA device, found none; use --device cpu (of `run`: --override device=cpu)")
+        raise RunError("device: expected a CUDA device, found none; use --device cpu")
     if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
         if launched():
             torch.cuda.set_device(local_rank())

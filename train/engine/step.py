@@ -129,9 +129,7 @@ class Stepper:
         norm = nn.utils.clip_grad_norm_(self.parameters, options.clip or math.inf)
         finite = bool(torch.isfinite(norm))
         if not finite and (not scaler.is_enabled() or scaler.get_scale() < 1):
-            raise RunError(
-                f"step {step}: the gradient is not finite (loss {float(loss)}); lower --lr (of `run`: --override lr=)"
-            )
+            raise RunError(f"step {step}: the gradient is not finite (loss {float(loss)}); lower --lr")
         scaler.step(self.optimizer)  # none where the gradient overflowed
         scaler.update()
         if finite and self.ema is not self.model:

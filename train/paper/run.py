@@ -270,7 +270,7 @@ class PaperTask:
         options = self.options
         possible = self.model.frozen and options.variant != "au-flow"  # its features hold pixels, not to be averaged
         if options.cache == "always" and not possible:
-            raise RunError(f"cache: {options.variant} has no features that can be kept; set cache=auto")
+            raise RunError(f"cache: {options.variant} has no features that can be kept; take --cache auto")
         return possible and (options.cache == "always" or (options.cache == "auto" and not options.augment))
 
     def _kept_features(self, folder: Path, stop: threading.Event) -> FeatureCache:
@@ -317,7 +317,7 @@ def _fan(options: PaperOptions) -> tuple[FAN, ModelConfig]:
     if options.variant == "au-fp":
         if not options.parser:
             raise ValueError(
-                "parser: expected a trained face parser for au-fp (--override parser=FILE; `python -m train parser` "
+                "parser: expected a trained face parser for au-fp (--parser FILE; `python -m train parser` "
                 "makes one), got none"
             )
         file = fan_file(options)
@@ -326,7 +326,7 @@ def _fan(options: PaperOptions) -> tuple[FAN, ModelConfig]:
         return parser, parser.config
     if not options.fan:
         raise ValueError(
-            f"fan: expected a trained FAN for {options.variant} (--override fan=FILE; `python -m train import` or "
+            f"fan: expected a trained FAN for {options.variant} (--fan FILE; `python -m train import` or "
             "`python -m train fan` makes one), got none"
         )
     file = fan_file(options)

@@ -64,7 +64,7 @@ def _one(experiment: Experiment, options: PaperOptions, resume: bool) -> None:
 
 
 def as_yaml(experiment: Experiment, options: PaperOptions) -> str:
-    """The one run as an experiment of its own, which `python -m train run` takes: what was run, overrides included."""
+    """The one run as an experiment of its own, which `python -m train run` takes: what was run, flags included."""
     withheld = {"variant", "fold", "seed", "run", "data"}
     values: dict[str, Any] = {
         "title": experiment.title,

@@ -16,9 +16,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +73,11 @@ def available() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def read_sweep(source: str | Path, overrides: Sequence[str] = (), preset: str | None = None) -> Sweep:
+def read_sweep(source: str | Path, given: Mapping[str, Any] | None = None, preset: str | None = None) -> Sweep:
     """Sweep of a file, or of a name in train/configs/sweeps/.
 
     Args:
-        overrides: key=value of the experiment and its options, as `python -m train run` takes them.
-        preset: as in `read_experiment`.
+        given, preset: as in `read_experiment`.
 
     Raises:
         FileNotFoundError: no such file or name.
@@ -94,15 +92,15 @@ def read_sweep(source: str | Path, overrides: Sequence[str] = (), preset: str | 
     unknown = sorted(set(raw) - set(KEYS))
     if unknown or not {"title", "of", "grid"} <= set(raw):
         raise ExperimentError(f"{path}: expected title, of, grid and some of {', '.join(KEYS)}, got {sorted(raw)}")
-    names = [f"{name}={json.dumps(raw[name])}" for name in ("variants", "folds", "seeds") if name in raw]
     share = raw.get("hold_out", 0.2)
     if not isinstance(share, float) or not 0 < share < 1:
         raise ExperimentError(f"{path}: hold_out: expected a share in (0, 1), got {share!r}")
-    base = read_experiment(raw["of"], [*names, f"hold_out={share}", *overrides], preset)
+    named: dict[str, Any] = {name: raw[name] for name in ("variants", "folds", "seeds") if name in raw}
+    values = {**named, "hold_out": share, **(given or {})}
+    base = read_experiment(raw["of"], values, preset)
     points = []
     for point in _grid(raw["grid"], path):
-        settings = [f"{name}={json.dumps(value)}" for name, value in point.items()]
-        options = read_experiment(raw["of"], [*names, f"hold_out={share}", *overrides, *settings], preset).options
+        options = read_experiment(raw["of"], {**values, **point}, preset).options
         points.append({name: getattr(options, name) for name in point})
     return Sweep(path.stem, str(raw["title"]), base, tuple(points))
 

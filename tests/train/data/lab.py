@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from typer.testing import CliRunner
 
+from train.cli.flags import flags
 from train.cli.main import app
 from train.data.corpora.corpus import Corpus
 from train.data.faces.prepare import Report
@@ -15,7 +16,7 @@ from train.models.config import ModelConfig
 from train.models.model import Model
 
 SMALL = {
-    "folds": "[1]", "seeds": "[1]", "batch": 4, "samples": 12, "test_frames": 5, "epochs": 1, "threads": 1,
+    "folds": [1], "seeds": [1], "batch": 4, "samples": 12, "test_frames": 5, "epochs": 1, "threads": 1,
     "precision": "fp32", "device": "cpu", "eval_frames": 4, "vae_epochs": 1, "lr": 1e-3, "workers": 2,
 }  # fmt: skip
 """Options of every run; a FAN of width 8 on crops of 64 px goes with them."""
@@ -39,9 +40,9 @@ def write_fan(path: Path) -> Path:
 
 def call(root: Path, experiment: str, variants: str, preset: str = "paper", **values: object) -> Path:
     """`python -m train run EXPERIMENT` with one variant under a root; the run's folder."""
-    options = {**SMALL, "variants": f"[{variants}]", "fan": root / "fan.safetensors", **values}
+    options = {**SMALL, "variants": [variants], "fan": root / "fan.safetensors", **values}
     words = ["run", experiment, "--data", str(root), "--out", str(root / "runs"), "--preset", preset]
-    words += [word for key, value in options.items() for word in ("--override", f"{key}={value}")]
+    words += flags(options)
     said(*words)
     end = "" if preset == "paper" else f"-{preset}"
     return root / "runs" / experiment / f"{variants}-fold1-seed1{end}"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from train.cli.flags import flags
 from train.configs.experiment import read_experiment
 from train.engine.distributed import Group, SharedBatchNorm, launched, rows_of, share_batch_norm
 from train.evaluation.predictions import Predictions
@@ -53,10 +54,10 @@ def fan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(repository: Path, data: Path, fan: Path, out: Path) -> subprocess.CompletedProcess[str]:
     """The command of docs/training.md under torchrun, two processes; two runs, one after the other."""
-    overrides = {**OPTIONS, "variants": "[au-fan, aunet]", "fan": fan, "keep_epochs": True}
+    given = {**OPTIONS, "variants": ["au-fan", "aunet"], "fan": fan, "keep_epochs": True}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "train", "run", "smoke", "--data", str(data), "--out", str(out)]
-    command += [word for key, value in overrides.items() for word in ("--override", f"{key}={value}")]
+    command += flags(given)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
 
@@ -69,8 +70,8 @@ def start_of(trained: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def test_two_processes_give_the_weights_of_one(repository: Path, data: Path, fan: Path, tmp_path: Path) -> None:
-    overrides = [f"{key}={value}" for key, value in {**OPTIONS, "variants": "[aunet]", "fan": fan}.items()]
-    (alone,) = read_experiment("smoke", overrides).runs(str(data), tmp_path / "one")
+    given = {**OPTIONS, "variants": ["aunet"], "fan": str(fan)}
+    (alone,) = read_experiment("smoke", given).runs(str(data), tmp_path / "one")
     run_paper(alone)
     done = start(repository, data, fan, tmp_path / "two")
     assert done.returncode == 0 and "2 processes" in done.stderr, done.stderr

@@ -159,7 +159,7 @@ def test_the_papers_experiments_have_ten_frames(root: Path) -> None:
 
 
 def test_an_exported_model_says_its_interval(root: Path) -> None:
-    run = call(root, "disfa", "au-tdn", after="null")
+    run = call(root, "disfa", "au-tdn", after="")
     assert load_network(run)[1].interval_s == pytest.approx(0.5) and open_subject(run).interval.frames == 10
     assert Model.load(run / "model.safetensors").config.interval_s == pytest.approx(0.5)  # what export reads
 
@@ -236,9 +236,9 @@ def test_a_list_that_names_a_missing_frame(root: Path, tmp_path: Path, caplog: p
     shutil.copytree(root / "bp4d", tmp_path / "bp4d")
     with (tmp_path / "bp4d" / "splits" / "BP4D_ts1_path.txt").open("a") as file:
         file.write("F007_T1_0999.jpg\n")
-    with pytest.raises(DatasetError, match=r"ts1_path\.txt:27: names F007_T1 frame 999.*skip_missing=true"):
+    with pytest.raises(DatasetError, match=r"ts1_path\.txt:27: names F007_T1 frame 999.*--skip-missing"):
         call(tmp_path, "bp4d", "au-fan")
-    found = Predictions.load(call(tmp_path, "bp4d", "au-fan", skip_missing="true", test_frames=0))
+    found = Predictions.load(call(tmp_path, "bp4d", "au-fan", skip_missing=True, test_frames=0))
     assert len(found) == 26 and "F007_T1 frame 999" in caplog.text and "left out" in caplog.text
 
 
@@ -271,7 +271,7 @@ def test_aus_and_frames_of_a_data_set_can_be_bounded(root: Path) -> None:
         "affwild2": 227000
     }
     with pytest.raises(ExperimentError, match="corpus_frames: affwild2: expected int, got 'many'"):
-        read_experiment("mixture", ["corpus_frames={affwild2: many}"])
+        read_experiment("mixture", {"corpus_frames": {"affwild2": "many"}})
 
 
 def test_neighbours_out_of_the_list_alone(root: Path, tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ def test_a_refused_resume_changes_nothing(options: PaperOptions) -> None:
 
 
 def test_a_finished_run_of_other_options_is_refused(tmp_path: Path) -> None:
-    words = ["run", "smoke", "--data", str(tmp_path), "--out", str(tmp_path), "--override", "variants=[au-fan]"]
-    (options,) = read_experiment("smoke", ["variants=[au-fan]"]).runs(str(tmp_path), tmp_path)
+    words = ["run", "smoke", "--data", str(tmp_path), "--out", str(tmp_path), "--variants", "au-fan"]
+    (options,) = read_experiment("smoke", {"variants": ["au-fan"]}).runs(str(tmp_path), tmp_path)
     folder = Path(options.run)
     folder.mkdir(parents=True)
     (folder / "predictions.npz").write_bytes(b"")
@@ -138,7 +138,7 @@ def test_options_that_cannot_be(options: PaperOptions, data: Path) -> None:
         ({"train_on": ("bp5d",)}, "bp5d"),
         ({"train_on": ("synthetic", "bp4d")}, "stands alone"),
         ({"train_on": ()}, "at least one data set"),
-        ({"cache": "always", "augment": True}, "set draws"),
+        ({"cache": "always", "augment": True}, "set --draws"),
         ({"alignment": "pixel"}, "latent, label"),
         ({"variant": "au-net"}, "au-net"),
     ):

@@ -166,18 +166,18 @@ def test_equation_3_in_its_readings(spread: str) -> None:
 
 
 def test_presets_give_what_nothing_else_says(tmp_path: Path) -> None:
-    release = read_experiment("synthetic", ["decay=0.5"], "release")
+    release = read_experiment("synthetic", {"decay": 0.5}, "release")
     options = release.options
     assert (options.preset, options.decay, options.vae_lambda, options.lr) == ("release", 0.5, 0.3, 1e-3)
     assert options.alignment_spread == "predicted-std" and options.keep_epochs
-    assert read_experiment("vae-lambda-2", (), "release").options.vae_lambda == 0.2
+    assert read_experiment("vae-lambda-2", None, "release").options.vae_lambda == 0.2
     assert Path(release.runs("d", tmp_path)[0].run).name == "au-fan-seed1-release"
-    first = read_experiment("disfa", (), "release").runs("d", tmp_path)[0]
+    first = read_experiment("disfa", None, "release").runs("d", tmp_path)[0]
     assert first.init == str(tmp_path / "bp4d" / "au-fan-fold1-seed1-release")
-    paper = read_experiment("synthetic", (), "paper").options
+    paper = read_experiment("synthetic", None, "paper").options
     assert paper == read_experiment("synthetic").options and paper.decay == 0.7
     with pytest.raises(ExperimentError, match="expected one of paper, release, got 'authors'"):
-        read_experiment("synthetic", (), "authors")
+        read_experiment("synthetic", None, "authors")
     names = {field.name for field in dataclasses.fields(PaperOptions)}
     assert all(set(values) <= names for values in PRESETS.values())
 

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import CliRunner
 
 from tests.train.paper_runs import changed, same, started, weights
+from train.cli.flags import flags
 from train.cli.main import app
 from train.configs.experiment import ExperimentError, available, read_experiment
 from train.configs.options import PaperOptions
@@ -282,8 +283,9 @@ def test_every_experiment_can_be_read() -> None:
     assert tables == {"III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV"}
 
 
-def test_overrides_and_their_errors(tmp_path: Path) -> None:
-    found = read_experiment("mixture", ["epochs=2", "variants=[aunet]", "lr=1e-3", "seeds=[1, 2]", "augment=false"])
+def test_what_is_given_and_its_errors(tmp_path: Path) -> None:
+    given = {"epochs": 2, "variants": ["aunet"], "lr": "1e-3", "seeds": [1, 2], "augment": False}
+    found = read_experiment("mixture", given)
     assert (found.options.epochs, found.options.lr, found.variants, found.seeds) == (2, 1e-3, ("aunet",), (1, 2))
     assert not found.options.augment
     file = tmp_path / "own.yaml"
@@ -301,18 +303,18 @@ def test_overrides_and_their_errors(tmp_path: Path) -> None:
         with pytest.raises(ExperimentError, match=message):
             read_experiment(file)
     with pytest.raises(ExperimentError, match="did you mean 'gamma'"):
-        read_experiment("mixture", ["gama=1"])
+        read_experiment("mixture", {"gama": 1})
     with pytest.raises(FileNotFoundError, match=r"expected a \.yaml file or one of"):
         read_experiment("nothing")
 
 
 def test_the_command_passes_over_what_is_finished(data: Path, fan: Path, tmp_path: Path) -> None:
-    overrides = {
-        "fan": fan, "variants": "[au-fan, au-tdn]", "samples": 16, "test_frames": 8, "batch": 8, "epochs": 1,
+    given = {
+        "fan": fan, "variants": ["au-fan", "au-tdn"], "samples": 16, "test_frames": 8, "batch": 8, "epochs": 1,
         "threads": 1, "precision": "fp32", "eval_frames": 8,
     }  # fmt: skip
     words = ["run", "smoke", "--data", data, "--out", tmp_path]
-    words += [part for key, value in overrides.items() for part in ("--override", f"{key}={value}")]
+    words += flags(given)
     runner = CliRunner()
 
     def call(*more: object) -> Any:
@@ -338,8 +340,8 @@ def test_the_smoke_experiment(data: Path, tmp_path: Path) -> None:
     their table."""
     runner = CliRunner()
     words = ["run", "smoke", "--data", str(data), "--out", str(tmp_path)]
-    for less in ("samples=8", "batch=8", "test_frames=4", "eval_frames=4", "epochs=1", "eval_every=1", "flip=false"):
-        words += ["--override", less]
+    words += ["--samples", "8", "--batch", "8", "--test-frames", "4", "--eval-frames", "4", "--epochs", "1"]
+    words += ["--eval-every", "1", "--no-flip"]
     done = runner.invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     runs = sorted(path.name for path in (tmp_path / "smoke").iterdir())

@@ -53,7 +53,7 @@ def test_a_process_that_dies_is_an_error_that_says_what_to_do() -> None:
             os._exit(9)
         return {"step": torch.tensor(step)}
 
-    with pytest.raises(RunError, match=r"loader: .* one ended .*take fewer workers, or loader=threads"):
+    with pytest.raises(RunError, match=r"loader: .* one ended .*take fewer workers, or --loader threads"):
         list(process_batches(make, 0, 6, workers=1))
 
 
@@ -84,7 +84,7 @@ def test_a_run_on_crops_that_the_device_cuts(options: PaperOptions) -> None:
     assert torch.equal(unpack(batch, 64), again) and again.shape == (4, 3, 64, 64, 3)
     run_paper(options)
     assert np.isfinite(Predictions.load(options.run).probabilities).all()
-    with pytest.raises(ValueError, match="set cache=never"):
+    with pytest.raises(ValueError, match="--cache never"):
         changed(options, cache="always", draws=1).check()
 
 

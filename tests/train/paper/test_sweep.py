@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import CliRunner
 
 from tests.train.paper_runs import changed, paper_options, write_fan
+from train.cli.flags import flags
 from train.cli.main import app
 from train.configs.experiment import ExperimentError
 from train.evaluation.predictions import Predictions
@@ -35,7 +36,7 @@ def test_the_sweeps_that_come_with_the_project() -> None:
     runs = found.runs("data", Path("out"))
     assert len({options.run for _, options in runs}) == 42 and {o.hold_out for _, o in runs} == {0.2}
     assert runs[0][1].run == "out/sweep-bp4d/gamma=0.3,vae_lambda=0.1/aunet-fold1-seed1"
-    assert read_sweep("bp4d", (), "release").experiment.options.decay == 0.3
+    assert read_sweep("bp4d", None, "release").experiment.options.decay == 0.3
 
 
 @pytest.mark.parametrize(
@@ -85,9 +86,9 @@ def test_a_sweep_ranks_its_points(data: Path, tmp_path: Path) -> None:
         "threads": 1, "precision": "fp32", "eval_frames": 8, "vae_epochs": 1,
     }  # fmt: skip
     words = ["sweep", str(file), "--data", str(data), "--out", str(tmp_path)]
-    words += [part for name, value in given.items() for part in ("--override", f"{name}={value}")]
+    words += flags(given)
     done = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert done.exit_code == 0 and "the best of them: --override gamma=" in done.output
+    assert done.exit_code == 0 and "the best of them: --gamma " in done.output
     folder = tmp_path / "sweep-small"
     lines = (folder / "ranking.csv").read_text().splitlines()
     assert lines[0] == "options,f1,f1_spread,auc,runs" and {line.split(",")[0] for line in lines[1:]} == {

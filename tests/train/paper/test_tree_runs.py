@@ -22,7 +22,7 @@ from train.models.label_vae import LabelVAE
 @pytest.fixture(scope="module")
 def aunet(root: Path) -> Path:
     """A run of AUNet on the tree of DISFA."""
-    return call(root, "disfa", "aunet", after="null", test_frames=0)
+    return call(root, "disfa", "aunet", after="", test_frames=0)
 
 
 def test_score_and_tables(root: Path, aunet: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_pictures_that_prepare_has_marked_are_left_out(tmp_path: Path, caplog: p
     assert report.unreadable == 3
     write_fan(tmp_path / "fan.safetensors")
     caplog.set_level("INFO")
-    found = Predictions.load(call(tmp_path, "disfa", "au-tdn", after="null", samples=0, test_frames=0))
+    found = Predictions.load(call(tmp_path, "disfa", "au-tdn", after="", samples=0, test_frames=0))
     assert len(found) == trees.FRAMES - 1 and 6 not in found.frame
     assert "left out: 2 frames, unreadable" in caplog.text and "left out: 1 frames, unreadable" in caplog.text
     assert "training: disfa: 26 frames, 2 subjects: SN003, SN013" in caplog.text

@@ -68,7 +68,7 @@ def test_au_fp_is_trained_on_it(data: Path, parser: Path, tmp_path: Path) -> Non
     assert table.exit_code == 0 and "AU-FP" in table.output, table.output
     report = report_of(options.run, load_split(data, "test"))
     assert "au-fp" in str(report), "and `evaluate` measures it, without landmarks"
-    with pytest.raises(ValueError, match=r"--override parser=FILE"):
+    with pytest.raises(ValueError, match=r"--parser FILE"):
         PaperTask(changed(options, parser=""))
 
 

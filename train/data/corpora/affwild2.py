@@ -173,7 +173,7 @@ class AffWild2(Corpus):
         if without and not skip_missing:
             raise DatasetError(
                 f"affwild2: {len(without)} annotated videos of {part} have no pictures in {self.root}: "
-                f"{named(without)}; complete the data set, or leave them out (skip_missing=true)"
+                f"{named(without)}; complete the data set, or leave them out (--skip-missing)"
             )
         if without:
             self.notes.append(f"{part}: {len(without)} videos without pictures left out: {named(without)}")

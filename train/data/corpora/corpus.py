@@ -287,7 +287,7 @@ def select_listed(corpus: Corpus, lines: Iterable[tuple[Path, int, str, int]], s
         message = f"{path}:{line}: names {what}, which has no annotated picture in {corpus.root}"
         message += f"; {len(missing)} such lines" if len(missing) > 1 else ""
         if not skip_missing:
-            raise DatasetError(message + "; complete the data set, or leave them out (skip_missing=true)")
+            raise DatasetError(message + "; complete the data set, or leave them out (--skip-missing)")
         corpus.notes.append(message + "; left out")
     if not selections:
         raise DatasetError(f"{corpus.name}: no frame of the fold lists is in {corpus.root}")
