@@ -83,7 +83,7 @@ def intensities(model: Model, ramp: Ramp) -> tuple[np.ndarray, np.ndarray]:
     """(steps,) each: of the AU of the ramp with the points at rest and without them, every frame alone."""
     head, column = model.points, model.config.aus_of("points").index(ramp.au)
     looks = see(model, centre_crops(ramp.images, ramp.points.astype(np.float32), model.config.resolution, MARGIN)[0])
-    described = head.describe_pooled(torch.from_numpy(looks.pooled).float(), torch.from_numpy(looks.coordinates))
+    described = looks.described(model)
     rest = torch.from_numpy(ramp.rest).float().expand(len(ramp.images), 68, 2)
     found = []
     for reference in (rest, torch.zeros_like(rest)):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.models.blocks import ConvBlock
+from train.models.extra_head import Lids
 from train.models.fan import FAN
 from train.models.model import Model
 
@@ -156,6 +157,17 @@ def _fold_points(model: Model) -> None:
     delattr(points, "reduce")
 
 
+def _fold_lids(part: Lids) -> None:
+    """In place: batch norms into the convolutions before them."""
+    layers = list(part.layers)
+    for i, layer in enumerate(layers):
+        if isinstance(layer, nn.BatchNorm2d):
+            conv = layers[i - 1]
+            assert isinstance(conv, nn.Conv2d)
+            _into_linear(conv, layer)
+            part.layers[i] = nn.Identity()
+
+
 @torch.no_grad()
 def fold(model: Model, head: str) -> Model:
     """A copy of `model` for inference with one head ("aunet" | "points"), equal to it but for rounding."""
@@ -163,8 +175,7 @@ def fold(model: Model, head: str) -> Model:
         raise ValueError(f"head: expected one of {HEADS}, got {head!r}")
     model = copy.deepcopy(model).float().eval().requires_grad_(False)
     _fold_fan(model.fan, planes=1 if head == "aunet" else model.points.reduce.out_channels)
-    extra = model.points.extra
-    for predictor in (model.aunet.predictor, model.points.predictor, *([extra.predictor] if extra else [])):
+    for predictor in (model.aunet.predictor, model.points.predictor):
         # The largest weight stays as it was trained and stored; a scale of a few numbers costs nothing behind it.
         assert isinstance(predictor[1], nn.BatchNorm1d)
         scale, shift = _scale_shift(predictor[1])
@@ -174,9 +185,8 @@ def fold(model: Model, head: str) -> Model:
     if model.points.geometry is not None:
         scale, shift = _scale_shift(model.points.geometry.norm)
         model.points.geometry.norm = Affine(scale.float(), shift.float())  # type: ignore[assignment]
-    if extra is not None:
-        scale, shift = _scale_shift(extra.norm)
-        extra.norm = Affine(scale.float(), shift.float())  # type: ignore[assignment]
+    if model.points.extra is not None:
+        _fold_lids(model.points.extra)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             _standard(module)

@@ -56,10 +56,10 @@ def _look(model: Model, crop: Tensor) -> Look:
     return Look(heatmaps, attention, low, tuple(tops))
 
 
-def _describe(model: Model, head: str, look: Look) -> tuple[Tensor, ...]:
+def _describe(model: Model, head: str, look: Look, crop: Tensor) -> tuple[Tensor, ...]:
     """The states of a frame, as `split` and `describe` of the heads give them."""
     if head == "points":
-        return (_describe_points(model, look),)
+        return (_describe_points(model, look, crop),)
     aunet, dtype = model.aunet, look.low.dtype
     attention = look.attention.to(dtype)
     tops = [model.fan.get_submodule(f"bl{i}")(top) for i, top in enumerate(look.tops[:-1])] + [look.tops[-1]]
@@ -68,8 +68,8 @@ def _describe(model: Model, head: str, look: Look) -> tuple[Tensor, ...]:
     return aunet.conv1x1(features), aunet.get_submodule("early")(pooled), aunet.get_submodule("late")(pooled)
 
 
-def _describe_points(model: Model, look: Look) -> Tensor:
-    """P (B, 68, d + 2) FP32. The weights around the peaks are divided by their sums after pooling, not before."""
+def _describe_points(model: Model, look: Look, crop: Tensor) -> Tensor:
+    """P (B, 68 or 69, d + 2) FP32. The weights around the peaks are divided by their sums after pooling, not before."""
     points = model.points
     readers = cast(nn.ModuleList, points.tops)
     read = [reader(top) for reader, top in zip(readers, look.tops, strict=True)]
@@ -82,7 +82,7 @@ def _describe_points(model: Model, look: Look) -> Tensor:
     place = torch.arange(rows.shape[2], dtype=torch.float32, device=mask.device)
     x, y = (((line * place).sum(2, keepdim=True) / total)[..., 0] for line in (columns, rows))
     pooled = torch.matmul(mask.flatten(2), reduced.float().flatten(2).transpose(1, 2)) / total
-    return torch.cat((pooled, points._normalise(x, y)), 2)
+    return points.with_eyes(torch.cat((pooled, points._normalise(x, y)), 2), crop, x, y)
 
 
 def state_specs(model: Model, head: str, dtype: str = "float32") -> tuple[StateSpec, ...]:
@@ -94,7 +94,7 @@ def state_specs(model: Model, head: str, dtype: str = "float32") -> tuple[StateS
         "L": (width, side // 2, side // 2),
     }
     if head == "points":
-        shapes = {"P": (68, model.points.channels)}
+        shapes = {"P": (model.points.rows, model.points.channels)}
     return tuple(StateSpec(name, shapes[name], dtype, roles) for name, roles in _STATE_ROLES[head].items())
 
 
@@ -129,9 +129,10 @@ class Clip(nn.Module):
     def forward(self, crops: Tensor, reference: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """crops (B, 3 frames, 3, R, R): former, due, later -> heatmaps (B, 68, R/4, R/4), logits (B, n)."""
         batch = crops.shape[0]
-        look = _look(self.model, crops.flatten(0, 1))
+        every = crops.flatten(0, 1)
+        look = _look(self.model, every)
         heatmaps = look.heatmaps.unflatten(0, (batch, 3))
-        parts = [part.unflatten(0, (batch, 3)) for part in _describe(self.model, self.head, look)]
+        parts = [part.unflatten(0, (batch, 3)) for part in _describe(self.model, self.head, look, every)]
         logits = _combine(self.model, self.head, [parts[i][:, k] for i, k in _CLIP_ORDER[self.head]], reference)
         return heatmaps[:, 1], logits
 
@@ -184,7 +185,7 @@ class Stream(nn.Module):
         self, crop: Tensor, indices: list[Tensor], rings: list[Tensor], reference: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         look = _look(self.model, crop)
-        new = [state.to(self.state_dtype) for state in _describe(self.model, self.head, look)]
+        new = [state.to(self.state_dtype) for state in _describe(self.model, self.head, look, crop)]
         place = {spec.name: i for i, spec in enumerate(self.specs)}
         parts = []
         for (name, _), index in zip(query_roles(self.specs), indices, strict=True):

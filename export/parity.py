@@ -307,8 +307,9 @@ def reference(model: Model, head: str, sample: Sample) -> Outputs:
         crops = torch.from_numpy(_float(sample.crops[start : start + _BATCH])).unbind(1)
         if head == "points":
             looks = [model.fan(crop) for crop in crops]
-            frames = [model.points.describe(features, heatmaps[-1]) for heatmaps, features in looks]
-            given = frames[0][..., -2:].clone()
+            seen = zip(looks, crops, strict=True)
+            frames = [model.points.describe(features, heatmaps[-1], crop) for (heatmaps, features), crop in seen]
+            given = frames[0][:, :68, -2:].clone()
             given[start % 2 :: 2] = 0
             former, due, later = frames
             rest = given if has_reference(model, head) else None

@@ -137,15 +137,17 @@ class PointsOptions(RunOptions):
 class ExtraOptions(RunOptions):
     """Training of a part for AUs of the lids; everything that the model says stays as it is, to the bit."""
 
-    samples: int = _option(80_000, "Sequences to see.")
+    samples: int = _option(50_000, "Sequences to see.")
     batch: int = _option(64, "Sequences per step.")
-    lr: float = _option(2e-3, "Highest learning rate.")
-    weight_decay: float = _option(5e-2, "AdamW's, on weights of two and more dimensions.")
+    lr: float = _option(3e-3, "Highest learning rate.")
+    ema: float = _option(0.995, "Decay of the averaged weights, which are evaluated and saved.")
+    weight_decay: float = _option(2e-2, "AdamW's, on weights of two and more dimensions.")
     init: str = _option("", "Model file or run folder to start from; a part for more AUs that it has is left out.")
-    passes: int = _option(3, "Differently augmented copies of the training split to compute features of.")
+    passes: int = _option(2, "Differently laid copies of the training split to cut eyes out of.")
+    context_dropout: float = _option(0.25, "Probability that a former, and that a later frame is left out.")
     eval_every: int = _option(1_000_000, "Sequences between evaluations on the validation split.")
     precision: str = _option("fp32", "fp32, bf16, fp16, or auto: bf16 where the processor has matrix units for it.")
-    photo_share: float = _option(0.25, "Share of photographs in what is drawn; 0: as in the set.")
+    photo_share: float = _option(0.4, "Share of photographs in what is drawn; 0: as in the set.")
     aus: str = _option("45", "FACS numbers of the AUs, with commas; the model has none of them.")
 
     @property

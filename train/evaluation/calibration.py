@@ -17,7 +17,7 @@ from torch.nn import functional
 from train.data.sequences import SequenceSet
 from train.evaluation import metrics
 from train.losses.au import soft_labels
-from train.models.extra_head import EyeAUs
+from train.models.extra_head import Lids
 
 Floats = NDArray[np.floating]
 
@@ -79,7 +79,7 @@ def fold(head: torch.nn.Module, scale: Floats, shift: Floats) -> None:
     and into that of its part for more AUs."""
     among = getattr(head, "among", None)
     if among is not None:
-        part = cast(EyeAUs, head.get_submodule("extra"))
+        part = cast(Lids, head.get_submodule("extra"))
         part.rescale(*(torch.from_numpy(values[among.extra]) for values in (scale, shift)))
         scale, shift = scale[among.others], shift[among.others]
     gate = getattr(head, "gate", None)

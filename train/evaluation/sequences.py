@@ -75,7 +75,7 @@ def predict(model: Model, sequences: SequenceSet, heads: bool = True, batch: int
         if not heads:
             return found, peak, None
         static, early, late = model.aunet.split(features)
-        described = model.points.describe(features, heatmaps[-1])
+        described = model.points.describe(features, heatmaps[-1], images)
 
         def decide(
             former: torch.Tensor, later: torch.Tensor, reference: torch.Tensor | None

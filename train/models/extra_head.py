@@ -1,6 +1,8 @@
-"""More AUs for a points head that is trained: a part of its own, which reads what the head keeps of a frame anyway.
+"""More AUs for a points head that is trained: a part of its own, which looks at the pixels of both eyes.
 
-Everything that the model said before it says still, to the bit, and a live system keeps nothing more of a frame.
+What FAN's features keep of the lids at 128 px is too little to tell a blink, so the eyes are cut out of the crop that
+the network gets anyway. Everything that the model said before it says still, to the bit; a live system keeps one more
+row of a frame.
 """
 
 from __future__ import annotations
@@ -11,57 +13,94 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-EYES = ((36, 37, 38, 39, 40, 41), (45, 44, 43, 42, 47, 46))
-"""iBUG numbers of the image-left eye from its outer corner, and the same points of the image-right one."""
+from train.models.config import STRIDE
+
+HEIGHT, WIDTH = 24, 40
+"""Of the picture of an eye."""
+PER_EYE_DISTANCE = WIDTH / 0.72
+"""Pixels of that picture in the distance of the eyes; an eye is about .45 of it wide."""
+EYES = ((36, 39), (42, 45))
+"""iBUG numbers of the corners of the image-left and of the image-right eye."""
 
 
-class EyeAUs(nn.Module):
-    """AUs of the lids (AU5, AU45) from the features around the points of the eyes, of the due frame alone.
+def eye_pictures(crop: Tensor, x: Tensor, y: Tensor, height: int = HEIGHT, width: int = WIDTH) -> Tensor:
+    """Both eyes, upright and at one scale: each centred between its corners, the line of the eyes level, the
+    image-right one mirrored, so that outer corners lie left.
 
-    Both eyes are read by the same weights, the image-right one mirrored; the logit is the mean of both. There is no
-    neighbour in time: a blink is over before one comes. Brows are left out, so that it is the lids that count.
+    Args:
+        crop: (B, 3, R, R) in [0, 1].
+        x, y: (B, 68) points in cells of the heatmaps, four pixels of the crop.
+        height, width: of the picture; a larger one shows more around the eye, at the same scale.
+
+    Returns:
+        (B, 2, 3, height, width); beyond the crop's border its last pixels go on.
+    """
+    left, right = (list(corners) for corners in EYES)
+    middle_x, middle_y = (torch.stack((v[:, left].mean(1), v[:, right].mean(1)), 1) * STRIDE + 1.5 for v in (x, y))
+    step_x, step_y = ((v[:, 1] - v[:, 0])[:, None, None, None] / PER_EYE_DISTANCE for v in (middle_x, middle_y))
+    across = torch.arange(width, dtype=torch.float32, device=crop.device) - (width - 1) / 2
+    across = torch.stack((across, -across))[:, None]  # (2, 1, width)
+    down = (torch.arange(height, dtype=torch.float32, device=crop.device) - (height - 1) / 2)[:, None]
+    at_x = middle_x[:, :, None, None] + step_x * across - step_y * down  # (B, 2, height, width)
+    at_y = middle_y[:, :, None, None] + step_y * across + step_x * down
+    grid = (torch.stack((at_x, at_y), 4) * 2 + 1) / crop.shape[3] - 1
+    beside = grid.flatten(1, 2)  # both eyes one below the other: the crop is not copied
+    seen = functional.grid_sample(crop, beside, mode="bilinear", padding_mode="border", align_corners=False)
+    return seen.unflatten(2, (2, height)).transpose(1, 2)
+
+
+class Lids(nn.Module):
+    """AUs of the lids (AU5, AU45) from the pixels of both eyes.
+
+    Both eyes are read by the same weights; how much either counts, the part decides by what it sees of it. The
+    neighbours in time show the same eyes some tenths of a second before and after: a blink is over by then, narrow eyes
+    and glasses are not. Brows are left out, so that it is the lids that count.
 
     Args:
         n_aus: AUs, in ascending FACS order.
-        channels: of P, as `PointsHead.describe` gives it; the last two are x and y.
-        hidden: units per point.
-        wide: units of the hidden layer.
+        channels: of P, as `PointsHead.describe` gives it: half of them are kept of either eye.
+        hidden: units of the decision.
     """
 
     factor: Tensor
     shift: Tensor
-    mirror: Tensor
-    order: Tensor
 
-    def __init__(self, n_aus: int, channels: int, hidden: int = 24, wide: int = 64, dropout: float = 0.6) -> None:
+    def __init__(self, n_aus: int, channels: int, hidden: int = 32, dropout: float = 0.3) -> None:
         super().__init__()
-        self.channels = channels
-        self.norm = nn.BatchNorm1d(len(EYES[0]) * channels)
-        self.point = nn.Linear(channels, hidden)
-        self.dropout = nn.Dropout(dropout / 3)
+        self.kept, self.rest = channels // 2, channels % 2
+        planes = ((3, 16, 5, 2), (16, 24, 3, 2), (24, 24, 3, 1), (24, 32, 3, 2))
+        layers: list[nn.Module] = []
+        for inputs, outputs, kernel, stride in planes:
+            layers += [
+                nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(dropout)
+        self.reduce = nn.Linear(planes[-1][1] * (HEIGHT // 8) * (WIDTH // 8), self.kept)
         self.predictor = nn.Sequential(
-            nn.Linear(len(EYES[0]) * hidden, wide),
-            nn.BatchNorm1d(wide),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(wide, n_aus),
+            nn.Linear(3 * self.kept, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, n_aus)
         )
+        self.weigh = nn.Linear(3 * self.kept, 1)
         self.register_buffer("factor", torch.ones(n_aus))
         self.register_buffer("shift", torch.zeros(n_aus))
-        mirror = torch.ones(channels)
-        mirror[-2] = -1.0
-        self.register_buffer("mirror", mirror, persistent=False)
-        self.register_buffer("order", torch.tensor(EYES[0] + EYES[1]), persistent=False)
 
-    def forward(self, due: Tensor) -> Tensor:
-        """P (B, 68, channels) of the due frame -> logits (B, n_aus)."""
-        points = len(EYES[0])
-        eyes = due.index_select(1, self.order)  # (B, 12, channels)
-        eyes = torch.stack((eyes[:, :points], eyes[:, points:] * self.mirror), 1)  # (B, 2, 6, channels)
-        x = self.norm(eyes.reshape(-1, points * self.channels).to(self.norm.weight.dtype))
-        x = functional.relu(self.point(self.dropout(x.reshape(-1, points, self.channels))))  # (2 B, 6, 24)
-        logits = self.predictor(x.flatten(1))  # (2 B, n)
-        return cast(Tensor, logits.reshape(-1, 2, logits.shape[1]).mean(1))
+    def look(self, pictures: Tensor) -> Tensor:
+        """Of `eye_pictures` (B, 2, 3, HEIGHT, WIDTH) -> what is kept of a frame, (B, channels). Brightness, tint and
+        contrast of either eye are taken off first."""
+        x = pictures.flatten(0, 1)
+        x = x - x.mean((2, 3), keepdim=True)
+        x = x / (x.square().mean((1, 2, 3), keepdim=True) + 1e-3).sqrt()
+        kept = self.reduce(self.dropout(self.layers(x).flatten(1)))  # (2 B, kept)
+        return functional.pad(kept.reshape(-1, 2 * self.kept), (0, self.rest))
+
+    def forward(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
+        """What `look` gave of three frames, (B, channels) each -> logits (B, n_aus)."""
+        first, now, then = (f[:, : 2 * self.kept].reshape(-1, 2, self.kept) for f in (former, due, later))
+        x = torch.cat((now, now - first, then - now), 2)  # (B, 2, 3 kept)
+        share = self.weigh(x).softmax(1)  # (B, 2, 1)
+        return cast(Tensor, (self.predictor(x) * share).sum(1))
 
     def strength_of(self, logits: Tensor) -> Tensor:
         """What `forward` gave -> logits of the intensity (B, n_aus): the same, on a scale of its own."""

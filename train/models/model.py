@@ -51,7 +51,8 @@ class Model(nn.Module):
         if "aunet" in self.config.heads:
             logits["aunet"] = self.aunet(*features)
         if "points" in self.config.heads:
-            first, second, third = (self.points.describe(f, h) for f, h in zip(features, heatmaps, strict=True))
+            seen = zip(features, heatmaps, (former, due, later), strict=True)
+            first, second, third = (self.points.describe(*one) for one in seen)
             logits["points"] = self.points.combine(first, second, third, reference)
         return heatmaps[1], logits
 

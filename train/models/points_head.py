@@ -13,12 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.models.config import POINTS
-from train.models.extra_head import Among, EyeAUs
+from train.models.extra_head import Among, Lids, eye_pictures
 
 
 def known_reference(reference: Tensor) -> Tensor:
     """(B, 1) float32: 1 where a reference (B, 68, 2) is given, 0 where it is all zeros: not known."""
     return (reference.abs().amax((1, 2)) > 0).float()[:, None]
+
+
+def _without_eyes(described: Tensor) -> Tensor:
+    """P (B, 68 or 69, d + 2) -> (B, 68, d + 2): without the row of a part for more AUs."""
+    return described if described.shape[1] == POINTS else described[:, :POINTS]
 
 
 class GeometryPath(nn.Module):
@@ -100,7 +105,7 @@ class PointsHead(nn.Module):
         geometry: hidden units of a second path that sees the due frame's coordinates and the person's points at rest
             (`GeometryPath`), weighed against the first by a `Gate`; 0: none.
         intensity: whether there is a second output for the strength of each AU.
-        extra: columns of the AUs that a part of its own decides (`EyeAUs`); both paths have the others alone.
+        extra: columns of the AUs that a part of its own decides (`Lids`); both paths have the others alone.
     """
 
     unit = 10.0  # eye distance after normalisation: coordinates are tenths of it
@@ -118,7 +123,7 @@ class PointsHead(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = d + 2
-        self.extra = EyeAUs(len(extra), self.channels) if extra else None
+        self.extra = Lids(len(extra), self.channels) if extra else None
         self.among = Among(extra, n_aus) if extra else None
         n_aus -= len(extra)
         self.reduce = nn.Conv2d(3 * width, d, kernel_size=1)
@@ -136,21 +141,44 @@ class PointsHead(nn.Module):
         self.gate = Gate(n_aus) if geometry else None
         self.intensity_gate = Gate(n_aus) if geometry and intensity else None
 
-    def describe(self, features: Tensor, heatmaps: Tensor) -> Tensor:
+    @property
+    def rows(self) -> int:
+        """Of P: 68, and one more where there is a part for more AUs."""
+        return POINTS if self.extra is None else POINTS + 1
+
+    def describe(self, features: Tensor, heatmaps: Tensor, crop: Tensor | None = None) -> Tensor:
         """The part per frame.
 
         Args:
             features: F (B, 3 * width, h, h) of FAN.
             heatmaps: (B, 68, h, h) of the last stack.
+            crop: (B, 3, R, R) in [0, 1], what they come from; a head without a part for more AUs needs none.
 
         Returns:
             P (B, 68, d + 2) float32: d feature channels pooled around each landmark; x and y in tenths of the eye
             distance after the similarity that brings the eye centres (means of 36-41 and 42-47) to (-5, 0) and (5, 0).
+            With a part for more AUs (B, 69, d + 2): the last row is what it keeps of the eyes.
         """
         mask, x, y = self._attention(heatmaps)
         reduced = self.reduce(features).flatten(2).transpose(1, 2)  # (B, h * w, d)
         pooled = torch.matmul(mask.to(reduced.dtype), reduced)  # (B, 68, d)
-        return torch.cat((pooled.float(), self._normalise(x, y)), 2)
+        return self.with_eyes(torch.cat((pooled.float(), self._normalise(x, y)), 2), crop, x, y)
+
+    def with_eyes(self, described: Tensor, crop: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
+        """P (B, 68, d + 2), crops and points (B, 68) in cells of the heatmaps -> P with the row of the part for more
+        AUs, where there is one."""
+        if self.extra is None:
+            return described
+        if crop is None:
+            raise ValueError(
+                "crop: expected the crops that the features come from, got None; more AUs are read in them"
+            )
+        return torch.cat((described, self.extra.look(eye_pictures(crop.float(), x, y))[:, None]), 1)
+
+    def eyes(self, heatmaps: Tensor, crop: Tensor, height: int, width: int) -> Tensor:
+        """`eye_pictures` around the points of the heatmaps (B, 68, h, h)."""
+        _, x, y = self._attention(heatmaps)
+        return eye_pictures(crop.float(), x, y, height, width)
 
     def pool(self, features: Tensor, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """`describe` up to its first weight, to be kept for many passes: features around each landmark (B, 68, 3 *
@@ -158,10 +186,12 @@ class PointsHead(nn.Module):
         mask, x, y = self._attention(heatmaps)
         return torch.matmul(mask, features.float().flatten(2).transpose(1, 2)), self._normalise(x, y)
 
-    def describe_pooled(self, pooled: Tensor, coordinates: Tensor) -> Tensor:
-        """P (B, 68, d + 2) from what `pool` gave: equal to `describe`: pooling and the 1x1 convolution commute."""
+    def describe_pooled(self, pooled: Tensor, coordinates: Tensor, eyes: Tensor | None = None) -> Tensor:
+        """P from what `pool` gave: equal to `describe`: pooling and the 1x1 convolution commute. eyes: (B, d + 2), the
+        row of the part for more AUs; None: P is without it, for the paths alone."""
         reduced = functional.linear(pooled, self.reduce.weight.flatten(1), self.reduce.bias)
-        return torch.cat((reduced.float(), coordinates), 2)
+        described = torch.cat((reduced.float(), coordinates), 2)
+        return described if eyes is None else torch.cat((described, eyes[:, None]), 1)
 
     def _attention(self, heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h, w = heatmaps.shape[2:]
@@ -183,7 +213,7 @@ class PointsHead(nn.Module):
         return torch.stack((u, v), 2).clamp(-100.0, 100.0)  # (B, 68, 2)
 
     def combine(self, former: Tensor, due: Tensor, later: Tensor, reference: Tensor | None = None) -> Tensor:
-        """The part per decision: P (B, 68, d + 2) of three frames -> logits (B, n_aus); reference as in `decide`."""
+        """The part per decision: P of three frames -> logits (B, n_aus); reference as in `decide`."""
         return self.decide(former, due, later, reference)[0]
 
     def decide(
@@ -192,16 +222,17 @@ class PointsHead(nn.Module):
         """`combine` and the intensities.
 
         Args:
-            former, due, later: P (B, 68, d + 2) of three frames.
+            former, due, later: P of three frames, as `describe` gives it.
             reference: (B, 68, 2), the person's coordinates at rest, in the unit of P's; all zeros, or None: not known.
                 A head without a geometry path takes no notice of it.
 
         Returns:
             logits (B, n_aus); intensity (B, n_aus) in [0, 1], None of a head without.
         """
+        frames = (former, due, later)
         logits, intensity = self.appearance_of(former, due, later)
         if self.geometry is not None:
-            coordinates = due[..., -2:]
+            coordinates = _without_eyes(due)[..., -2:]
             reference = torch.zeros_like(coordinates) if reference is None else reference
             known = known_reference(reference)
             moved, strength = self.geometry.decide(coordinates, reference)
@@ -209,7 +240,7 @@ class PointsHead(nn.Module):
             if intensity is not None:
                 intensity = cast(Gate, self.intensity_gate)(intensity, strength, known)
         if self.extra is not None:
-            among, more = cast(Among, self.among), self.extra(due)
+            among, more = cast(Among, self.among), self.extra(*(frame[:, POINTS] for frame in frames))
             logits = among(logits, more)
             intensity = None if intensity is None else among(intensity, self.extra.strength_of(more))
         return logits, None if intensity is None else intensity.sigmoid()
@@ -220,6 +251,7 @@ class PointsHead(nn.Module):
 
     def appearance_of(self, former: Tensor, due: Tensor, later: Tensor) -> tuple[Tensor, Tensor | None]:
         """`appearance` and, where the head has it, the logit of the intensity (B, n_aus)."""
+        former, due, later = (_without_eyes(frame) for frame in (former, due, later))
         x = torch.cat((due, due - former, later - due), 2)  # (B, 68, 3 * (d + 2))
         x = self.norm(x.flatten(1).to(self.norm.weight.dtype))
         x = functional.relu(self.point(x.reshape(-1, POINTS, 3 * self.channels)))  # (B, 68, 32)

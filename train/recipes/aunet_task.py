@@ -99,7 +99,7 @@ class AUNetTask:
             heatmaps, features = model.fan(to_input(batch["crops"]))
         former, later = batch["former"], batch["later"]
         static, early, late = model.aunet.split(features)
-        described = model.points.describe(features, heatmaps[-1])
+        described = model.points.describe(features, heatmaps[-1], to_input(batch["crops"]))
         targets = soft_labels(batch["intensity"], batch["labels"], batch["photo"])
         targets = torch.where(batch["not_shown"] & ~targets.isnan(), 0.0, targets)
         weights = self.weights.to(targets.device)

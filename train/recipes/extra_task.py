@@ -1,4 +1,5 @@
-"""Training of the points head's part for more AUs (`EyeAUs`) on what a frozen model saw of a set once."""
+"""Training of the points head's part for more AUs (`Lids`) on pictures of eyes that a frozen model's points showed
+once."""
 
 from __future__ import annotations
 
@@ -11,23 +12,19 @@ from torch import Tensor
 
 from train.configs.options import ExtraOptions
 from train.data.sequences import SequenceSet, load_split
-from train.data.transforms.sequences import NO_AUGMENTATION
 from train.engine.loop import decay_groups
 from train.evaluation import calibration
 from train.evaluation.sequences import brief, evenly, predict
 from train.losses.au import au_loss, soft_labels
 from train.models.checkpoint import load_model
 from train.models.extended import extended, without_extra
-from train.models.extra_head import EyeAUs
+from train.models.extra_head import Lids
 from train.models.model import Model
-from train.recipes.points_task import pooled_features
-
-MILD = dataclasses.replace(NO_AUGMENTATION, flip=0.5, rotation_deg=5.0, scale=0.08, shift=0.02)
-"""Of every other pass: what the other ones leave of lids at 128 px is often too little to learn from."""
+from train.recipes.eye_pictures import cut, varied
 
 
 class ExtraTask:
-    """The part for more AUs alone; every frame by itself."""
+    """The part for more AUs alone, every frame of a sequence with its neighbours, some of them left out."""
 
     name = "extra"
 
@@ -46,20 +43,10 @@ class ExtraTask:
         self.sequences = labelled.subset(np.flatnonzero(told.any((1, 2))))
         self.validation = evenly(validation.of(self.model.config.au_numbers), options.eval_frames)
         self.frames_per_sample = training.info.frames
-        self.described = self._describe()
-
-    @torch.no_grad()
-    def _describe(self) -> Tensor:
-        """P (passes, N, frames, 68, d + 2) float32 of the training split, on the CPU."""
-        pooled, coordinates = pooled_features(self.model, self.sequences, self.options, (None, MILD))
-        rows = zip(pooled.flatten(0, 2).split(512), coordinates.flatten(0, 2).split(512), strict=True)
-        head = self.model.points
-        device = head.reduce.weight.device
-        parts = [head.describe_pooled(seen.float().to(device), place.to(device)).cpu() for seen, place in rows]
-        return torch.cat(parts).unflatten(0, pooled.shape[:3])
+        self.eyes = cut(self.model, self.sequences, options)
 
     @property
-    def _part(self) -> EyeAUs:
+    def _part(self) -> Lids:
         assert self.model.points.extra is not None  # `extended` made it
         return self.model.points.extra
 
@@ -73,21 +60,27 @@ class ExtraTask:
         self._part.train()
 
     def make_batch(self, step: int) -> dict[str, Tensor]:
-        options, sequences = self.options, self.sequences
+        options, sequences, frames, eyes = self.options, self.sequences, self.frames_per_sample, self.eyes
         rng = np.random.default_rng([options.seed, step, 1])
         chosen = sequences.draw(rng, options.batch, options.photo_share)
-        rows, number = torch.from_numpy(chosen), torch.from_numpy(rng.integers(0, options.passes, options.batch))
-        photo = np.repeat(sequences.source[chosen] == "photo", self.frames_per_sample)
+        number = rng.integers(0, options.passes, options.batch)
+        own = np.arange(options.batch * frames)
+        place = own % frames
+        keep_former, keep_later = rng.random((2, len(own))) >= options.context_dropout
+        photo = (sequences.source[chosen] == "photo") & ~eyes.moved[number, chosen]
         return {
-            "described": self.described[number, rows].flatten(0, 1),
-            "photo": torch.from_numpy(photo),
-            "intensity": torch.from_numpy(sequences.intensity[chosen]).flatten(0, 1),
-            "labels": torch.from_numpy(sequences.labels[chosen]).flatten(0, 1),
+            "pictures": varied(eyes.pictures[torch.from_numpy(number), torch.from_numpy(chosen)], rng),
+            "photo": torch.from_numpy(np.repeat(photo, frames)),
+            "intensity": torch.from_numpy(eyes.intensity[number, chosen]).flatten(0, 1),
+            "labels": torch.from_numpy(eyes.labels[number, chosen]).flatten(0, 1),
+            "former": torch.from_numpy(np.where((place > 0) & keep_former, own - 1, own)),
+            "later": torch.from_numpy(np.where((place < frames - 1) & keep_later, own + 1, own)),
         }
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         targets = soft_labels(batch["intensity"], batch["labels"], batch["photo"])
-        logits = self._part(batch["described"])
+        kept = self._part.look(batch["pictures"])
+        logits = self._part(kept[batch["former"]], kept, kept[batch["later"]])
         loss = au_loss(logits, targets, torch.ones(targets.shape[1], device=targets.device))
         return loss, {"extra": loss}
 

@@ -16,6 +16,7 @@ from train.data.sequences import SequenceSet
 from train.data.transforms.sequences import centre_crops
 from train.evaluation import metrics
 from train.evaluation.sequences import to_input
+from train.models.extra_head import HEIGHT, WIDTH
 from train.models.model import Model
 
 BATCH = 16
@@ -24,13 +25,21 @@ BATCH = 16
 @dataclasses.dataclass(frozen=True)
 class Looks:
     """Of n frames: `pooled` (n, 68, 3 * width) float16, FAN's features around each point, and `coordinates` (n, 68, 2)
-    float32 in tenths of the eye distance, both as PointsHead.pool gives them; `points` (n, 68, 2) float64 in pixels of
+    float32 in tenths of the eye distance, both as PointsHead.pool gives them; `eyes` (n, d + 2) float32, what the part
+    for more AUs keeps, (n, 0) of a model without; `points` (n, 68, 2) float64 in pixels of
     the picture (of the crop, for sequences); `confidence` (n,) mean heatmap peak."""
 
     pooled: NDArray[np.float16]
     coordinates: NDArray[np.float32]
     points: NDArray[np.float64]
     confidence: NDArray[np.float64]
+    eyes: NDArray[np.float32]
+
+    def described(self, model: Model, chosen: NDArray[np.int64] | slice = slice(None)) -> torch.Tensor:
+        """P of those at `chosen`, as PointsHead.describe gives it."""
+        eyes = torch.from_numpy(self.eyes[chosen]) if self.eyes.shape[1] else None
+        pooled = torch.from_numpy(self.pooled[chosen]).float()
+        return model.points.describe_pooled(pooled, torch.from_numpy(self.coordinates[chosen]), eyes)
 
     def __len__(self) -> int:
         return len(self.coordinates)
@@ -52,7 +61,16 @@ def see(model: Model, crops: NDArray[np.uint8]) -> Looks:
         coordinates.numpy(),
         points.numpy().astype(np.float64),
         peak.mean(1).numpy().astype(np.float64),
+        _eyes(model, heatmaps[-1], images),
     )
+
+
+def _eyes(model: Model, heatmaps: torch.Tensor, images: torch.Tensor) -> NDArray[np.float32]:
+    part = model.points.extra
+    if part is None:
+        return np.empty((len(images), 0), np.float32)
+    found: NDArray[np.float32] = part.look(model.points.eyes(heatmaps, images, HEIGHT, WIDTH)).numpy()
+    return found
 
 
 def look_at_pictures(model: Model, pictures: Iterable[tuple[NDArray[np.uint8], NDArray[np.floating]]]) -> Looks:

@@ -22,8 +22,8 @@ class Size:
     aunet_samples: int = 40_000
     head_passes: int = 3
     head_samples: int = 600_000
-    extra_passes: int = 3
-    extra_samples: int = 80_000
+    extra_passes: int = 2
+    extra_samples: int = 50_000
     geometry_samples: int = 2_000_000
     geometry_hidden: int = 256
     acts: int = 20_000

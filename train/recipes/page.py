@@ -255,8 +255,7 @@ def _coded(model: Model, faces: Path, numbers: tuple[int, ...]) -> Scored | None
             yield image, points[name]
 
     looks = look_at_pictures(model, pictures())
-    pooled = torch.from_numpy(looks.pooled).float()
-    described = model.points.describe_pooled(pooled, torch.from_numpy(looks.coordinates))
+    described = looks.described(model)
     logits = model.points.combine(described, described, described)
     codes = [[row.get(f"AU{number}") or "nan" for number in numbers] for _, row in rows]
 

@@ -13,7 +13,7 @@ from tests.train.networks import randomised
 from train.evaluation import calibration
 from train.models.config import AU_NUMBERS, ModelConfig
 from train.models.extended import extended, with_extra_of, without_extra
-from train.models.extra_head import EYES, EyeAUs
+from train.models.extra_head import Lids, eye_pictures
 from train.models.model import Model, grown
 
 MORE = (5, 20, 45)
@@ -26,7 +26,12 @@ def small(geometry: int = 0, **more: object) -> Model:
 
 
 def frames() -> list[torch.Tensor]:
-    return list(torch.randn(3, 4, 68, 34, generator=torch.Generator().manual_seed(0)))
+    return list(torch.randn(3, 4, 69, 34, generator=torch.Generator().manual_seed(0)))
+
+
+def kept() -> list[torch.Tensor]:
+    """Of `frames`, the row of the part for more AUs."""
+    return [frame[:, 68] for frame in frames()]
 
 
 @pytest.mark.parametrize("geometry", [0, 16])
@@ -43,7 +48,7 @@ def test_the_others_stay_to_the_bit_and_the_order_is_that_of_facs(geometry: int,
             said, expected = wider.points.combine(*frames(), reference), before.points.combine(*frames(), reference)
             assert torch.equal(said[:, [n not in MORE for n in numbers]], expected)
         part = wider.points.extra
-        assert part is not None and torch.equal(said[:, [n in MORE for n in numbers]], part(frames()[1]))
+        assert part is not None and torch.equal(said[:, [n in MORE for n in numbers]], part(*kept()))
     wider.save(tmp_path / "wider.safetensors")
     again = Model.load(tmp_path / "wider.safetensors")
     assert again.config == wider.config
@@ -86,7 +91,7 @@ def test_calibration_reaches_either_part_and_leaves_intensities_alone() -> None:
         before, strength = wider.points.decide(*frames())
         assert strength is not None and strength.shape == (4, 17)
         part = wider.points.extra
-        assert torch.equal(strength[:, [3, 16]], part.strength_of(part(frames()[1])).sigmoid())
+        assert torch.equal(strength[:, [3, 16]], part.strength_of(part(*kept())).sigmoid())
         calibration.fold(wider.points, scale, shift)
         after, again = wider.points.decide(*frames())
         assert torch.allclose(
@@ -95,17 +100,56 @@ def test_calibration_reaches_either_part_and_leaves_intensities_alone() -> None:
         assert again is not None and torch.allclose(again, strength, atol=1e-5)
 
 
+def test_eyes_are_cut_upright_at_one_scale_and_mirrored() -> None:
+    """A crop whose colours are its coordinates tells where each pixel of an eye comes from."""
+    side = 128
+    v, u = torch.meshgrid(*[(torch.arange(side) + 0.5) / side] * 2, indexing="ij")
+    crop = torch.stack((u, v, torch.zeros_like(u)))[None]
+    x, y = torch.full((1, 68), 5.0), torch.full((1, 68), 9.0)
+    x[0, [36, 39, 42, 45]], y[0, [36, 39, 42, 45]] = torch.tensor([8.0, 12, 18, 22]), torch.tensor([13.0, 13, 13, 13])
+    left, right = eye_pictures(crop, x, y)[0] * side - 0.5
+    assert left.shape == (3, 24, 40)
+    middle = (x[0, [36, 42]] + 2) * 4 + 1.5  # between the corners, in pixels of the crop
+    step = (middle[1] - middle[0]) * 0.72 / 40
+    across = middle[0] + step * (torch.arange(40) - 19.5)
+    torch.testing.assert_close(left[0, 5], across, atol=1e-3, rtol=0)
+    torch.testing.assert_close(right[0, 5], middle.sum() - across, atol=1e-3, rtol=0)
+    torch.testing.assert_close(left[1, :, 7], 13 * 4 + 1.5 + step * (torch.arange(24) - 11.5), atol=1e-3, rtol=0)
+    torch.testing.assert_close(right[1], left[1], atol=1e-3, rtol=0)
+    y[0, [42, 45]] += 3.0  # the head leans: the picture leans with it
+    leaning = eye_pictures(crop, x, y)[0, 0] * side - 0.5
+    slope = (leaning[1, 5, 39] - leaning[1, 5, 0]) / (leaning[0, 5, 39] - leaning[0, 5, 0])
+    assert float(slope) == pytest.approx(0.3, abs=1e-3)
+
+
 def test_a_mirrored_face_reads_the_same() -> None:
     torch.manual_seed(0)
-    part, (_, due, _) = randomised(EyeAUs(2, 34)), frames()
-    mirrored, turned = due.clone(), torch.ones(34)
-    turned[32] = -1
-    for one, other in (EYES, EYES[::-1]):
-        mirrored[:, one] = due[:, other] * turned
+    part, crops = randomised(Lids(2, 35)), torch.rand(3, 2, 3, 64, 64)
+    x, y = torch.rand(2, 68) * 4 + 6, torch.rand(2, 68) * 4 + 6
+    x[:, 42:48] += 4
+    other_x, other_y = 15 - x, y.clone()
+    other_x[:, [36, 39, 42, 45]], other_y[:, [36, 39, 42, 45]] = 15 - x[:, [45, 42, 39, 36]], y[:, [45, 42, 39, 36]]
     with torch.no_grad():
-        assert torch.allclose(part(mirrored), part(due), atol=1e-6) and not torch.allclose(
-            part(due * turned), part(due)
-        )
+        said = part(*(part.look(eye_pictures(crop, x, y)) for crop in crops))
+        mirrored = part(*(part.look(eye_pictures(crop.flip(3), other_x, other_y)) for crop in crops))
+        assert part.look(eye_pictures(crops[0], x, y)).shape == (2, 35)
+        assert torch.allclose(mirrored, said, atol=1e-5)
+        assert not torch.allclose(part(*(part.look(eye_pictures(crop, x, y)) for crop in crops.flip(0))), said)
+
+
+def test_light_and_contrast_of_an_eye_do_not_count() -> None:
+    torch.manual_seed(0)
+    part, pictures = randomised(Lids(1, 34)), torch.rand(2, 2, 3, 24, 40)
+    tint = torch.tensor([0.1, 0.2, 0.3])[:, None, None]
+    with torch.no_grad():
+        torch.testing.assert_close(part.look(0.5 * pictures + tint), part.look(pictures), atol=0.02, rtol=0)
+        assert part.look(torch.zeros(1, 2, 3, 24, 40)).isfinite().all()
+
+
+def test_without_crops_there_is_nothing_to_read() -> None:
+    wider = extended(small(), (45,))
+    with pytest.raises(ValueError, match="crop: expected the crops that the features come from"):
+        wider.points.describe(torch.rand(1, 24, 16, 16), torch.rand(1, 68, 16, 16))
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -38,8 +38,8 @@ def test_the_part_alone_learns_and_is_calibrated(data: Path, before: Path, tmp_p
     first = ExtraTask(options).model.state_dict()
     trained, kept = made.state_dict(), old.state_dict()
     assert all(torch.equal(trained[name], tensor) for name, tensor in kept.items())
-    assert not torch.equal(trained["points.extra.point.weight"], first["points.extra.point.weight"])
-    frames = torch.randn(3, 4, 68, 34, generator=torch.Generator().manual_seed(0))
+    assert not torch.equal(trained["points.extra.reduce.weight"], first["points.extra.reduce.weight"])
+    frames = torch.randn(3, 4, 69, 34, generator=torch.Generator().manual_seed(0))
     after = calibrate_extra(Model.load(tmp_path / "run" / "model.safetensors"), load_split(data, "val"))
     assert after.config.thresholds["points"] == tuple(0.5 if n in (7, 25) else 0.4 for n in AU_NUMBERS)
     with torch.no_grad():

@@ -62,7 +62,7 @@ def looks(count: int) -> Looks:
     rng = np.random.default_rng(0)
     pooled = rng.normal(0, 1, (count, 68, 48)).astype(np.float16)
     coordinates = rng.normal(0, 2, (count, 68, 2)).astype(np.float32)
-    return Looks(pooled, coordinates, coordinates.astype(float), np.ones(count))
+    return Looks(pooled, coordinates, coordinates.astype(float), np.ones(count), np.empty((count, 0), np.float32))
 
 
 def test_paths_of_a_model_without_geometry_are_refused() -> None:
