@@ -204,6 +204,7 @@ class GeometryOptions(RunOptions):
 
 CHOICES = {
     "preset": ("paper", "release"),
+    "flow": ("dis", "raft"),
     "cache": ("auto", "always", "never"),
     "alignment": ("latent", "label"),
     "alignment_reduction": ("sum", "mean"),
@@ -271,6 +272,8 @@ class PaperOptions(RunOptions):
     fan: str = _option("", "Model file or run folder whose FAN is used; its width and resolution hold.")
     parser: str = _option("", "Of au-fp: file or run folder of a face parser; its width and resolution hold.")
     weights: str = _option("", "ImageNet weights of a ResNet18.")
+    flow: str = _option("dis", "Of au-flow: OpenCV's DIS, or raft, torchvision's RAFT small, frozen.")
+    flow_weights: str = _option("", "Of au-flow with raft: file of its weights, with torchvision's names.")
     init: str = _option("", "Run folder or file of the same variant to start from; AUs are matched by number.")
     width: int = _option(256, "Channels, where no FAN decides.")
     resolution: int = _option(256, "Side of the crop in pixels, where no FAN decides.")
@@ -334,6 +337,10 @@ class PaperOptions(RunOptions):
                 raise ValueError(f"{name}: expected data sets of train_on and test_on, got {', '.join(unknown)} beside")
         if any(not aus for aus in self.corpus_aus.values()) or any(n < 1 for n in self.corpus_frames.values()):
             raise ValueError("corpus_aus, corpus_frames: expected at least one AU, and positive numbers of frames")
+        if self.variant == "au-flow" and self.flow == "raft" and not self.flow_weights:
+            raise ValueError(
+                "flow_weights: expected a file of RAFT's weights for --flow raft, got none (--flow-weights)"
+            )
         if not 0 <= self.hold_out < 1:
             raise ValueError(f"hold_out: expected a share in [0, 1), got {self.hold_out}")
         if self.draws < 0 or self.samples < 0 or self.test_frames < 0 or self.gamma < 0 or self.interval_frames < 0:
@@ -348,4 +355,4 @@ class PaperOptions(RunOptions):
     @staticmethod
     def free() -> set[str]:
         """Names of the options that may change when a run is resumed."""
-        return RunOptions.free() | {"cache", "cache_folder", "weights", "loader", "compile"}
+        return RunOptions.free() | {"cache", "cache_folder", "weights", "flow_weights", "loader", "compile"}

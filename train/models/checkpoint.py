@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from train.models.aunet_head import AUNetHead
 from train.models.config import MODEL, ModelConfig, ModelFileError
 from train.models.fan import FAN
+from train.models.flow import FlowHead
 from train.models.model import AUNet, Model
 from train.models.parser import FaceParser
+from train.models.raft import raft_small
 from train.models.tensor_file import load_exactly, write_tensors
 from train.models.variants import FanNetwork, Network, build
 
@@ -37,7 +39,9 @@ def save_network(network: Network, config: ModelConfig, path: str | Path) -> Non
         shell.config = dataclasses.replace(config, provenance={**config.provenance, "variant": network.variant})
         shell.save(path)
         return
-    text = json.dumps({"variant": network.variant, **dataclasses.asdict(config)})
+    head = getattr(network, "head", None)
+    flow = {"flow": "raft"} if isinstance(head, FlowHead) and head.learned is not None else {}
+    text = json.dumps({"variant": network.variant, **flow, **dataclasses.asdict(config)})
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     write_tensors(tensors, path, {KEY: text})
 
@@ -48,6 +52,7 @@ def load_network(place: str | Path) -> tuple[Network, ModelConfig]:
     Raises:
         FileNotFoundError: no such file.
         ModelFileError: something else, or tensors that do not fit.
+        BackendUnavailable: a network with RAFT, and no torchvision.
     """
     path = Path(place)
     path = path / MODEL if path.is_dir() else path
@@ -66,7 +71,7 @@ def load_network(place: str | Path) -> tuple[Network, ModelConfig]:
         variant = str(model.config.provenance.get("variant", "aunet"))
         return FanNetwork(variant, model.fan, model.aunet).eval(), model.config
     values: dict[str, Any] = json.loads(metadata[KEY])
-    variant = str(values.pop("variant"))
+    variant, flow = str(values.pop("variant")), values.pop("flow", "dis")
     config = ModelConfig.from_json(json.dumps(values))
     fan = None
     if not variant.startswith("resnet18"):
@@ -80,6 +85,7 @@ def load_network(place: str | Path) -> tuple[Network, ModelConfig]:
         fan=fan,
         alpha=config.alpha,
         beta=config.beta,
+        flow=raft_small() if flow == "raft" else None,
     )
     network.variant = variant
     load_exactly(network, tensors, str(path))

@@ -1,10 +1,11 @@
 """Optical flow as motion input instead of feature differences (paper Table XI, "+FlowNet").
 
-The paper takes a learned FlowNet (187.75 M parameters); here it is OpenCV's DIS flow, which has none, of the due crop
-to the former and to the later crop. All three are aligned on the due frame, so the flow is what the face did.
+The paper takes a learned FlowNet (187.75 M parameters); here it is OpenCV's DIS flow, which has none, or torchvision's
+RAFT small (train/models/raft.py), of the due crop to the former and to the later crop. All three are aligned on the due
+frame, so the flow is what the face did.
 
-The grey crop travels with the features of a frame, packed into 16 channels, so that features can be kept and the flow
-computed when a decision is due.
+The crop travels with the features of a frame, grey and packed into 16 channels, for RAFT in colour and in 48, so that
+the flow is computed when a decision is due.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from torch.nn import functional
 
 from train.models.aunet_head import AUNetHead
 from train.models.config import STRIDE
+from train.models.raft import LearnedFlow
 
 PACKED = STRIDE * STRIDE
-"""Channels of a packed grey crop."""
+"""Channels of a packed crop, per colour."""
 CELL_PX = 8.0
 """The flow is given in cells of the motion path, 8 crop pixels each."""
 _GREY = (0.299, 0.587, 0.114)
@@ -39,6 +41,11 @@ def unpack(packed: Tensor) -> NDArray[np.uint8]:
     """What `pack` gave -> grey uint8 (B, R, R)."""
     grey = functional.pixel_shuffle(packed.detach().float(), STRIDE)[:, 0]
     return cast(NDArray[np.uint8], (grey * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+
+
+def pack_colour(crops: Tensor) -> Tensor:
+    """Crops (B, 3, R, R) RGB in [0, 1] -> (B, 48, R/4, R/4)."""
+    return functional.pixel_unshuffle(crops, STRIDE)
 
 
 _local = threading.local()
@@ -57,24 +64,41 @@ def dense_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[n
 class FlowHead(AUNetHead):
     """AUNet's head with optical flow in place of the feature differences.
 
-    Features (B, 3 * width + 16, h, h) of three frames, the last 16 channels of `pack` -> logits (B, n_aus). No gradient
-    goes into the flow.
+    Features (B, 3 * width + `packed`, h, h) of three frames, the last channels of `pack_crops` -> logits (B, n_aus). No
+    gradient goes into the flow.
+
+    Args:
+        learned: the flow network; None: DIS.
     """
 
-    def __init__(self, n_aus: int, width: int = 256, alpha: float = 0.9, beta: float = 0.1) -> None:
+    def __init__(
+        self, n_aus: int, width: int = 256, alpha: float = 0.9, beta: float = 0.1, learned: LearnedFlow | None = None
+    ) -> None:
         super().__init__(n_aus, width, alpha, beta)
         self.conv1x1_diff = nn.Conv2d(4, width, kernel_size=1)
+        self.learned = learned
+        self.packed = PACKED if learned is None else 3 * PACKED
+        """Channels of a packed crop."""
+
+    def pack_crops(self, crops: Tensor) -> Tensor:
+        """Crops (B, 3, R, R) RGB in [0, 1] -> what `flow` needs of them, (B, `packed`, R/4, R/4)."""
+        return pack(crops) if self.learned is None else pack_colour(crops)
 
     def flow(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
-        """Packed crops (B, 16, h, h) -> (B, 4, h/2, h/2): x, y to the former, x, y to the later frame, in cells."""
+        """Packed crops (B, `packed`, h, h) -> (B, 4, h/2, h/2): x, y to the former, x, y to the later frame, in
+        cells."""
+        if self.learned is not None:
+            pictures = [functional.pixel_shuffle(packed.detach().float(), STRIDE) for packed in (former, due, later)]
+            moved = torch.cat([self.learned(pictures[1], other) for other in (pictures[0], pictures[2])], 1)
+            return functional.avg_pool2d(moved, 2 * STRIDE).to(due.dtype) / CELL_PX
         before, now, after = (unpack(packed) for packed in (former, due, later))
         pairs = zip(before, now, after, strict=True)
         flows = np.stack([np.concatenate((dense_flow(n, b), dense_flow(n, a))) for b, n, a in pairs])
         return functional.avg_pool2d(torch.from_numpy(flows), 2 * STRIDE).to(due.device, due.dtype) / CELL_PX
 
     def forward(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
-        packed = (features[:, -PACKED:] for features in (former, due, later))
-        return self.from_flow(due[:, :-PACKED], self.flow(*packed))
+        packed = (features[:, -self.packed :] for features in (former, due, later))
+        return self.from_flow(due[:, : -self.packed], self.flow(*packed))
 
     def from_flow(self, due: Tensor, flow: Tensor) -> Tensor:
         """FAN's features (B, 3 * width, h, h) of the due frame and `flow` (B, 4, h/2, h/2) -> logits (B, n_aus)."""

@@ -5,7 +5,7 @@
     au-vae              FAN, frozen                         -               head                     yes
     au-tdn              FAN, frozen                         differences     head                     -
     aunet               FAN, frozen                         differences     head                     yes
-    au-flow             FAN, frozen, and the grey crop      optical flow    head                     -
+    au-flow             FAN, frozen, and the crop           optical flow    head                     -
     au-fp               face parser, frozen                 -               head                     -
     resnet18            ResNet18                            -               all, from scratch        -
     resnet18-imagenet   ResNet18 with ImageNet weights      -               all                      -
@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from train.models.aunet_head import AUFANHead, AUNetHead
 from train.models.complexity import complexity
 from train.models.fan import FAN
-from train.models.flow import FlowHead, pack
+from train.models.flow import FlowHead
 from train.models.parser import FaceParser
+from train.models.raft import LearnedFlow
 from train.models.resnet import MotionTrunk, ResNet18
 
 VARIANTS = ("au-fan", "au-vae", "au-tdn", "aunet", "au-flow", "au-fp", "resnet18", "resnet18-imagenet", "resnet18-a")
@@ -95,7 +96,7 @@ class FanNetwork(Network):
         with torch.no_grad():
             found: Tensor = self.fan(crops)[1]
             if isinstance(self.head, FlowHead):
-                found = torch.cat((found, pack(crops).to(found.dtype)), 1)
+                found = torch.cat((found, self.head.pack_crops(crops).to(found.dtype)), 1)
         return found
 
     def decide(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
@@ -156,6 +157,7 @@ def build(
     weights: str | Path | None = None,
     alpha: float = 0.9,
     beta: float = 0.1,
+    flow: LearnedFlow | None = None,
 ) -> Network:
     """One of VARIANTS, freshly made, in training mode.
 
@@ -169,12 +171,15 @@ def build(
             face parser. ResNets: a ResNet18 classifier of ImageNet with torchvision's names; resnet18-imagenet must
             have one.
         alpha, beta: weights of the static and the motion features, for variants with motion.
+        flow: of au-flow, a learned flow; without it DIS.
 
     Raises:
         ValueError: an unknown variant, or options that do not go together.
         FileNotFoundError, ModelFileError: the file.
     """
     _check(variant)
+    if flow is not None and variant != "au-flow":
+        raise ValueError(f"flow: expected none for {variant}, which has no optical flow")
     if n_aus < 1:
         raise ValueError(f"n_aus: expected a positive number, got {n_aus}")
     if resolution < 64 or resolution % 64:
@@ -205,7 +210,7 @@ def build(
         fan = FaceParser(width) if variant == "au-fp" else FAN(width)
     head: AUFANHead | AUNetHead
     if variant == "au-flow":
-        head = FlowHead(n_aus, fan.width, alpha, beta)
+        head = FlowHead(n_aus, fan.width, alpha, beta, flow)
     elif variant in ("au-tdn", "aunet"):
         head = AUNetHead(n_aus, fan.width, alpha, beta)
     else:
@@ -261,7 +266,7 @@ def costs(n_aus: int = 15, width: int = 256, resolution: int = 256) -> list[Cost
         Cost("face parser, frozen", *parser, note="the same for 10 parts, in AU-FP in place of FAN"),
         Cost("head of AU-FAN, AU-VAE", *au_fan, 1.86e6, 3.02e9, "and of AU-FP"),
         Cost("head of AU-TDN, AUNet", *aunet, 2.66e6, 3.84e9),
-        Cost("head of AU-flow", *flow, 187.75e6, None, "the paper's with FlowNet; ours is OpenCV's DIS, not counted"),
+        Cost("head of AU-flow", *flow, 187.75e6, None, "the paper's with FlowNet; the flow of ours is not counted"),
         Cost("ResNet18 (both)", *resnet, 11.38e6, 2.35e9),
         Cost(
             "ResNet18-A",

@@ -20,7 +20,7 @@ from train.data.triplets import INTERVAL_S, TripletSet
 from train.evaluation.sequences import to_input
 from train.models.blocks import ConvBlock
 from train.models.config import TEMPLATE
-from train.models.flow import PACKED, FlowHead
+from train.models.flow import FlowHead
 from train.models.resnet import BasicBlock
 from train.models.variants import Network
 
@@ -185,8 +185,8 @@ def motion_maps(subject: Subject, crops: NDArray[np.uint8]) -> tuple[Maps, Maps]
     head: Any = branches[0]
     former, due, later = _features(subject, crops)
     if isinstance(head, FlowHead):
-        movement = head.flow(*(features[:, -PACKED:] for features in (former, due, later)))
-        due = due[:, :-PACKED]
+        movement = head.flow(*(features[:, -head.packed :] for features in (former, due, later)))
+        due = due[:, : -head.packed]
     else:
         movement = functional.avg_pool2d(torch.cat((due - former, later - due), 1), 2)
     static = head.conv1x1(due) if hasattr(head, "conv1x1") else due

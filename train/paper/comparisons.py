@@ -119,10 +119,13 @@ def motion_table(found: Runs, stand_in: str | None, flip: bool) -> Table:
         own_f1 = DASH if summary is None else percent(summary.average, summary.seed_spread)
         rows.append((name, f"{size:.2f}", number(own_size, ".2f"), f"{f1:.1f}", own_f1))
     columns = tuple((what, whose) for what in ("Model size (M)", "F1 (%)") for whose in ("paper", "ours"))
-    note = (
-        "Model size of ours: trainable parameters at width 256 with 12 AUs. The flow of ours is computed, "
-        "not learnt, and has no parameters."
-    )
+    flows = {run.extra.get("flow", "dis") for run in find(found, "XI", "au-flow", train, test)}
+    ours = {
+        "dis": "computed, not learnt, and has no parameters",
+        "raft": "RAFT small's, frozen, whose .99 M parameters are not counted",
+    }
+    what = "; of some runs ".join(ours[flow] for flow in sorted(flows or {"dis"}))
+    note = f"Model size of ours: trainable parameters at width 256 with 12 AUs. The flow of ours is {what}."
     where = _where(train, test)
     return Table("XI", f"Motion input beside AU-FAN, on BP4D{where}", columns, tuple(rows), (note,))
 

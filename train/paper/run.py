@@ -41,6 +41,7 @@ from train.models.fan import FAN
 from train.models.label_vae import LabelVAE
 from train.models.model import Model
 from train.models.parser import FaceParser
+from train.models.raft import raft_small
 from train.models.variants import FanNetwork, Network, build, uses_vae
 from train.paper.batches import TripletBatches
 from train.paper.epochs import epochs_folder, keep_head, kept_heads
@@ -68,6 +69,8 @@ class PaperTask:
         resolution = looks[1].resolution if looks else options.resolution
         self.parts: Parts = load_parts(options, resolution)
         self.au_numbers = tuple(self.parts.train.au_numbers)
+        learned = options.variant == "au-flow" and options.flow == "raft"
+        flow = raft_small(options.flow_weights) if learned else None
         torch.manual_seed(options.seed)
         self.model: Network = build(
             options.variant,
@@ -78,6 +81,7 @@ class PaperTask:
             weights=options.weights or None,
             alpha=options.alpha,
             beta=options.beta,
+            flow=flow,
         )
         self.config = self._config(looks[1] if looks else None, resolution)
         if options.init:
@@ -217,6 +221,8 @@ class PaperTask:
         extra |= {"flip_average": options.flip_average, **(more or {})}
         if self.parts.held_out:
             extra["part"] = "held-out"
+        if options.variant == "au-flow":
+            extra["flow"] = options.flow
         if uses_vae(options.variant):
             extra |= {"alignment_space": options.alignment, "vae_lambda": str(options.vae_lambda)}
         return Predictions(

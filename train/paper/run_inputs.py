@@ -20,8 +20,8 @@ SYNTHETIC = "synthetic"
 
 
 def inputs_of(options: PaperOptions) -> dict[str, str]:
-    """Digests of FAN's file or the face parser's, of those of `weights` and `init`, and of the data; names without a
-    file are left out.
+    """Digests of FAN's file or the face parser's, of those of `weights`, `flow_weights` and `init`, and of the data;
+    names without a file are left out.
 
     The data of a corpus are what `prepare` found, the annotation and the fold lists, by their contents: the pictures
     are not read. Of the synthetic set it is `train.data.sequences.set_key`.
@@ -32,6 +32,7 @@ def inputs_of(options: PaperOptions) -> dict[str, str]:
     parses, has_fan = options.variant == "au-fp", not options.variant.startswith("resnet18")
     files = {"fan": options.fan if has_fan and not parses else "", "parser": options.parser if parses else ""}
     files |= {"weights": options.weights, "init": options.init}
+    files["flow_weights"] = options.flow_weights if options.variant == "au-flow" and options.flow == "raft" else ""
     found = {name: _of_file(_resolved(file), file) for name, file in files.items() if file}
     names = tuple(sorted({*options.train_on, *options.test_on}))
     return {**found, "data": _of_data(options.data, names, options.lists)}
