@@ -48,6 +48,18 @@ def test_training_compares_the_same_step(scripts: Path) -> None:
     assert not all(torch.allclose(a, 1.01 * b, atol=1e-5 * largest, rtol=1e-3) for a, b in gradients)
 
 
+def test_training_memory_draws_a_line(here: Callable[..., Any], scripts: Path) -> None:
+    code, output, figures = here("training_memory.py", "--case", "16:128", "--batches", "2,16", "--at", 30)
+    assert code == 0, output
+    (small, large), slope = figures["peaks_mb"], figures["mb_per_triplet"]
+    assert large > small > 50 and slope == pytest.approx((large - small) / 14, abs=0.1)
+    assert figures["mb_at"] == pytest.approx(large + 14 * slope, abs=2)
+    assert load("training_memory").line([1, 2, 3], [3.0, 5.0, 7.0], 10) == {
+        "mb_per_triplet": 2.0, "mb_without": 1.0, "largest_miss_mb": 0.0, "mb_at": 21.0
+    }  # fmt: skip
+    assert here("training_memory.py", "--batches", "2")[0] == 2
+
+
 def test_training_data_projects_an_epoch(here: Callable[..., Any], tmp_path: Path) -> None:
     small = ["--steps", 2, "--batch", 4, "--resolution", 64, "--workers", 1, "--frames", 12, "--rounds", 1]
     code, output, figures = here(
