@@ -226,6 +226,16 @@ def test_ramps_tell_the_order_and_the_size(scripts: Path) -> None:
     assert ramps.spearman(np.array([3.0, 2.0, 1.0])) == pytest.approx(-1)
 
 
+def test_rigs_asks_for_the_rigs_before_it_draws(
+    here: Callable[..., tuple[int, str, dict[str, Any]]], tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    code, output, _ = here("rigs.py", tmp_path / "none.safetensors", "--source", tmp_path, "--data", tmp_path)
+    assert code == 2 and "rigs: expected the rigs in" in output
+    code, output, _ = here("rigs.py", "m", "--source", tmp_path, "--data", tmp_path, "--sequences", 0)
+    assert code == 2 and "--sequences: expected 1 or more, got 0" in output
+
+
 def test_agreement_correlation(scripts: Path) -> None:
     pearson = load("agreement").pearson
     t = np.linspace(0, 1, 50)

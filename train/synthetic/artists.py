@@ -11,6 +11,7 @@ import numpy as np
 from train.synthetic.ict import AU_NUMBERS
 from train.synthetic.makehuman import RIGS
 
+MAKERS = ("ict", *RIGS)
 OWN_SHARE = 0.3
 """The least that ICT's own shapes give where rigs are mixed."""
 ALONE = 0.25
@@ -28,11 +29,15 @@ def columns(shape_names: tuple[str, ...], number: int, side: str = "") -> list[i
     return [i for i, name in enumerate(shape_names) if name in wanted]
 
 
-def shares(known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def shares(known: np.ndarray, rng: np.random.Generator, maker: str = "") -> np.ndarray:
     """(1 + rigs, n) float64, columns sum to 1: how much of each AU ICT and each rig make in a sequence; ``known`` of
-    that shape: who has the AU. What a rig lacks is ICT's."""
+    that shape: who has the AU. What a rig lacks is ICT's. ``maker``: one of `MAKERS`, who then makes all of them."""
+    if maker not in ("", *MAKERS):
+        raise ValueError(f"maker: expected one of {', '.join(MAKERS)}, got {maker!r}")
     drawn = np.zeros(known.shape)
-    if rng.random() < ALONE:
+    if maker:
+        drawn[MAKERS.index(maker)] = 1
+    elif rng.random() < ALONE:
         drawn[rng.integers(len(known))] = 1
     else:
         drawn[:] = (1 - OWN_SHARE) * rng.dirichlet(np.ones(len(known)), known.shape[1]).T
@@ -47,6 +52,7 @@ def weights_of(
     gain: np.ndarray,
     shape_names: tuple[str, ...],
     rng: np.random.Generator,
+    maker: str = "",
 ) -> np.ndarray:
     """(frames, shapes): shape weights of intensities (frames, n); ``au_matrix`` (n, shapes) is `Head.au_matrix`,
     ``gain`` (n, own shapes) a face's own way to move."""
@@ -59,7 +65,7 @@ def weights_of(
     known = np.ones((1 + len(RIGS), len(AU_NUMBERS)), bool)
     for place, shapes in theirs.items():
         known[place] = len(shapes) > 0
-    share = shares(known, aside)
+    share = shares(known, aside, maker)
     weights = np.zeros((len(intensity), len(shape_names)))
     weights[:, :own] = (intensity * share[0]) @ (au_matrix[:, :own] * gain)
     for (rig, row), shapes in theirs.items():
@@ -72,4 +78,4 @@ def _of(rig: str, shape_names: tuple[str, ...], number: int) -> list[int]:
     return [i for i in columns(shape_names, number) if shape_names[i].startswith(f"{rig}_")]
 
 
-__all__ = ["ALONE", "OWN_SHARE", "columns", "own_shapes", "shares", "weights_of"]
+__all__ = ["ALONE", "MAKERS", "OWN_SHARE", "columns", "own_shapes", "shares", "weights_of"]

@@ -151,8 +151,10 @@ def _course(frames: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip(1.6 * np.sin(np.pi * np.clip((time - start + 0.7) / rng.uniform(2.0, 3.5), 0, 1)), 0, 1)
 
 
-def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: np.random.Generator) -> Act:
-    """Draw one sequence."""
+def act(
+    shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: np.random.Generator, maker: str = ""
+) -> Act:
+    """Draw one sequence; ``maker``: whose shapes make it, where rigs are among them (`artists.MAKERS`)."""
     intensity = np.zeros((frames, len(AU_NUMBERS)))
     if rng.random() > 0.14:  # else a calm face that only moves its head, blinks and looks around
         shared = _course(frames, rng)
@@ -165,7 +167,7 @@ def act(shape_names: tuple[str, ...], au_matrix: np.ndarray, frames: int, rng: n
 
     own = artists.own_shapes(shape_names)
     gain = rng.uniform(0.85, 1.1, (len(au_matrix), own))  # each face moves in its own way, and not quite symmetrically
-    weights = artists.weights_of(intensity, au_matrix, gain, shape_names, rng)
+    weights = artists.weights_of(intensity, au_matrix, gain, shape_names, rng, maker)
     name = {n: i for i, n in enumerate(shape_names)}
     mask = np.zeros_like(intensity, bool)
     frame = np.arange(frames)

@@ -79,15 +79,16 @@ def render_sequence(
     rng: np.random.Generator,
     hands: float = HANDS,
     mesh: HandMesh | None = None,
+    maker: str = "",
 ) -> dict[str, np.ndarray]:
     """One sequence of F = FRAMES: images (F, 160, 160, 3) uint8 RGB, points (F, 68, 2), intensity and labels (F, n),
     NaN where not known; rest (F, 68, 2): the points of the same face at rest, from the front in the first row and
     turned otherwise in the others, y down, in tenths of the eye distance about the middle between the eye centres.
 
-    ``mates``: whose skin may be mixed in.
+    ``mates``: whose skin may be mixed in; ``maker``: as in `choreography.act`.
     """
     look = scene.draw_look(head, mates, rng, SIZE)
-    played = choreography.act(head.shape_names, matrix, FRAMES, rng)
+    played = choreography.act(head.shape_names, matrix, FRAMES, rng, maker)
     own = choreography.at_rest(head.shape_names, rng)
     extras = draw_extras(rng, FRAMES, hands, mesh)
     if rng.random() < MADE_UP:

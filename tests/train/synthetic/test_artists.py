@@ -47,6 +47,17 @@ def test_shares_sum_to_one_and_what_a_rig_lacks_is_icts() -> None:
     assert alone / 400 == pytest.approx(artists.ALONE, abs=0.08)
 
 
+def test_one_artist_can_be_asked_for() -> None:
+    names = (*NAMES, *OTHERS)
+    for maker in artists.MAKERS:
+        acts = [choreography.act(names, matrix(names), FRAMES, np.random.default_rng(s), maker) for s in range(9)]
+        theirs = [i for i, name in enumerate(names) if name.startswith(f"{maker}_")]
+        used = np.sum([one.weights[:, len(NAMES) :].sum(0) for one in acts], 0) > 0
+        assert set(np.flatnonzero(used) + len(NAMES)) <= set(theirs) and used.any() == (maker != "ict")
+    with pytest.raises(ValueError, match="nobody"):
+        artists.shares(np.ones((3, 2), bool), np.random.default_rng(0), "nobody")
+
+
 def test_a_seed_gives_the_same_act_with_and_without_rigs_but_for_the_shapes() -> None:
     for seed in range(40):
         own, mixed = act(NAMES, seed), act((*NAMES, *OTHERS), seed)
