@@ -23,6 +23,8 @@ SHORTEST_S = 0.06
 """Eyes that are shut for less, a single frame of a common camera, are noise of the points."""
 AU45_CLOSED, AU45_OPEN = 0.5, 0.35
 """The same for the probability of AU45 (blink), where it is shut above and open below."""
+AU45_SHORTEST_S = 0.03
+"""AU45 does not tremble as points do: a quick blink is shut in a single frame of a common camera."""
 LONGEST_S = 0.5
 """Eyes that are shut for longer do not blink: they are closed, or look down."""
 SETTLED_S = 0.1
@@ -85,7 +87,8 @@ class BlinkCounter:
         else:
             if self._opened_s is None:
                 self._opened_s = time_s
-                if self._closed_s is not None and not SHORTEST_S <= time_s - self._closed_s <= LONGEST_S:
+                shortest_s = AU45_SHORTEST_S if "AU45" in face.au_names else SHORTEST_S
+                if self._closed_s is not None and not shortest_s <= time_s - self._closed_s <= LONGEST_S:
                     self._closed_s = None
             if self._closed_s is not None and time_s - self._opened_s >= SETTLED_S:
                 self._closed_s = None

@@ -23,30 +23,60 @@ EYES = ((36, 39), (42, 45))
 """iBUG numbers of the corners of the image-left and of the image-right eye."""
 
 
-def eye_pictures(crop: Tensor, x: Tensor, y: Tensor, height: int = HEIGHT, width: int = WIDTH) -> Tensor:
+def _corners() -> Tensor:
+    """(136, 4): x and y of 68 points -> x and y between the corners of either eye."""
+    of = torch.zeros(2, 68, 2, 2)
+    for eye, corners in enumerate(EYES):
+        for axis in range(2):
+            of[axis, list(corners), eye, axis] = 0.5
+    return of.reshape(136, 4)
+
+
+def _places(height: int, width: int) -> Tensor:
+    """(4, 2 * height * width * 2): what `_corners` gives -> x and y of every pixel of both pictures, one below the
+    other. They are linear in those four numbers: the line of the eyes gives scale and direction."""
+    across = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
+    down = (torch.arange(height, dtype=torch.float64) - (height - 1) / 2)[:, None]
+    at = torch.zeros(2, 2, 2, height, width, 2, dtype=torch.float64)  # [eye given, its axis, picture, ..., axis]
+    for picture, direction in enumerate((1, -1)):
+        along = (direction * across / PER_EYE_DISTANCE).expand(height, width)
+        below = (down / PER_EYE_DISTANCE).expand(height, width)
+        for given, sign in ((0, -1), (1, 1)):
+            at[given, 0, picture, :, :, 0] = sign * along
+            at[given, 1, picture, :, :, 0] = -sign * below
+            at[given, 1, picture, :, :, 1] = sign * along
+            at[given, 0, picture, :, :, 1] = sign * below
+        for axis in range(2):
+            at[picture, axis, picture, :, :, axis] += 1
+    return at.reshape(4, -1).float()
+
+
+class EyePictures(nn.Module):
     """Both eyes, upright and at one scale: each centred between its corners, the line of the eyes level, the
     image-right one mirrored, so that outer corners lie left.
 
     Args:
-        crop: (B, 3, R, R) in [0, 1].
-        x, y: (B, 68) points in cells of the heatmaps, four pixels of the crop.
         height, width: of the picture; a larger one shows more around the eye, at the same scale.
-
-    Returns:
-        (B, 2, 3, height, width); beyond the crop's border its last pixels go on.
     """
-    left, right = (list(corners) for corners in EYES)
-    middle_x, middle_y = (torch.stack((v[:, left].mean(1), v[:, right].mean(1)), 1) * STRIDE + 1.5 for v in (x, y))
-    step_x, step_y = ((v[:, 1] - v[:, 0])[:, None, None, None] / PER_EYE_DISTANCE for v in (middle_x, middle_y))
-    across = torch.arange(width, dtype=torch.float32, device=crop.device) - (width - 1) / 2
-    across = torch.stack((across, -across))[:, None]  # (2, 1, width)
-    down = (torch.arange(height, dtype=torch.float32, device=crop.device) - (height - 1) / 2)[:, None]
-    at_x = middle_x[:, :, None, None] + step_x * across - step_y * down  # (B, 2, height, width)
-    at_y = middle_y[:, :, None, None] + step_y * across + step_x * down
-    grid = (torch.stack((at_x, at_y), 4) * 2 + 1) / crop.shape[3] - 1
-    beside = grid.flatten(1, 2)  # both eyes one below the other: the crop is not copied
-    seen = functional.grid_sample(crop, beside, mode="bilinear", padding_mode="border", align_corners=False)
-    return seen.unflatten(2, (2, height)).transpose(1, 2)
+
+    corners: Tensor
+    places: Tensor
+
+    def __init__(self, height: int = HEIGHT, width: int = WIDTH) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+        self.register_buffer("corners", _corners(), persistent=False)
+        self.register_buffer("places", _places(height, width), persistent=False)
+
+    def forward(self, crop: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Crops (B, 3, R, R) in [0, 1] and points x, y (B, 68) in cells of the heatmaps, four pixels of the crop ->
+        (B, 2, 3, height, width); beyond the crop's border its last pixels go on."""
+        middles = torch.cat((x, y), 1) @ self.corners
+        scale = 2 * STRIDE / crop.shape[3]
+        grid = (middles * scale + (scale / 2 - 1)) @ self.places  # a cell's centre lies half a cell from its border
+        grid = grid.reshape(-1, 2 * self.height, self.width, 2)
+        seen = functional.grid_sample(crop, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        return seen.unflatten(2, (2, self.height)).transpose(1, 2)
 
 
 class Lids(nn.Module):
@@ -67,7 +97,9 @@ class Lids(nn.Module):
 
     def __init__(self, n_aus: int, channels: int, hidden: int = 32, dropout: float = 0.3) -> None:
         super().__init__()
+        self.n_aus = n_aus
         self.kept, self.rest = channels // 2, channels % 2
+        self.pictures = EyePictures()
         planes = ((3, 16, 5, 2), (16, 24, 3, 2), (24, 24, 3, 1), (24, 32, 3, 2))
         layers: list[nn.Module] = []
         for inputs, outputs, kernel, stride in planes:
@@ -87,20 +119,22 @@ class Lids(nn.Module):
         self.register_buffer("shift", torch.zeros(n_aus))
 
     def look(self, pictures: Tensor) -> Tensor:
-        """Of `eye_pictures` (B, 2, 3, HEIGHT, WIDTH) -> what is kept of a frame, (B, channels). Brightness, tint and
+        """Of `EyePictures` (B, 2, 3, HEIGHT, WIDTH) -> what is kept of a frame, (B, channels). Brightness, tint and
         contrast of either eye are taken off first."""
         x = pictures.flatten(0, 1)
         x = x - x.mean((2, 3), keepdim=True)
         x = x / (x.square().mean((1, 2, 3), keepdim=True) + 1e-3).sqrt()
         kept = self.reduce(self.dropout(self.layers(x).flatten(1)))  # (2 B, kept)
-        return functional.pad(kept.reshape(-1, 2 * self.kept), (0, self.rest))
+        kept = kept.reshape(-1, 2 * self.kept)
+        return functional.pad(kept, (0, self.rest)) if self.rest else kept
 
     def forward(self, former: Tensor, due: Tensor, later: Tensor) -> Tensor:
         """What `look` gave of three frames, (B, channels) each -> logits (B, n_aus)."""
-        first, now, then = (f[:, : 2 * self.kept].reshape(-1, 2, self.kept) for f in (former, due, later))
-        x = torch.cat((now, now - first, then - now), 2)  # (B, 2, 3 kept)
-        share = self.weigh(x).softmax(1)  # (B, 2, 1)
-        return cast(Tensor, (self.predictor(x) * share).sum(1))
+        first, now, then = (f[:, : 2 * self.kept].reshape(-1, self.kept) for f in (former, due, later))
+        x = torch.cat((now, now - first, then - now), 1)  # (2 B, 3 kept)
+        share = self.weigh(x).reshape(-1, 2).softmax(1)  # (B, 2)
+        logits = self.predictor(x).reshape(-1, 2, self.n_aus)
+        return torch.matmul(share[:, None], logits)[:, 0]
 
     def strength_of(self, logits: Tensor) -> Tensor:
         """What `forward` gave -> logits of the intensity (B, n_aus): the same, on a scale of its own."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.models.config import POINTS
-from train.models.extra_head import Among, Lids, eye_pictures
+from train.models.extra_head import Among, EyePictures, Lids
 
 
 def known_reference(reference: Tensor) -> Tensor:
@@ -173,12 +173,12 @@ class PointsHead(nn.Module):
             raise ValueError(
                 "crop: expected the crops that the features come from, got None; more AUs are read in them"
             )
-        return torch.cat((described, self.extra.look(eye_pictures(crop.float(), x, y))[:, None]), 1)
+        return torch.cat((described, self.extra.look(self.extra.pictures(crop.float(), x, y))[:, None]), 1)
 
-    def eyes(self, heatmaps: Tensor, crop: Tensor, height: int, width: int) -> Tensor:
-        """`eye_pictures` around the points of the heatmaps (B, 68, h, h)."""
+    def eyes(self, heatmaps: Tensor, crop: Tensor, pictures: EyePictures) -> Tensor:
+        """`pictures` around the points of the heatmaps (B, 68, h, h)."""
         _, x, y = self._attention(heatmaps)
-        return eye_pictures(crop.float(), x, y, height, width)
+        return cast(Tensor, pictures(crop.float(), x, y))
 
     def pool(self, features: Tensor, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """`describe` up to its first weight, to be kept for many passes: features around each landmark (B, 68, 3 *

@@ -16,7 +16,7 @@ from train.data.sequences import SequenceSet
 from train.data.transforms.sequences import NO_AUGMENTATION, Augmenter
 from train.engine.loop import pick_device
 from train.evaluation.sequences import to_input
-from train.models.extra_head import HEIGHT, WIDTH
+from train.models.extra_head import HEIGHT, WIDTH, EyePictures
 from train.models.model import Model
 from train.synthetic.lids import course, intensity_of, shut
 
@@ -52,6 +52,7 @@ def cut(model: Model, sequences: SequenceSet, options: ExtraOptions) -> Eyes:
     device = pick_device(options.device)
     model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     height, width = HEIGHT + 2 * AROUND[0], WIDTH + 2 * AROUND[1]
+    cutter = EyePictures(height, width).to(device)
     pictures = torch.empty((options.passes, count, frames, 2, 3, height, width), dtype=torch.uint8)
     intensity, labels = (np.repeat(table[None], options.passes, 0) for table in (sequences.intensity, sequences.labels))
     moved = np.zeros((options.passes, count), bool)
@@ -76,7 +77,7 @@ def cut(model: Model, sequences: SequenceSet, options: ExtraOptions) -> Eyes:
             augmenter(rng, images, points, crops[row])
         shown = to_input(torch.from_numpy(crops[: len(chosen)]).flatten(0, 1).to(device))
         heatmaps, _ = model.fan(shown)
-        seen = model.points.eyes(heatmaps[-1], shown, height, width)
+        seen = model.points.eyes(heatmaps[-1], shown, cutter)
         pictures[number, chosen.start : chosen.stop] = (
             (seen * 255).round().clamp(0, 255).byte().cpu().unflatten(0, (-1, frames))
         )

@@ -16,7 +16,6 @@ from train.data.sequences import SequenceSet
 from train.data.transforms.sequences import centre_crops
 from train.evaluation import metrics
 from train.evaluation.sequences import to_input
-from train.models.extra_head import HEIGHT, WIDTH
 from train.models.model import Model
 
 BATCH = 16
@@ -69,7 +68,7 @@ def _eyes(model: Model, heatmaps: torch.Tensor, images: torch.Tensor) -> NDArray
     part = model.points.extra
     if part is None:
         return np.empty((len(images), 0), np.float32)
-    found: NDArray[np.float32] = part.look(model.points.eyes(heatmaps, images, HEIGHT, WIDTH)).numpy()
+    found: NDArray[np.float32] = part.look(model.points.eyes(heatmaps, images, part.pictures)).numpy()
     return found
 
 

@@ -101,12 +101,13 @@ def test_no_rate_before_the_eyes_were_watched_long_enough_nor_of_a_face_that_is_
 
 
 def test_where_the_model_has_au45_it_decides() -> None:
-    def one(i: int) -> Face:
-        blink = 0.9 if 30 <= i % 90 < 36 else 0.1
+    def one(i: int, frames: int) -> Face:
+        blink = 0.9 if 30 <= i % 90 < 30 + frames else 0.1
         made = face(1, probabilities=[0.1, blink], au_names=("AU12", "AU45"))
         return replace(made, landmarks=with_eyes(0.3).landmarks, pose=HeadPose(0, 0, 0))
 
-    assert watch([one(i) for i in range(900)])[-1].blinks == 10
+    for frames, blinks in ((6, 10), (1, 10), (30, 0)):  # a second is none: the eyes are shut
+        assert watch([one(i, frames) for i in range(900)])[-1].blinks == blinks
 
 
 def test_smile_time_and_attention_are_of_the_window() -> None:

@@ -13,7 +13,7 @@ from tests.train.networks import randomised
 from train.evaluation import calibration
 from train.models.config import AU_NUMBERS, ModelConfig
 from train.models.extended import extended, with_extra_of, without_extra
-from train.models.extra_head import Lids, eye_pictures
+from train.models.extra_head import EyePictures, Lids
 from train.models.model import Model, grown
 
 MORE = (5, 20, 45)
@@ -107,7 +107,7 @@ def test_eyes_are_cut_upright_at_one_scale_and_mirrored() -> None:
     crop = torch.stack((u, v, torch.zeros_like(u)))[None]
     x, y = torch.full((1, 68), 5.0), torch.full((1, 68), 9.0)
     x[0, [36, 39, 42, 45]], y[0, [36, 39, 42, 45]] = torch.tensor([8.0, 12, 18, 22]), torch.tensor([13.0, 13, 13, 13])
-    left, right = eye_pictures(crop, x, y)[0] * side - 0.5
+    left, right = EyePictures()(crop, x, y)[0] * side - 0.5
     assert left.shape == (3, 24, 40)
     middle = (x[0, [36, 42]] + 2) * 4 + 1.5  # between the corners, in pixels of the crop
     step = (middle[1] - middle[0]) * 0.72 / 40
@@ -117,7 +117,7 @@ def test_eyes_are_cut_upright_at_one_scale_and_mirrored() -> None:
     torch.testing.assert_close(left[1, :, 7], 13 * 4 + 1.5 + step * (torch.arange(24) - 11.5), atol=1e-3, rtol=0)
     torch.testing.assert_close(right[1], left[1], atol=1e-3, rtol=0)
     y[0, [42, 45]] += 3.0  # the head leans: the picture leans with it
-    leaning = eye_pictures(crop, x, y)[0, 0] * side - 0.5
+    leaning = EyePictures()(crop, x, y)[0, 0] * side - 0.5
     slope = (leaning[1, 5, 39] - leaning[1, 5, 0]) / (leaning[0, 5, 39] - leaning[0, 5, 0])
     assert float(slope) == pytest.approx(0.3, abs=1e-3)
 
@@ -130,11 +130,11 @@ def test_a_mirrored_face_reads_the_same() -> None:
     other_x, other_y = 15 - x, y.clone()
     other_x[:, [36, 39, 42, 45]], other_y[:, [36, 39, 42, 45]] = 15 - x[:, [45, 42, 39, 36]], y[:, [45, 42, 39, 36]]
     with torch.no_grad():
-        said = part(*(part.look(eye_pictures(crop, x, y)) for crop in crops))
-        mirrored = part(*(part.look(eye_pictures(crop.flip(3), other_x, other_y)) for crop in crops))
-        assert part.look(eye_pictures(crops[0], x, y)).shape == (2, 35)
+        said = part(*(part.look(EyePictures()(crop, x, y)) for crop in crops))
+        mirrored = part(*(part.look(EyePictures()(crop.flip(3), other_x, other_y)) for crop in crops))
+        assert part.look(EyePictures()(crops[0], x, y)).shape == (2, 35)
         assert torch.allclose(mirrored, said, atol=1e-5)
-        assert not torch.allclose(part(*(part.look(eye_pictures(crop, x, y)) for crop in crops.flip(0))), said)
+        assert not torch.allclose(part(*(part.look(EyePictures()(crop, x, y)) for crop in crops.flip(0))), said)
 
 
 def test_light_and_contrast_of_an_eye_do_not_count() -> None:
