@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ..jobs.runner import Progress
     from ..options import DetectorOptions
 
+_READABLE = ("onnxruntime", "openvino")
+"""engines whose states lie in ordinary memory"""
+
 app = typer.Typer(no_args_is_help=True, help="Archives: many videos to one Parquet data set.")
 
 
@@ -61,6 +64,9 @@ def run_command(
     engine: Annotated[str, typer.Option(help="What runs the network, as `aunet info` lists them.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each worker's network [default: 1].")] = None,
     max_faces: Annotated[int, typer.Option(min=1, help="Faces to follow at once.")] = 8,
+    neutral: Annotated[
+        str, typer.Option(metavar="auto|off", help="Whether AUs are also read against the person's points at rest.")
+    ] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
 ) -> None:
@@ -75,6 +81,7 @@ def run_command(
     """
     with guard(debug), ends_in_order():
         from ..bundle import Bundle, sha256_of
+        from ..errors import InvalidInput
         from ..jobs.dataset import DataSet
         from ..jobs.items import expand
         from ..jobs.rows import arrow
@@ -88,9 +95,15 @@ def run_command(
             engine=engine,  # type: ignore[arg-type]  # checked there
             threads=threads or 1,
             max_faces=max_faces,
-            neutral="off" if split else "auto",  # a part would have to know what was seen before it
+            neutral=neutral,  # type: ignore[arg-type]  # checked there
         )
         bundle = Bundle.load(options.model)
+        learns_rest = neutral == "auto" and bundle.reference
+        if split and learns_rest and engine not in _READABLE:
+            raise InvalidInput(
+                f"--split: the faces at rest of a split video are learned at its end, which needs an engine whose "
+                f"states can be kept ({', '.join(_READABLE)}), got {engine}; or give --neutral off"
+            )
         items = expand(inputs)
         data = DataSet(out)
         digest = bundle.sha256 or (sha256_of(bundle.path) if bundle.path is not None else "")
@@ -100,7 +113,7 @@ def run_command(
         root = str(data.root)
         count = workers or os.cpu_count() or 1
         with _pool(ray, workers, count, root, options, told, together) as pool, _shown(len(items), quiet) as show:
-            statuses = run(items, data, pool, bundle.au_names, split, show)
+            statuses = run(items, data, pool, bundle.au_names, split, learns_rest, show)
         data.clean()
         page = write_page(data, statuses, bundle.au_names, f"{data.root.name}: Action Units by {bundle.name}")
         bad = [status for status in statuses if status.state != "done"]

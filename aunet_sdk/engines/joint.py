@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import AUNetError
 from .base import Query, Slot, StepResult, StreamEngine, StreamStates
+from .states import read_states
 
 __all__ = ["Asked", "JointEngine", "JointPort"]
 
@@ -227,6 +228,10 @@ class _Shared:
 
     def settle(self, slots: Iterable[Slot]) -> None:
         self._states.settle(slots)
+
+    def read(self, slot: Slot) -> tuple[np.ndarray, ...]:
+        """See RingStates (engines/states.py)."""
+        return read_states(self._states, slot)
 
     def close(self) -> None:
         """The others go on."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..bundle import StateSpec
-from ..errors import EngineMismatch
+from ..errors import BackendUnavailable, EngineMismatch
 from .base import Slot
 
 __all__ = ["MOST_FPS", "Ring", "initial_rows", "most_rows", "state_bytes"]
@@ -75,6 +75,14 @@ class Ring:
         """Whether `row` still has the state of `slot`."""
         owner = self._owners[row] if 0 <= row < len(self._owners) else None
         return owner is not None and owner() is slot
+
+    def values(self, row: int, count: int) -> np.ndarray:
+        """A view (count, *shape) of these rows. Raises BackendUnavailable where they are not in ordinary memory."""
+        if not isinstance(self.tensor, np.ndarray):
+            raise BackendUnavailable(
+                f"expected states in ordinary memory (engine onnxruntime or openvino), got them on {self._device}"
+            )
+        return self.tensor[row : row + count]
 
     def take(self, count: int, reading: Collection[int] = ()) -> int:
         """First of `count` consecutive rows to write to, none of them needed or in `reading`. May grow."""

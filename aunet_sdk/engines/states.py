@@ -5,10 +5,24 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 
-from .base import Slot
+import numpy as np
+
+from ..errors import BackendUnavailable, EngineMismatch
+from .base import Slot, StreamStates
 from .ring import Ring
 
-__all__ = ["RingStates"]
+__all__ = ["RingStates", "read_states"]
+
+
+def read_states(states: StreamStates, slot: Slot) -> tuple[np.ndarray, ...]:
+    """`RingStates.read`; BackendUnavailable for an engine whose states cannot be read, such as one on a server."""
+    read = getattr(states, "read", None)
+    if read is None:
+        raise BackendUnavailable(
+            "expected states that can be read (engine onnxruntime or openvino), got those of another"
+        )
+    found: tuple[np.ndarray, ...] = read(slot)
+    return found
 
 
 class RingStates:
@@ -45,6 +59,27 @@ class RingStates:
         """These slots are no longer asked about as due or later: states that no former frame reads may go."""
         for slot in slots:
             slot.settled = True
+
+    def read(self, slot: Slot) -> tuple[np.ndarray, ...]:
+        """A copy of each state of a slot, in the order of `bundle.state`.
+
+        Raises BackendUnavailable where the states do not lie in ordinary memory, EngineMismatch where they are gone."""
+        if not self.holds(slot, "due"):
+            raise EngineMismatch(f"states: expected a slot whose states are kept, got {slot}")
+        return tuple(ring.values(slot.rows[i], 1)[0].copy() for i, ring in enumerate(self.rings))
+
+    def restore(self, states: Sequence[np.ndarray]) -> list[Slot]:
+        """Slots with states that were read before, of this set or another: one array (n, *shape) per state.
+
+        Raises as `read`."""
+        count = len(states[0])
+        starts = [ring.take(count) for ring in self.rings]
+        for ring, start, values in zip(self.rings, starts, states, strict=True):
+            ring.values(start, count)[:] = values
+        slots = [Slot(-1, row, tuple(start + row for start in starts)) for row in range(count)]
+        for ring, start in zip(self.rings, starts, strict=True):
+            ring.claim(start, slots)
+        return slots
 
     def close(self) -> None:
         """Give the rings back; their slots are worthless then. May be called twice."""

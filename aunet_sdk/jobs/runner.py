@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 from .._util.uris import without_credentials
 from ..errors import BackendUnavailable, InvalidInput, ModelError, OutputLost
 from ..sources import VideoFile, source_kind
 from .dataset import DataSet, Status
 from .items import Item, is_address
+from .joining import discard, joined_of
 from .pools import Pool, WorkerDied
-from .rows import arrow
-from .split import Part, change_over, join, parts_of
+from .split import Part, parts_of
 from .worker import Task
 
 __all__ = ["ATTEMPTS", "Progress", "run"]
@@ -56,9 +55,12 @@ def run(
     pool: Pool,
     au_names: Sequence[str],
     split_s: float | None = None,
+    learns_rest: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Status]:
     """Work on all files that are not finished; the statuses of all, in the order of the items.
+
+    learns_rest: the workers learn the faces at rest, which is done for all parts of a split file at its end.
 
     A file that fails is one status, and the rest goes on. A worker that dies is replaced, its file is begun again, up
     to `ATTEMPTS` times. Raises OutputLost, ModelError and BackendUnavailable as a worker does, since they would hit
@@ -118,11 +120,11 @@ def run(
             else:
                 joint.done[task.part.begin] = replace(status, attempts=task.attempt)
                 if len(joint.done) == len(joint.parts):
-                    again = _join(joint, data, au_names)
-                    if isinstance(again, Status):
-                        finished(again)
+                    outcome = _join(joint, data, au_names, learns_rest)
+                    if isinstance(outcome, Status):
+                        finished(outcome)
                     else:
-                        left.appendleft(Task(task.item, again))
+                        left.appendleft(outcome)
         progress.frames = sum(status.frames for status in progress.done) + sum(_told(data))
         on_progress(progress)
     return [known[item.key] for item in items]
@@ -130,12 +132,17 @@ def run(
 
 def _next(left: deque[Task], together: int, free: int) -> list[Task]:
     """What one of `free` workers gets: where it works on several files together, more of them, as long as there is
-    enough for all, so that a short one makes room for another. What has ended a worker before goes alone."""
+    enough for all, so that a short one makes room for another. What has ended a worker before goes alone, and so do the
+    faces at rest of a video, which have the engine to themselves."""
     count = 1 if together == 1 else max(together, min(ROUNDS * together, len(left) // free))
     tasks = [left.popleft()]
-    while left and len(tasks) < count and tasks[0].attempt == left[0].attempt == 1:
+    while left and len(tasks) < count and _joins(tasks[0]) and _joins(left[0]):
         tasks.append(left.popleft())
     return tasks
+
+
+def _joins(task: Task) -> bool:
+    return task.attempt == 1 and task.joined is None
 
 
 def _tasks(item: Item, split_s: float | None) -> list[Task]:
@@ -153,46 +160,21 @@ def _tasks(item: Item, split_s: float | None) -> list[Task]:
     return [Task(item)]
 
 
-def _join(joint: _Joint, data: DataSet, au_names: Sequence[str]) -> Status | Part:
-    """The status of the joined file, or the part that has to be worked on again, two as one."""
+def _join(joint: _Joint, data: DataSet, au_names: Sequence[str], learns_rest: bool) -> Status | Task:
+    """The status of the joined file, or what is left to do: two parts that never agree, as one, or the faces at rest
+    of all."""
     key, parts = joint.item.key, joint.parts
-    tables = [arrow().parquet.read_table(data.work / part.place(key)) for part in parts]
-    frames = []
-    for k, (earlier, later) in enumerate(pairwise(tables)):
-        at = change_over(earlier, later, parts[k + 1].begin, au_names)
-        if at is None:
-            both = parts[k].with_next(parts[k + 1])
-            for part in parts[k : k + 2]:
-                (data.work / part.place(key)).unlink(missing_ok=True)
-                del joint.done[part.begin]
-            joint.parts[k : k + 2] = [both]
-            return both
-        frames.append(at)
-    table = join(tables, frames)
-    place = data.work / f"{key}.joined.parquet"
-    try:
-        arrow().parquet.write_table(table, place, compression="zstd")
-    except OSError as error:
-        raise OutputLost(f"data set: cannot write to {data.root}: {error.strerror or error}") from error
-    statuses = [joint.done[part.begin] for part in parts]
-    last = statuses[-1]
-    broken = next((each for each in statuses if each.state == "broken"), last)
-    status = replace(
-        last,
-        state=broken.state,
-        problem=broken.problem,
-        frames=parts[-1].begin + last.frames,
-        frames_with_face=len(set(table.column("frame").to_pylist())),
-        rows=table.num_rows,
-        faces=len(set(table.column("face_id").to_pylist())),
-        duration_s=0.0 if not table.num_rows else round(float(table.column("timestamp_s")[-1].as_py()), 3),
-        work_s=round(sum(each.work_s for each in statuses), 3),
-        attempts=max(each.attempts for each in statuses),
-    )
-    data.finish(status, place)
-    for part in parts:
-        (data.work / part.place(key)).unlink(missing_ok=True)
-    return status
+    joined = joined_of(data, key, parts, joint.done, au_names)
+    if isinstance(joined, int):
+        both = parts[joined].with_next(parts[joined + 1])
+        for part in parts[joined : joined + 2]:
+            discard(data.work / part.place(key))
+            del joint.done[part.begin]
+        joint.parts[joined : joined + 2] = [both]
+        return Task(joint.item, both)
+    if learns_rest:
+        return Task(joint.item, joined=joined)
+    return joined.finish(data, key, joined.status, joined.table(data.work, key))
 
 
 def _failed(task: Task, problem: str) -> Status:

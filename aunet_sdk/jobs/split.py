@@ -4,7 +4,8 @@ A stream knows what it has seen: crops follow the landmarks of the frame before.
 therefore another stream, until the face is found anew in both, or both follow the same points; from then on they agree
 to the rounding of the engine, and the finder looks at the same frames in both (faces/cadence.py). So a part goes on
 beyond its end into the next one, and the rows change over at the first frame from which on both agree for `AGREE_S`.
-Where they never do, the two parts are worked on again as one.
+Where they never do, the two parts are worked on again as one. What a part cannot know, the faces at rest, is learned
+when all parts are there (jobs/rest.py).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, takewhile
 from pathlib import Path
@@ -26,6 +26,8 @@ from ..sources import VideoFile, read_image, source_kind
 from ..stream import Stream, results_of
 from .dataset import DataSet, Status
 from .items import Item, file_system, is_address
+from .joining import Joined
+from .rest import KeptStates, Recorded, settle
 from .rows import ROW_GROUP, Rows, arrow, schema_of
 from .split import Part
 
@@ -45,6 +47,8 @@ class Task:
     item: Item
     part: Part | None = None
     attempt: int = 1
+    joined: Joined | None = None
+    """all parts are done, and what is left are the faces at rest"""
 
 
 class Worker:
@@ -73,6 +77,8 @@ class Worker:
 
         def outcome(task: Task) -> Status | Exception:
             try:
+                if task.joined is not None:
+                    return self.run_joined(task.item, task.joined)
                 return self.run(task.item, task.attempt) if task.part is None else self.run_part(task.item, task.part)
             except Exception as error:
                 return _portable(error)
@@ -115,12 +121,35 @@ class Worker:
         status = Status(item.shown, item.key, "done", size=item.size, stamp=item.stamp)
         source = VideoFile(item.uri, begin=part.begin)
         frames = takewhile(lambda frame: part.end is None or frame.index < part.end, source)
-        results = results_of(frames, self._stream(_begin_s(item.uri)))
-        status = self._write(f"{item.key}.{part.begin}", status, results, self._data.work / part.place(item.key))
+        stream, place = self._stream(_begin_s(item.uri)), self._data.work / part.place(item.key)
+        try:
+            kept = KeptStates(place) if self._learns_rest else None
+        except OSError as error:
+            raise lost("data set", self._data.root, error) from error
+        with kept or nullcontext():
+            if kept is not None:
+                stream.session.record(kept.see)
+            status = self._write(f"{item.key}.{part.begin}", status, results_of(frames, stream), place, kept)
         if source.lost and not status.problem:
             problem = f"video: {source.path} is broken: {source.lost} frames could not be decoded"
             status = replace(status, state="broken", problem=problem)
         return replace(status, work_s=round(time.perf_counter() - began, 3))
+
+    def run_joined(self, item: Item, joined: Joined) -> Status:
+        """Learn the faces at rest over all parts of a video (jobs/rest.py); its rows and its status are in the data
+        set afterwards."""
+        began = time.perf_counter()
+        detector, work = self._open(), self._data.work
+        recorded = Recorded(detector.bundle, [work / part.place(item.key) for part in joined.parts], joined.begins)
+        table = joined.table(work, item.key, numbered=True)
+        table = settle(table, recorded, detector.engine, detector.au_names, list(detector.thresholds.values()))
+        status = replace(joined.status, work_s=round(joined.status.work_s + time.perf_counter() - began, 3))
+        return joined.finish(self._data, item.key, status, table)
+
+    @property
+    def _learns_rest(self) -> bool:
+        """Whether faces at rest are learned, which a part cannot by itself."""
+        return self._options.neutral == "auto" and self._open().bundle.reference
 
     def _open(self) -> Detector:
         with self._lock:
@@ -147,8 +176,10 @@ class Worker:
         else:
             yield from results_of(VideoFile(path), self._stream())
 
-    def _write(self, name: str, status: Status, results: Iterator[FrameResult], place: Path) -> Status:
-        """The rows of `results` to the Parquet file `place`; the status with its counts."""
+    def _write(
+        self, name: str, status: Status, results: Iterator[FrameResult], place: Path, kept: KeptStates | None = None
+    ) -> Status:
+        """The rows of `results` to the Parquet file `place`, their states to `kept`; the status with its counts."""
         names = self._open().au_names
         schema = schema_of(names, {**self._facts, "uri": status.uri})
         rows = Rows(schema, names)
@@ -168,6 +199,8 @@ class Worker:
                         count += len(result.faces)
                         ids.update(face.id for face in result.faces)
                         rows.add(result)
+                        if kept is not None:
+                            kept.add(result)
                         if len(rows) >= ROW_GROUP:
                             writer.write_table(rows.take())
                         if time.monotonic() >= next_s:

@@ -55,6 +55,7 @@ class Session:
         validity: AUValidity | None = None,
         neutral: NeutralFaces | None = None,
     ) -> None:
+        self._recorder: Callable[[FrameRecord, StreamStates], None] | None = None
         self.tracker = tracker
         self.details_ms: Mapping[str, float] = {}
         """of the last frame: profiling.DETAILS"""
@@ -104,6 +105,8 @@ class Session:
             turn.finish({view.track.id: view.seen.slot for view in views}, states)
             with timer.stage("points"):
                 record.faces = {view.track.id: self._record(view, image, timestamp_s) for view in views}
+            if self._recorder is not None:
+                self._recorder(record, states)
             record.latency_ms = timer.stop()
             with timer.stage("buffer"):
                 results = [self._emission.final(due.item, asks) for due, asks in zip(turn.late, turn.asks, strict=True)]
@@ -134,6 +137,13 @@ class Session:
                 f"{bundle.schema}), which does not; baseline='person' lowers what such a model reads at rest"
             )
         self._neutral.calibrate(face_id)
+
+    def record(self, recorder: Callable[[FrameRecord, StreamStates], None]) -> None:
+        """Tell the recorder of every new frame, when the states of its faces are there; each face then has its
+        normalised points, where the model reads those at rest, and none are learned: who records does that."""
+        self._recorder = recorder
+        if self._neutral is not None:
+            self._neutral.only_watch()
 
     def close(self) -> None:
         """Give the engine's memory back. Results that still waited are lost."""
@@ -174,6 +184,8 @@ class Session:
             size = image.shape[1], image.shape[0]
             hidden = self._validity.reasons(track.id, seen.landmarks, seen.confidences, pose, size, now_s, image)
         score = track.score(now_s)
+        if self._neutral is not None and seen.normal is not None:
+            self._neutral.take(track.id, now_s)
         return FaceRecord(
             seen.slot, track.box, score, seen.landmarks, seen.confidences, pose, hidden, view.early, seen.normal
         )

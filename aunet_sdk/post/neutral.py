@@ -111,6 +111,7 @@ class NeutralFaces:
 
     def __init__(self, automatic: bool = True) -> None:
         self._automatic = automatic
+        self._every_frame = False
         self._people: dict[int, _Person] = {}
         self._scratch = np.empty((MOST_SAMPLES, 68, 2), np.float32)
         self._asked: dict[int, float] = {}
@@ -122,14 +123,19 @@ class NeutralFaces:
         return len(self._people)
 
     def wants(self, face_id: int, time_s: float) -> bool:
-        """Whether a sample of this face is due in the frame of this time; then the next one is due a period later."""
+        """Whether a sample of this face is due in the frame of this time."""
         person, asked_s = self._people.get(face_id), self._asked.get(face_id)
         period_s = SAMPLE_S if person is None else person.period_s
-        if asked_s is not None and time_s - asked_s < period_s - 1e-6:
-            return False
-        self._undo.setdefault(face_id, asked_s)
+        return self._every_frame or asked_s is None or time_s - asked_s >= period_s - 1e-6
+
+    def only_watch(self) -> None:
+        """Want a sample of every frame, for somebody else who keeps them, and learn nothing of it."""
+        self._every_frame, self._automatic = True, False
+
+    def take(self, face_id: int, time_s: float) -> None:
+        """The face was there in the frame of this time, and it is a sample: the next one is due a period later."""
+        self._undo.setdefault(face_id, self._asked.get(face_id))
         self._asked[face_id] = time_s
-        return True
 
     def reference(self, face_id: int) -> NDArray[np.float32] | None:
         """(68, 2) float32, read-only, as `normalised`; None where it is not known yet."""
@@ -146,7 +152,7 @@ class NeutralFaces:
         self._seen.append((face_id, points, activity, pose, time_s))
 
     def discard(self) -> None:
-        """What was asked for and seen since the last `commit` does not count."""
+        """What was taken and seen since the last `commit` does not count."""
         for face_id, asked_s in self._undo.items():
             if asked_s is None:
                 del self._asked[face_id]

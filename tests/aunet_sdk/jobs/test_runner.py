@@ -12,10 +12,12 @@ import time
 from collections import deque
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aunet_sdk import DetectorOptions
 from aunet_sdk.errors import ModelError, OutputLost
+from aunet_sdk.jobs import split
 from aunet_sdk.jobs.dataset import DataSet, Status
 from aunet_sdk.jobs.items import Item, expand
 from aunet_sdk.jobs.pools import LocalPool, Pool, RayPool
@@ -43,6 +45,30 @@ def data(tmp_path: Path) -> DataSet:
 
 def _pool(data: DataSet, size: int = 1, options: DetectorOptions = OPTIONS) -> Pool:
     return LocalPool(size, str(data.root), options, {"model": "default"})
+
+
+def test_a_split_file_learns_the_faces_at_rest_at_its_end(
+    short_sample: Path, data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split, "OVERLAP_S", 2.5)
+    items = expand([str(short_sample)])
+    whole = DataSet(tmp_path / "whole")
+    whole.begin({}, resume=False)
+    with _pool(whole) as pool:
+        run(items, whole, pool, NAMES)
+    with _pool(data, 2) as pool:
+        (status,) = run(items, data, pool, NAMES, split_s=3, learns_rest=True)
+    assert (status.state, status.frames) == ("done", FRAMES) and not list(data.work.iterdir())
+    one, other = (pq.read_table(each.place_of(status.key), partitioning=None) for each in (whole, data))
+    for name in ("AU1", "AU2", "AU12", "AU26"):
+        assert np.abs(one.column(name).to_numpy() - other.column(name).to_numpy()).max() < 1e-4, name
+
+
+def test_parts_need_an_engine_whose_states_can_be_kept(short_sample: Path, tmp_path: Path) -> None:
+    arguments = ["jobs", "run", str(short_sample), "--out", str(tmp_path / "out"), "--split", "3", "--engine", "triton"]
+    result = aunet(*arguments)
+    assert result.exit_code == 2 and "--neutral off" in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_together_have_the_rows_that_they_have_alone(short_sample: Path, data: DataSet, tmp_path: Path) -> None:

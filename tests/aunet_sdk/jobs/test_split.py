@@ -14,6 +14,7 @@ from aunet_sdk.jobs import runner, split
 from aunet_sdk.jobs.dataset import DataSet, Status
 from aunet_sdk.jobs.items import expand
 from aunet_sdk.jobs.split import OVERLAP_S, Part, change_over, join, parts_of
+from aunet_sdk.options import Neutral
 
 from ..command import write_video
 from .conftest import FRAMES
@@ -69,9 +70,12 @@ def test_somebody_new_in_a_later_part_has_a_new_id() -> None:
     assert joined.num_rows == 160 + 80
 
 
-def test_the_sample_in_parts_is_the_sample(short_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("neutral", ["auto", "off"])
+def test_the_sample_in_parts_is_the_sample(
+    neutral: Neutral, short_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(split, "OVERLAP_S", 2.5)
-    status = check_joined_parts(short_sample, tmp_path / "out", 3)
+    status = check_joined_parts(short_sample, tmp_path / "out", 3, neutral)
     assert (status.frames, status.faces) == (FRAMES, 1)
 
 
@@ -86,7 +90,7 @@ def test_a_file_with_a_broken_part_is_broken(tmp_path: Path) -> None:
         pq.write_table(_table(part.begin, part.end or 200, {1: 1}), data.work / part.place(item.key))
         state = "broken" if problem else "done"
         done[part.begin] = Status(item.shown, item.key, state, problem, frames=(part.end or 200) - part.begin)
-    status = runner._join(runner._Joint(item, parts, done), data, ["AU1"])
+    status = runner._join(runner._Joint(item, parts, done), data, ["AU1"], learns_rest=False)
     assert isinstance(status, Status)
     assert (status.state, status.problem) == ("broken", "video: 2 frames could not be decoded")
     assert (status.frames, status.rows) == (200, 200) and not list(data.work.iterdir())

@@ -23,6 +23,7 @@ def watch(
     rng = np.random.default_rng(1)
     for i in range(round(begin_s * fps), round(end_s * fps)):
         if faces.wants(face_id, i / fps):
+            faces.take(face_id, i / fps)
             seen = points + noise * rng.standard_normal((68, 2), np.float32)
             faces.see(face_id, seen.astype(np.float32), activity, pose, i / fps)
         faces.commit()
@@ -74,6 +75,7 @@ def test_a_frame_that_fails_leaves_no_trace() -> None:
         for faces, failing in ((one, i % 3 == 0), (other, False)):
             for attempt in range(2 if failing else 1):
                 if faces.wants(1, time_s):
+                    faces.take(1, time_s)
                     faces.see(1, REST + i, 0.0, FRONTAL, time_s)
                 if failing and attempt == 0:
                     faces.discard()
