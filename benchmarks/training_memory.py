@@ -6,8 +6,8 @@ the line says about a larger batch.
 
 Every batch has a process of its own, which takes steps of train.engine.loop on triplets that lie in memory: a frozen
 FAN with random weights over three frames a triplet in FP32, and the head's forward and backward pass with AdamW. Peak:
-the largest resident set (ru_maxrss). On a GPU the same tensors live in its memory, but its libraries take other working
-memory and FAN's parts of it other time to give it back: the figure is an estimate, no measurement of a GPU.
+the largest resident set. On a GPU the same tensors live in its memory, but its libraries take other working memory,
+and FAN's parts of it other time to give it back: the figure is an estimate, no measurement of a GPU.
 
 Prints a table and, as the last line, one JSON object. Linux and macOS.
 """
@@ -15,7 +15,6 @@ Prints a table and, as the last line, one JSON object. Linux and macOS.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 import torch
 from training import N_AUS, Ours
 
+from aunet_sdk.profiling.device import peak_memory_mb
 from train.models.fan import FAN
 
 
@@ -39,8 +39,9 @@ def peak_mb(batch: int, width: int, resolution: int, steps: int) -> float:
     labels = torch.randint(0, 2, (batch, N_AUS)).float()
     for _ in range(steps):
         ours(crops, labels)
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, KiB here
+    largest = peak_memory_mb()  # ru_maxrss would also count what the process was before it became this program
+    assert largest is not None  # of Linux and macOS
+    return largest * 2**20 / 1e6
 
 
 def in_own_process(batch: int, case: str, steps: int) -> float:
