@@ -9,8 +9,12 @@ import cv2
 from typer.testing import CliRunner, Result
 
 from aunet_sdk.cli import app
+from aunet_sdk.facs import AU_NAMES
 
 from .painted import paint
+
+SHIPPED_AUS = (*AU_NAMES, "AU45")
+"""of the default model: the paper's, and the blink"""
 
 
 def aunet(*arguments: object) -> Result:

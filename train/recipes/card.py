@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,8 @@ def tables(model: Model, report: dict[str, Any], agreement: dict[str, Any] | Non
         row = [name, f"{heads[HEADS[0]]['positives'][i]:.0f} of {heads[HEADS[0]]['known'][i]:.0f}"]
         for head in HEADS:
             values = [heads[head][key][i] for key in ("auc", "f1_calibrated")]
-            row += [f"{value:.3f}" for value in values] + [f"{report['thresholds'][head][i]:.2f}"]
+            row += ["-" if math.isnan(value) else f"{value:.3f}" for value in values]
+            row += ["-" if math.isnan(values[0]) else f"{report['thresholds'][head][i]:.2f}"]  # a head without the AU
         rows.append(row)
     means: list[str] = ["mean", ""]
     for head in HEADS:
@@ -115,7 +118,17 @@ def tables(model: Model, report: dict[str, Any], agreement: dict[str, Any] | Non
             table.append([clip, str(row["frames"]), f"{100 * row['face_share']:.0f} %", str(row["ids"]), nme, *shown])
         lines += _table(["clip", "frames", "with a face", "ids", "NME", *names], table)
         lines += _at_rest(agreement["pooled"])
-    return "\n".join(lines)
+    return "\n".join(_wrapped(lines))
+
+
+def _wrapped(lines: list[str]) -> list[str]:
+    """Prose in lines of at most 119 characters; tables and commands stay."""
+    found = []
+    for line in lines:
+        prose = not line.startswith(("|", "    "))
+        indent = "  " if line.startswith("- ") else ""
+        found += textwrap.wrap(line, 119, subsequent_indent=indent) or [""] if prose else [line]
+    return found
 
 
 def _at_rest(pooled: dict[str, Any]) -> list[str]:

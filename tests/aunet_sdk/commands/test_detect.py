@@ -13,9 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from aunet_sdk.facs import AU_NAMES
-
-from ..command import aunet, rows_of, write_video
+from ..command import SHIPPED_AUS, aunet, rows_of, write_video
 from ..painted import paint
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
@@ -30,7 +28,7 @@ def test_a_video_gives_table_video_and_plot(painted: None, tmp_path: Path) -> No
     rows = rows_of(tmp_path / "a.csv")
     assert [int(row["frame"]) for row in rows] == list(range(30))
     assert list(rows[0])[:11] == COLUMNS
-    assert list(rows[0])[12:] == [*AU_NAMES, *(f"{name}_active" for name in AU_NAMES)]
+    assert list(rows[0])[12:] == [*SHIPPED_AUS, *(f"{name}_active" for name in SHIPPED_AUS)]
     assert {row["face_id"] for row in rows} == {"1"}
     assert {row["context"] for row in rows} == {"future", "full", "past"}
     assert float(rows[20]["timestamp_s"]) == pytest.approx(1.0, abs=0.01)
@@ -70,7 +68,9 @@ def test_validity_and_events_on_request(painted: None, tmp_path: Path) -> None:
     result = aunet("detect", "clip.avi", "-o", "a.csv", "--validity", "--events", "e.csv", "--plot", "a.png")
     assert result.exit_code == 0, result.output
     rows = rows_of(tmp_path / "a.csv")
-    assert list(rows[0])[-30:] == [f"{name}_{what}" for what in ("valid", "why_not") for name in AU_NAMES]
+    assert list(rows[0])[-2 * len(SHIPPED_AUS) :] == [
+        f"{name}_{what}" for what in ("valid", "why_not") for name in SHIPPED_AUS
+    ]
     assert {(row["AU12_valid"], row["AU12_why_not"]) for row in rows} <= {("1", ""), ("0", "blurred"), ("0", "covered")}
     events = rows_of(tmp_path / "e.csv")
     assert events and all(float(e["offset_s"]) - float(e["onset_s"]) >= 0.2 for e in events)

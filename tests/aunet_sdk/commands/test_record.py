@@ -13,9 +13,8 @@ import pytest
 
 from aunet_sdk import __version__
 from aunet_sdk.bundle import default_path, sha256_of
-from aunet_sdk.facs import AU_NAMES
 
-from ..command import aunet, rows_of, write_video
+from ..command import SHIPPED_AUS, aunet, rows_of, write_video
 from ..painted import paint
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
@@ -41,8 +40,8 @@ def test_it_says_what_made_the_table(painted: None, tmp_path: Path) -> None:
     assert found["model"]["sha256"] == sha256_of(default_path()) and found["model"]["name"]
     assert found["model"]["precision"] in ("fp32", "fp16", "int8")
     assert found["engine"]["name"] and found["engine"]["providers"]
-    assert found["finder"] == "painted" and found["au_names"] == list(AU_NAMES)
-    assert list(found["thresholds"]) == list(AU_NAMES) and all(0 < t < 1 for t in found["thresholds"].values())
+    assert found["finder"] == "painted" and found["au_names"] == list(SHIPPED_AUS)
+    assert list(found["thresholds"]) == list(SHIPPED_AUS) and all(0 < t < 1 for t in found["thresholds"].values())
     assert found["options"]["look_ahead"] == "full"
     assert datetime.fromisoformat(found["started"]) <= datetime.fromisoformat(found["finished"])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
