@@ -15,6 +15,7 @@ from tests.train.people import six_people
 from train.cli.main import app
 from train.configs.options import GeometryOptions
 from train.models.config import ModelConfig
+from train.models.extended import without_extra
 from train.models.model import Model, grown
 from train.recipes.geometry_task import GeometryTask
 from train.recipes.landmarks import landmark_head, project
@@ -115,10 +116,12 @@ def test_a_training_and_a_fusion_on_real_material(material: tuple[Path, Path], t
 
     options = ("--source", source, "--data", data, "--threads", 1)
     small = ("--samples", 12_800, "--batch", 128, "--acts", 200, "--hidden", 48, "--eval-every", 1_000_000)
-    run("geometry", *options, "--run", tmp_path / "run", "--init", CHECKPOINT, *small)
+    start = tmp_path / "start.safetensors"
+    without_extra(Model.load(CHECKPOINT)).save(start)  # as the recipe begins
+    run("geometry", *options, "--run", tmp_path / "run", "--init", start, *small)
     run("fuse", *options, "--model", tmp_path / "run", "--out", tmp_path / "fused.safetensors", "--half")
     careful, whole = tmp_path / "careful.safetensors", tmp_path / "report.json"
-    run("fuse", *options, "--model", CHECKPOINT, "--geometry", tmp_path / "run", "--where-known", "--out", careful)
+    run("fuse", *options, "--model", start, "--geometry", tmp_path / "run", "--where-known", "--out", careful)
     assert "--where-known" in Model.load(careful).config.provenance["fusion"]["command"]
     measured = ("--data", data, "--threads", 1, "--split", "val", "--paths", "--json", whole)
     run("evaluate", "--model", tmp_path / "fused.safetensors", *measured)
@@ -127,8 +130,7 @@ def test_a_training_and_a_fusion_on_real_material(material: tuple[Path, Path], t
     run("evaluate", "--model", CHECKPOINT, *measured)
     assert set(json.loads(whole.read_text())["paths"]) == {"AU1", "AU2", "AU12", "AU26"}
     before, trained, after = (
-        Model.load(path)
-        for path in (CHECKPOINT, tmp_path / "run" / "model.safetensors", tmp_path / "fused.safetensors")
+        Model.load(path) for path in (start, tmp_path / "run" / "model.safetensors", tmp_path / "fused.safetensors")
     )
     assert after.config.geometry == 48 and after.config.intensity and after.config.aus_of("points") == AU_NUMBERS
     assert after.config.thresholds["points"] == (0.5,) * len(AU_NUMBERS)
